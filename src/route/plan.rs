@@ -1,0 +1,59 @@
+//! Plans.
+
+use std::sync::Arc;
+
+use crate::merge::spec::MergeSpec;
+use crate::types::{Epoch, ShardId};
+
+/// What is to be done with one statement.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The shard map that the plan was made for; checked again when a server is taken.
+    pub epoch: Epoch,
+    pub action: Action,
+}
+
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// The statement runs on one shard.
+    One { part: Part, access: Access },
+    /// The statement runs on several shards and their rows are merged. Reads only.
+    Fan { parts: Vec<Part>, merge: Arc<MergeSpec> },
+    /// The statement runs on every shard or on none: DDL, and writes to reference tables.
+    Everywhere { parts: Vec<Part>, changes_schema: bool },
+    /// Session state (SET and its kin): on every server that the session has or gets.
+    Session,
+}
+
+/// What one shard is asked.
+#[derive(Clone, Debug)]
+pub struct Part {
+    pub shard: ShardId,
+    pub text: PartText,
+    /// Rows of this shard that the statement may see; `None` when every row of the shard is its own or the
+    /// statement's key fixes the owner. Moves set it (a shard may hold rows that it does not own yet, or no longer).
+    pub ownership: Option<OwnershipPredicate>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PartText {
+    /// The client's own bytes.
+    Untouched,
+    Rewritten(Arc<str>),
+}
+
+/// An SQL condition on one relation that selects exactly the rows that a shard owns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnershipPredicate {
+    pub relation: String,
+    pub condition: Arc<str>,
+}
+
+/// Whether a replica may answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Known to be free of effects.
+    Read,
+    /// Anything else.
+    Primary { writes: bool },
+}

@@ -1,0 +1,303 @@
+//! Facts about statements: everything that pooling and routing want to know, free of the parser's own types.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bitflags::bitflags;
+
+/// The facts of one text, which may hold several statements (or none).
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    pub statements: Vec<Statement>,
+}
+
+/// The facts of one statement.
+#[derive(Clone, Debug)]
+pub struct Statement {
+    /// Where the statement stands in the text, in bytes, without its semicolon.
+    pub range: Range<usize>,
+    pub kind: StatementKind,
+    pub effects: Effects,
+    /// Why the client must keep its server after this statement, if it must.
+    pub pin: Option<PinReason>,
+    /// Every occurrence of a table or view, wherever it stands in the statement; not CTE names.
+    pub relations: Vec<RelationUse>,
+    /// Rows of `relation` for which this does not hold cannot influence the result.
+    pub restrictions: Vec<Restriction>,
+    /// Rows of `to` whose column does not equal a contributing row's column of `from` cannot influence the result.
+    /// An inner join gives two of these, an outer join one (towards the nullable side).
+    pub carries: Vec<Carry>,
+    /// The rows of an INSERT.
+    pub insert: Option<InsertShape>,
+    /// Columns assigned by UPDATE, by MERGE or by ON CONFLICT DO UPDATE, with the index of the relation they belong to.
+    pub assigned: Vec<ColumnUse>,
+    /// Something in the statement that the analysis does not know. Pooling goes on without it; a sharded database refuses.
+    pub unknown: Option<String>,
+    /// DDL on tables, as far as a sharded database must look into it.
+    pub ddl: Option<Ddl>,
+}
+
+/// The kind of a statement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StatementKind {
+    Select,
+    Insert,
+    Update,
+    Delete,
+    Merge,
+    CopyFrom,
+    CopyTo,
+    /// EXPLAIN of an optimizable statement; the statement's own facts are merged into this one's.
+    Explain {
+        analyze: bool,
+    },
+    Transaction(TransactionCommand),
+    /// SET, or RESET of one name; `local` for SET LOCAL and SET TRANSACTION.
+    Set {
+        name: String,
+        local: bool,
+    },
+    ResetAll,
+    Show,
+    Discard(DiscardTarget),
+    Prepare,
+    Execute,
+    /// `None`: DEALLOCATE ALL.
+    Deallocate {
+        name: Option<String>,
+    },
+    DeclareCursor {
+        hold: bool,
+    },
+    Fetch,
+    CloseCursor,
+    Listen,
+    Unlisten,
+    Notify,
+    Lock,
+    /// Data definition that may run in a transaction block.
+    Ddl,
+    /// CREATE INDEX CONCURRENTLY, VACUUM, CREATE DATABASE and others that PostgreSQL runs outside transaction blocks only.
+    Standalone,
+    /// DO, CALL, LOAD: code whose effects cannot be seen.
+    Opaque,
+    /// The parser does not know the text: newer syntax, or an error that the server shall report.
+    Unparsed,
+    /// Any other statement, by the name of its parse node.
+    Other(String),
+}
+
+/// Transaction control.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TransactionCommand {
+    /// BEGIN or START TRANSACTION.
+    Begin {
+        isolation: Option<Isolation>,
+        read_only: bool,
+    },
+    /// COMMIT or END; `chain` for AND CHAIN.
+    Commit {
+        chain: bool,
+    },
+    /// ROLLBACK or ABORT.
+    Rollback {
+        chain: bool,
+    },
+    Savepoint(String),
+    Release(String),
+    RollbackTo(String),
+    /// PREPARE TRANSACTION, COMMIT PREPARED, ROLLBACK PREPARED.
+    TwoPhase,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    ReadUncommitted,
+    ReadCommitted,
+    RepeatableRead,
+    Serializable,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiscardTarget {
+    All,
+    Plans,
+    Sequences,
+    Temp,
+}
+
+bitflags! {
+    /// What a statement may do beyond returning rows.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Effects: u16 {
+        /// Writes table rows, or may (data-modifying CTEs included).
+        const WRITES_ROWS = 1;
+        /// FOR UPDATE and its kin, LOCK TABLE.
+        const LOCKS = 1 << 1;
+        /// Calls a built-in function that is volatile (random(), nextval(), clock_timestamp(), ...).
+        const VOLATILE = 1 << 2;
+        /// Calls a built-in function that is stable (now(), current_setting(), ...), SQL keywords like CURRENT_DATE included.
+        const STABLE = 1 << 3;
+        /// Runs code that cannot be read from the text: user functions, DO, CALL, tables with triggers, user views, ...
+        const OPAQUE = 1 << 4;
+        /// Changes the schema.
+        const DDL = 1 << 5;
+        /// Must run on a primary although it looks like a read (sequences, pg_stat_*, pg_locks, WAL functions, ...).
+        const PRIMARY_ONLY = 1 << 6;
+        /// Calls an aggregate or window function, or has GROUP BY, DISTINCT, LIMIT and the like: more than a plain scan.
+        const SHAPES_RESULT = 1 << 7;
+        /// Names a type that is not in pg_catalog.
+        const USER_TYPE = 1 << 8;
+        /// Touches tables or views of pg_catalog or information_schema.
+        const SYSTEM_RELATIONS = 1 << 9;
+    }
+}
+
+/// Why a client keeps its server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum PinReason {
+    /// SET or RESET outlives the transaction.
+    Setting,
+    /// SQL-level PREPARE.
+    Prepare,
+    Listen,
+    TemporaryTable,
+    AdvisoryLock,
+    /// nextval, currval, lastval, setval.
+    Sequence,
+    HoldCursor,
+    Load,
+    /// Code whose effects cannot be seen.
+    Opaque,
+    /// The text could not be parsed.
+    Unparsed,
+}
+
+impl PinReason {
+    /// The word that SHOW CLIENTS and the metrics use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Setting => "setting",
+            Self::Prepare => "prepare",
+            Self::Listen => "listen",
+            Self::TemporaryTable => "temporary_table",
+            Self::AdvisoryLock => "advisory_lock",
+            Self::Sequence => "sequence",
+            Self::HoldCursor => "hold_cursor",
+            Self::Load => "load",
+            Self::Opaque => "opaque_code",
+            Self::Unparsed => "unparsed",
+        }
+    }
+}
+
+/// A table's or view's name as the statement gives it, unquoted and folded.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RelationName {
+    pub schema: Option<String>,
+    pub name: String,
+}
+
+/// One occurrence of a relation in a statement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RelationUse {
+    pub name: RelationName,
+    /// The target of INSERT, UPDATE, DELETE, MERGE, COPY FROM, TRUNCATE, LOCK or DDL.
+    pub written: bool,
+}
+
+/// A column of an occurrence: `relation` is an index into [`Statement::relations`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ColumnUse {
+    pub relation: usize,
+    pub column: String,
+}
+
+/// What truly restricts an occurrence.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Restriction {
+    pub column: ColumnUse,
+    /// The column equals one of these (by `=`, IN, `= ANY (ARRAY[...])`, or OR over one column).
+    pub one_of: Vec<Operand>,
+}
+
+/// Equality carried from one occurrence to another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Carry {
+    pub from: ColumnUse,
+    pub to: ColumnUse,
+}
+
+/// A value that is known when the statement is routed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operand {
+    /// The n-th literal of the text, as [`super::scan`] numbers them; negated when a minus sign stands in front.
+    Literal {
+        slot: usize,
+        negated: bool,
+    },
+    /// `$n`, counted from 1.
+    Parameter(u16),
+    /// The operand cast to a type by its catalog name in pg_catalog (`int4`, `int8`, `text`, `varchar`, `uuid`, ...).
+    Cast {
+        operand: Box<Operand>,
+        type_name: Arc<str>,
+    },
+    Null,
+    /// Anything else: it may have any value.
+    Computed,
+    /// DEFAULT in a VALUES row.
+    Default,
+}
+
+/// The rows that an INSERT adds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InsertShape {
+    /// Index into [`Statement::relations`].
+    pub relation: usize,
+    /// The column list, `None` when the statement gives none.
+    pub columns: Option<Vec<String>>,
+    pub source: InsertSource,
+    /// ON CONFLICT DO UPDATE.
+    pub upsert: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum InsertSource {
+    Values(Vec<Vec<Operand>>),
+    DefaultValues,
+    Select,
+}
+
+/// What a sharded database must know of data definition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ddl {
+    CreateTable {
+        temporary: bool,
+        columns: Vec<String>,
+        constraints: Vec<Uniqueness>,
+        sequences: Vec<String>,
+        inexplicable: Option<String>,
+    },
+    AlterTable {
+        added_constraints: Vec<Uniqueness>,
+        sequences: Vec<String>,
+        touched_columns: Vec<String>,
+        inexplicable: Option<String>,
+    },
+    CreateIndex {
+        unique: Option<Uniqueness>,
+    },
+    /// DROP, RENAME, COMMENT, GRANT, CREATE TYPE, CREATE SCHEMA, TRUNCATE and what else may run on every shard alike.
+    Other {
+        node: String,
+    },
+}
+
+/// A PRIMARY KEY, UNIQUE or EXCLUDE constraint, or a unique index: the plain columns that it spans.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Uniqueness {
+    /// The constraint's own words, such as `PRIMARY KEY`.
+    pub kind: &'static str,
+    pub columns: Vec<String>,
+}

@@ -1,0 +1,107 @@
+//! What is known of a database: which functions are built in and how volatile, which relations run code of users,
+//! which types have different OIDs on different shards. Read from the servers' own catalogs by `pool::inspect`.
+
+use std::collections::{HashMap, HashSet};
+
+use super::facts::RelationName;
+
+/// A database's catalogs, as far as facts and routing need them. Immutable; a refresh makes a new one.
+#[derive(Clone, Debug, Default)]
+pub struct Schema {
+    /// Grows with every refresh; part of the key of cached facts.
+    pub version: u64,
+    /// Functions by name.
+    pub functions: HashMap<String, FunctionClass>,
+    /// User relations by schema and name. System relations are not listed.
+    pub relations: HashMap<(String, String), Relation>,
+    /// The schemas that an unqualified name is looked up in, in order (`search_path` of a fresh session,
+    /// `$user` resolved), without pg_catalog.
+    pub search_path: Vec<String>,
+    /// Some collation of the database is nondeterministic, so that equal texts may differ in their bytes.
+    pub has_nondeterministic_collations: bool,
+    /// Types (OIDs on the home shard) whose OID on some other shard differs.
+    pub differing_types: HashSet<u32>,
+}
+
+/// What the overloads of a function's name have in common, the most harmful one counting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FunctionClass {
+    /// Every function of this name that an unqualified call could reach is in pg_catalog or information_schema.
+    pub builtin: bool,
+    pub volatility: Volatility,
+    pub aggregate: bool,
+    pub window: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Volatility {
+    Immutable,
+    Stable,
+    Volatile,
+}
+
+/// A table or view of users.
+#[derive(Clone, Debug, Default)]
+pub struct Relation {
+    /// In the order of a bare INSERT; dropped columns are not listed.
+    pub columns: Vec<Column>,
+    /// Why statements on this relation may run code that their text does not show (triggers, rules, row security, views, ...).
+    pub opaque: Option<String>,
+    pub is_view: bool,
+    pub unlogged: bool,
+}
+
+/// A column of a user relation.
+#[derive(Clone, Debug)]
+pub struct Column {
+    pub name: String,
+    pub type_oid: u32,
+    /// The column has a default (or is generated, or an identity) that is not a plain constant.
+    pub computed_default: bool,
+}
+
+/// Where a name leads.
+#[derive(Clone, Copy, Debug)]
+pub enum Resolved<'s> {
+    /// A relation of pg_catalog or information_schema.
+    System,
+    /// A user relation with the schema it was found in.
+    User { schema: &'s str, relation: &'s Relation },
+    /// Nothing of that name is known.
+    Unknown,
+}
+
+impl Schema {
+    /// Looks a name up as a fresh session would. pg_catalog is searched first, as PostgreSQL does.
+    pub fn resolve(&self, name: &RelationName) -> Resolved<'_> {
+        match &name.schema {
+            Some(schema) if is_system_schema(schema) => Resolved::System,
+            Some(schema) => self.lookup(schema, &name.name),
+            None if self.is_system_relation(&name.name) => Resolved::System,
+            None => self
+                .search_path
+                .iter()
+                .map(|schema| self.lookup(schema, &name.name))
+                .find(|found| !matches!(found, Resolved::Unknown))
+                .unwrap_or(Resolved::Unknown),
+        }
+    }
+
+    fn lookup(&self, schema: &str, name: &str) -> Resolved<'_> {
+        match self.relations.get_key_value(&(schema.to_owned(), name.to_owned())) {
+            Some(((schema, _), relation)) => Resolved::User { schema, relation },
+            None => Resolved::Unknown,
+        }
+    }
+
+    /// pg_catalog's relations all start with `pg_`, and PostgreSQL looks there first.
+    fn is_system_relation(&self, name: &str) -> bool {
+        name.starts_with("pg_")
+            && !self.search_path.iter().any(|schema| self.relations.contains_key(&(schema.clone(), name.to_owned())))
+    }
+}
+
+/// Whether a schema belongs to PostgreSQL itself.
+pub fn is_system_schema(schema: &str) -> bool {
+    matches!(schema, "pg_catalog" | "information_schema" | "pg_toast")
+}

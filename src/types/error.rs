@@ -1,0 +1,173 @@
+//! The one error type: who failed, what kind of failure, whether trying again is safe, and the words for the client.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use super::ids::ShardId;
+use super::sqlstate::SqlState;
+
+/// Shorthand for a result with Weir's error.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Whose fault it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The application: bad bytes, a statement that cannot be done, a wrong password.
+    Client,
+    /// A PostgreSQL server of this shard.
+    Server(ShardId),
+    /// Weir itself.
+    Weir,
+    /// The store of the shard map and of two-phase decisions.
+    Catalog,
+}
+
+/// What went wrong. Also the label of the error in metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Bytes that the protocol does not allow here.
+    Protocol,
+    /// Something that would need what Weir cannot prove or do.
+    NotSupported,
+    /// The text is no SQL that PostgreSQL's grammar knows.
+    Syntax,
+    /// A password or role that is not accepted.
+    InvalidPassword,
+    /// A login without what it needs (no user name, for example).
+    InvalidAuthorization,
+    /// A database that is not configured.
+    UnknownDatabase,
+    /// No connection slot for a client, or no server in time.
+    TooManyConnections,
+    /// No connection to a server could be made.
+    ServerUnavailable,
+    /// A server went away in the middle of an exchange.
+    ServerLost,
+    /// The client asked to cancel.
+    Canceled,
+    /// The transaction already failed.
+    InFailedTransaction,
+    /// The command is not allowed inside a transaction block.
+    ActiveTransaction,
+    /// A savepoint that does not exist.
+    Savepoint,
+    /// A prepared statement that does not exist.
+    UnknownStatement,
+    /// A prepared statement's name that is taken.
+    DuplicateStatement,
+    /// A value that a parameter or setting does not accept.
+    InvalidValue,
+    /// A shard key that is NULL.
+    NullKey,
+    /// A number that leaves its type's range.
+    OutOfRange,
+    /// A name that is not known (a shard, a console command's object).
+    UnknownObject,
+    /// A configured limit (memory of a merge, for example) is reached.
+    LimitExceeded,
+    /// The shard map moved on while the statement ran.
+    StaleEpoch,
+    /// Weir is stopping.
+    Shutdown,
+    /// A bug or an unexpected failure of Weir's own.
+    Internal,
+}
+
+/// An error with everything that the client, the operator and the metrics need.
+#[derive(Debug)]
+pub struct Error {
+    pub origin: Origin,
+    pub kind: Kind,
+    /// One sentence in PostgreSQL's style: lower case, no full stop.
+    pub message: Cow<'static, str>,
+    /// What exactly cannot be done, or what was seen.
+    pub detail: Option<Cow<'static, str>>,
+    /// What the reader can do about it.
+    pub hint: Option<Cow<'static, str>>,
+    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Error {
+    /// An error with a message only.
+    pub fn new(origin: Origin, kind: Kind, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { origin, kind, message: message.into(), detail: None, hint: None, source: None }
+    }
+
+    /// A statement that Weir refuses because it cannot prove the answer; `detail` names the part.
+    pub fn refuse(message: impl Into<Cow<'static, str>>, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Origin::Client, Kind::NotSupported, message).detail(detail)
+    }
+
+    /// A breach of the wire protocol by a client.
+    pub fn protocol(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Origin::Client, Kind::Protocol, message)
+    }
+
+    /// A failure that should not happen; the message is for whoever reports it.
+    pub fn internal(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Origin::Weir, Kind::Internal, message)
+    }
+
+    #[must_use]
+    pub fn detail(mut self, detail: impl Into<Cow<'static, str>>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    #[must_use]
+    pub fn source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// The SQLSTATE that the client reads.
+    pub fn sqlstate(&self) -> SqlState {
+        match self.kind {
+            Kind::Protocol => SqlState::PROTOCOL_VIOLATION,
+            Kind::NotSupported => SqlState::FEATURE_NOT_SUPPORTED,
+            Kind::Syntax => SqlState::SYNTAX_ERROR,
+            Kind::InvalidPassword => SqlState::INVALID_PASSWORD,
+            Kind::InvalidAuthorization => SqlState::INVALID_AUTHORIZATION,
+            Kind::UnknownDatabase => SqlState::INVALID_CATALOG_NAME,
+            Kind::TooManyConnections => SqlState::TOO_MANY_CONNECTIONS,
+            Kind::ServerUnavailable => SqlState::CANNOT_CONNECT_NOW,
+            Kind::ServerLost => SqlState::CONNECTION_FAILURE,
+            Kind::Canceled => SqlState::QUERY_CANCELED,
+            Kind::InFailedTransaction => SqlState::IN_FAILED_SQL_TRANSACTION,
+            Kind::ActiveTransaction => SqlState::ACTIVE_SQL_TRANSACTION,
+            Kind::Savepoint => SqlState::SAVEPOINT_EXCEPTION,
+            Kind::UnknownStatement => SqlState::INVALID_SQL_STATEMENT_NAME,
+            Kind::DuplicateStatement => SqlState::DUPLICATE_PREPARED_STATEMENT,
+            Kind::InvalidValue => SqlState::INVALID_PARAMETER_VALUE,
+            Kind::NullKey => SqlState::NOT_NULL_VIOLATION,
+            Kind::OutOfRange => SqlState::NUMERIC_VALUE_OUT_OF_RANGE,
+            Kind::UnknownObject => SqlState::UNDEFINED_OBJECT,
+            Kind::LimitExceeded => SqlState::CONFIGURATION_LIMIT_EXCEEDED,
+            Kind::StaleEpoch => SqlState::SERIALIZATION_FAILURE,
+            Kind::Shutdown => SqlState::ADMIN_SHUTDOWN,
+            Kind::Internal => SqlState::INTERNAL_ERROR,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        if let Some(detail) = &self.detail {
+            write!(f, " ({detail})")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}

@@ -1,0 +1,70 @@
+//! Cutting a byte stream into tagged messages.
+
+use crate::types::{Error, Kind, Origin, Result, limits};
+
+/// Tag byte and length word.
+pub const HEADER_LEN: usize = 5;
+
+/// The first five bytes of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    pub tag: u8,
+    /// Bytes of the whole message: tag, length word and body.
+    pub total_len: usize,
+}
+
+/// One complete message, borrowed from a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame<'a> {
+    pub tag: u8,
+    pub body: &'a [u8],
+    /// The message with its header, for forwarding as it is.
+    pub raw: &'a [u8],
+}
+
+/// Who sent the bytes; decides the limit of a message's length and whose fault a breach is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sender {
+    Client,
+    Server,
+}
+
+impl Sender {
+    fn message_max(self, tag: u8) -> usize {
+        match self {
+            Self::Server => limits::SERVER_MESSAGE_MAX,
+            Self::Client => match tag {
+                b'Q' | b'P' | b'B' | b'F' | b'd' => limits::LARGE_MESSAGE_MAX,
+                _ => limits::SMALL_MESSAGE_MAX,
+            },
+        }
+    }
+
+    fn breach(self, message: String) -> Error {
+        match self {
+            Self::Client => Error::protocol(message),
+            Self::Server => Error::new(Origin::Weir, Kind::ServerLost, message)
+                .detail("A server sent bytes that are not the PostgreSQL protocol; its connection is closed."),
+        }
+    }
+}
+
+/// Reads a header. `Ok(None)` when fewer than five bytes are there.
+pub fn header(buf: &[u8], sender: Sender) -> Result<Option<Header>> {
+    let Some(&[tag, a, b, c, d]) = buf.first_chunk::<HEADER_LEN>() else {
+        return Ok(None);
+    };
+    let declared = u32::from_be_bytes([a, b, c, d]) as usize;
+    if declared < 4 || declared > sender.message_max(tag) {
+        return Err(sender.breach(format!("invalid message length {declared} for message type {:?}", tag as char)));
+    }
+    Ok(Some(Header { tag, total_len: declared + 1 }))
+}
+
+/// Reads the first complete message. `Ok(None)` when more bytes are needed.
+pub fn first(buf: &[u8], sender: Sender) -> Result<Option<Frame<'_>>> {
+    let Some(header) = header(buf, sender)? else {
+        return Ok(None);
+    };
+    Ok(buf.get(..header.total_len).map(|raw| Frame { tag: header.tag, body: &raw[HEADER_LEN..], raw }))
+}

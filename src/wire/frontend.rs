@@ -1,0 +1,234 @@
+//! Messages that a client sends, decoded as far as Weir needs them, and encoded where Weir itself is a client.
+
+use bytes::{BufMut, BytesMut};
+
+use super::reader::Reader;
+use crate::types::{Error, Result};
+
+/// Message type bytes of the client's side.
+pub mod tag {
+    pub const QUERY: u8 = b'Q';
+    pub const PARSE: u8 = b'P';
+    pub const BIND: u8 = b'B';
+    pub const DESCRIBE: u8 = b'D';
+    pub const EXECUTE: u8 = b'E';
+    pub const CLOSE: u8 = b'C';
+    pub const SYNC: u8 = b'S';
+    pub const FLUSH: u8 = b'H';
+    pub const COPY_DATA: u8 = b'd';
+    pub const COPY_DONE: u8 = b'c';
+    pub const COPY_FAIL: u8 = b'f';
+    pub const FUNCTION_CALL: u8 = b'F';
+    pub const PASSWORD: u8 = b'p';
+    pub const TERMINATE: u8 = b'X';
+}
+
+/// What Describe and Close speak of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target<'a> {
+    Statement(&'a [u8]),
+    Portal(&'a [u8]),
+}
+
+impl<'a> Target<'a> {
+    /// Reads the body of Describe or Close.
+    pub fn read(body: &'a [u8]) -> Result<Self> {
+        let mut reader = Reader::new(body);
+        match reader.u8()? {
+            b'S' => Ok(Self::Statement(reader.cstr()?)),
+            b'P' => Ok(Self::Portal(reader.cstr()?)),
+            other => Err(Error::protocol(format!("invalid Describe or Close target {:?}", other as char))),
+        }
+    }
+}
+
+/// Parse: a statement's name, its text, and the parameter types that the client declares (0: not declared).
+#[derive(Clone, Debug)]
+pub struct Parse<'a> {
+    pub name: &'a [u8],
+    pub query: &'a [u8],
+    /// Everything after the name: text, count and types. Two statements with equal bytes here are the same statement.
+    pub definition: &'a [u8],
+    parameter_types: Reader<'a>,
+    parameter_count: usize,
+}
+
+impl<'a> Parse<'a> {
+    pub fn read(body: &'a [u8]) -> Result<Self> {
+        let mut reader = Reader::new(body);
+        let name = reader.cstr()?;
+        let definition = reader.rest();
+        let query = reader.cstr()?;
+        let parameter_count = reader.count()?;
+        let parameter_types = reader.clone();
+        reader.bytes(parameter_count * 4)?;
+        Ok(Self { name, query, definition, parameter_types, parameter_count })
+    }
+
+    /// The declared parameter types as OIDs, 0 where the server shall infer.
+    pub fn parameter_types(&self) -> Result<Vec<u32>> {
+        let mut reader = self.parameter_types.clone();
+        (0..self.parameter_count).map(|_| reader.u32()).collect()
+    }
+}
+
+/// The format of a value on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    Text,
+    Binary,
+}
+
+impl Format {
+    /// Reads a format code; anything but 0 and 1 is a breach of the protocol.
+    pub fn from_code(code: i16) -> Result<Self> {
+        match code {
+            0 => Ok(Self::Text),
+            1 => Ok(Self::Binary),
+            other => Err(Error::protocol(format!("unsupported format code: {other}"))),
+        }
+    }
+}
+
+/// Bind: which statement becomes which portal, with which values.
+#[derive(Clone, Debug)]
+pub struct Bind<'a> {
+    pub portal: &'a [u8],
+    pub statement: &'a [u8],
+    /// Everything after the statement's name.
+    pub arguments: &'a [u8],
+    formats: Vec<Format>,
+    values: Reader<'a>,
+    pub value_count: usize,
+    pub result_formats: Vec<Format>,
+}
+
+impl<'a> Bind<'a> {
+    /// Reads only the two names and what follows them: enough to forward the message.
+    pub fn names(body: &'a [u8]) -> Result<(&'a [u8], &'a [u8], &'a [u8])> {
+        let mut reader = Reader::new(body);
+        let portal = reader.cstr()?;
+        let statement = reader.cstr()?;
+        Ok((portal, statement, reader.rest()))
+    }
+
+    pub fn read(body: &'a [u8]) -> Result<Self> {
+        let (portal, statement, arguments) = Self::names(body)?;
+        let mut reader = Reader::new(arguments);
+        let formats = read_formats(&mut reader)?;
+        let value_count = reader.count()?;
+        let values = reader.clone();
+        for _ in 0..value_count {
+            reader.value()?;
+        }
+        let result_formats = read_formats(&mut reader)?;
+        if formats.len() > 1 && formats.len() != value_count {
+            return Err(Error::protocol(format!(
+                "bind message has {} parameter formats but {value_count} parameters",
+                formats.len()
+            )));
+        }
+        Ok(Self { portal, statement, arguments, formats, values, value_count, result_formats })
+    }
+
+    /// The parameters: format, and value (`None` for NULL).
+    pub fn values(&self) -> Result<Vec<(Format, Option<&'a [u8]>)>> {
+        let mut reader = self.values.clone();
+        (0..self.value_count)
+            .map(|index| {
+                let format = match self.formats.as_slice() {
+                    [] => Format::Text,
+                    [all] => *all,
+                    each => each[index],
+                };
+                Ok((format, reader.value()?))
+            })
+            .collect()
+    }
+}
+
+fn read_formats(reader: &mut Reader<'_>) -> Result<Vec<Format>> {
+    let count = reader.count()?;
+    (0..count).map(|_| Format::from_code(reader.i16()?)).collect()
+}
+
+/// The text of a simple Query, without its terminating zero.
+pub fn query_text(body: &[u8]) -> Result<&[u8]> {
+    Reader::new(body).cstr()
+}
+
+/// Appends a message: tag, length word, and a body that `write` appends.
+pub fn message(out: &mut BytesMut, tag: u8, write: impl FnOnce(&mut BytesMut)) {
+    super::backend::message(out, tag, write);
+}
+
+/// Appends a simple Query.
+pub fn query(out: &mut BytesMut, text: &str) {
+    message(out, tag::QUERY, |body| put_cstr(body, text.as_bytes()));
+}
+
+/// Appends Parse from a name and the bytes of [`Parse::definition`].
+pub fn parse(out: &mut BytesMut, name: &[u8], definition: &[u8]) {
+    message(out, tag::PARSE, |body| {
+        put_cstr(body, name);
+        body.put_slice(definition);
+    });
+}
+
+/// Appends Bind from its two names and the bytes of [`Bind::arguments`].
+pub fn bind(out: &mut BytesMut, portal: &[u8], statement: &[u8], arguments: &[u8]) {
+    message(out, tag::BIND, |body| {
+        put_cstr(body, portal);
+        put_cstr(body, statement);
+        body.put_slice(arguments);
+    });
+}
+
+/// Appends Describe.
+pub fn describe(out: &mut BytesMut, target: Target<'_>) {
+    put_target(out, tag::DESCRIBE, target);
+}
+
+/// Appends Close.
+pub fn close(out: &mut BytesMut, target: Target<'_>) {
+    put_target(out, tag::CLOSE, target);
+}
+
+/// Appends Execute; `max_rows` 0 asks for all rows.
+pub fn execute(out: &mut BytesMut, portal: &[u8], max_rows: u32) {
+    message(out, tag::EXECUTE, |body| {
+        put_cstr(body, portal);
+        body.put_u32(max_rows);
+    });
+}
+
+/// Appends Sync.
+pub fn sync(out: &mut BytesMut) {
+    message(out, tag::SYNC, |_| {});
+}
+
+/// Appends Terminate.
+pub fn terminate(out: &mut BytesMut) {
+    message(out, tag::TERMINATE, |_| {});
+}
+
+/// Appends CopyFail with a reason.
+pub fn copy_fail(out: &mut BytesMut, reason: &str) {
+    message(out, tag::COPY_FAIL, |body| put_cstr(body, reason.as_bytes()));
+}
+
+fn put_target(out: &mut BytesMut, tag: u8, target: Target<'_>) {
+    let (kind, name) = match target {
+        Target::Statement(name) => (b'S', name),
+        Target::Portal(name) => (b'P', name),
+    };
+    message(out, tag, |body| {
+        body.put_u8(kind);
+        put_cstr(body, name);
+    });
+}
+
+fn put_cstr(out: &mut BytesMut, text: &[u8]) {
+    out.put_slice(text);
+    out.put_u8(0);
+}
