@@ -69,6 +69,8 @@ pub enum Kind {
     StaleEpoch,
     /// Weir is stopping.
     Shutdown,
+    /// What a server reported for a statement of Weir's own; its SQLSTATE is passed on.
+    Reported(SqlState),
     /// A bug or an unexpected failure of Weir's own.
     Internal,
 }
@@ -151,6 +153,7 @@ impl Error {
             Kind::LimitExceeded => SqlState::CONFIGURATION_LIMIT_EXCEEDED,
             Kind::StaleEpoch => SqlState::SERIALIZATION_FAILURE,
             Kind::Shutdown => SqlState::ADMIN_SHUTDOWN,
+            Kind::Reported(code) => code,
             Kind::Internal => SqlState::INTERNAL_ERROR,
         }
     }
