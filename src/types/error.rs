@@ -69,8 +69,66 @@ pub enum Kind {
     StaleEpoch,
     /// Weir is stopping.
     Shutdown,
-    /// A bug or an unexpected failure of Weir's own.
+    /// A bug or an unexpected failure of Weir's own. Keep it last: [`Kind::ALL`] counts on it.
     Internal,
+}
+
+impl Kind {
+    /// Every kind, in the order of the declaration.
+    pub const ALL: [Self; Self::Internal as usize + 1] = [
+        Self::Protocol,
+        Self::NotSupported,
+        Self::Syntax,
+        Self::InvalidPassword,
+        Self::InvalidAuthorization,
+        Self::UnknownDatabase,
+        Self::TooManyConnections,
+        Self::ServerUnavailable,
+        Self::ServerLost,
+        Self::Canceled,
+        Self::InFailedTransaction,
+        Self::ActiveTransaction,
+        Self::Savepoint,
+        Self::UnknownStatement,
+        Self::DuplicateStatement,
+        Self::InvalidValue,
+        Self::NullKey,
+        Self::OutOfRange,
+        Self::UnknownObject,
+        Self::LimitExceeded,
+        Self::StaleEpoch,
+        Self::Shutdown,
+        Self::Internal,
+    ];
+
+    /// The word that metrics use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Protocol => "protocol",
+            Self::NotSupported => "not_supported",
+            Self::Syntax => "syntax",
+            Self::InvalidPassword => "invalid_password",
+            Self::InvalidAuthorization => "invalid_authorization",
+            Self::UnknownDatabase => "unknown_database",
+            Self::TooManyConnections => "too_many_connections",
+            Self::ServerUnavailable => "server_unavailable",
+            Self::ServerLost => "server_lost",
+            Self::Canceled => "canceled",
+            Self::InFailedTransaction => "in_failed_transaction",
+            Self::ActiveTransaction => "active_transaction",
+            Self::Savepoint => "savepoint",
+            Self::UnknownStatement => "unknown_statement",
+            Self::DuplicateStatement => "duplicate_statement",
+            Self::InvalidValue => "invalid_value",
+            Self::NullKey => "null_key",
+            Self::OutOfRange => "out_of_range",
+            Self::UnknownObject => "unknown_object",
+            Self::LimitExceeded => "limit_exceeded",
+            Self::StaleEpoch => "stale_epoch",
+            Self::Shutdown => "shutdown",
+            Self::Internal => "internal",
+        }
+    }
 }
 
 /// An error with everything that the client, the operator and the metrics need.
