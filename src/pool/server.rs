@@ -285,8 +285,8 @@ pub fn server_error(shard: ShardId, body: &[u8]) -> Error {
         Ok(fields) => fields,
         Err(error) => return error,
     };
-    let kind = fields.sqlstate().and_then(|code| SqlState::parse(&code)).map_or(Kind::Internal, Kind::Reported);
-    let mut error = Error::new(Origin::Server(shard), kind, fields.message().into_owned());
+    let mut error = Error::new(Origin::Server(shard), Kind::Reported, fields.message().into_owned());
+    error.reported = fields.sqlstate().and_then(|code| SqlState::parse(&code));
     error.detail = fields.get(b'D').map(|text| text.into_owned().into());
     error.hint = fields.get(b'H').map(|text| text.into_owned().into());
     error
