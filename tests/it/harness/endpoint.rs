@@ -35,7 +35,7 @@ impl Endpoint {
     }
 
     /// The same place for another user.
-    pub fn as_user(mut self, user: &str, password: &str) -> Self {
+    pub fn with_user(mut self, user: &str, password: &str) -> Self {
         (self.user, self.password) = (user.to_owned(), password.to_owned());
         self
     }
