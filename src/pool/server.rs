@@ -8,6 +8,7 @@ use bytes::{Bytes, BytesMut};
 use super::shared::{Place, Shared};
 use crate::auth::{ServerLogin, ServerStep};
 use crate::net::Conn;
+use crate::session::ledger::Event;
 use crate::session::request::ServerSession;
 use crate::types::{Error, Kind, Origin, Result, ShardId, SqlState};
 use crate::wire::backend::{self, Authentication, CancelKey, ErrorFields, tag};
@@ -124,8 +125,10 @@ impl Server {
             let _used = self.conn.input.split_to(scanned.consumed);
             for event in self.session.ledger.take_events() {
                 self.session.note(&event);
-                if let crate::session::ledger::Event::OwnError(body) = event {
-                    failure.get_or_insert(body);
+                match event {
+                    Event::OwnError(body) => drop(failure.get_or_insert(body)),
+                    Event::Fatal(body) => return Err(ended(shard, &body)),
+                    Event::ClientError | Event::NotPrepared(_) | Event::Parameter { .. } => {}
                 }
             }
             if !self.session.ledger.is_settled()
@@ -289,6 +292,13 @@ pub fn server_error(shard: ShardId, body: &[u8]) -> Error {
     error.reported = fields.sqlstate().and_then(|code| SqlState::parse(&code));
     error.detail = fields.get(b'D').map(|text| text.into_owned().into());
     error.hint = fields.get(b'H').map(|text| text.into_owned().into());
+    error
+}
+
+/// The server said why it ends the connection.
+pub fn ended(shard: ShardId, body: &[u8]) -> Error {
+    let mut error = server_error(shard, body);
+    error.kind = Kind::ServerLost;
     error
 }
 

@@ -25,7 +25,7 @@ use bytes::{Bytes, BytesMut};
 use super::statements::StatementId;
 use crate::types::{Error, Kind, Origin, Result};
 use crate::wire::TransactionStatus;
-use crate::wire::backend::{self, tag};
+use crate::wire::backend::{self, ErrorFields, tag};
 use crate::wire::frame::{self, Sender};
 
 /// Who asked, and so who sees the replies.
@@ -40,6 +40,8 @@ pub enum Asker {
 pub enum Entry {
     /// A simple Query or a FunctionCall; settled by ReadyForQuery.
     Query(Asker),
+    /// A simple Query that is one of several steps of the client's: its ReadyForQuery stays hidden.
+    Step,
     /// A Parse; what it gives is lost when it fails.
     Parse(Asker, Gives),
     /// A Parse of a named statement that the server has already: the client gets its ParseComplete from Weir.
@@ -85,8 +87,11 @@ pub enum Event {
     Parameter { name: Vec<u8>, value: Vec<u8> },
     /// An error of the client's own request; the SQLSTATE as sent.
     ClientError,
-    /// An error in something that Weir asked for; the whole ErrorResponse.
+    /// An error in something that Weir asked for; the body of the ErrorResponse.
     OwnError(Bytes),
+    /// The server ends the connection; the body of the ErrorResponse, which the client does not see: its own
+    /// connection goes on.
+    Fatal(Bytes),
 }
 
 /// What reading a piece of the server's bytes came to.
@@ -162,6 +167,16 @@ impl Ledger {
         self.copying
     }
 
+    /// A row of a result is on its way and not complete: nothing else can be told to the client now.
+    pub fn is_inside_message(&self) -> bool {
+        self.passing > 0
+    }
+
+    /// An exchange that was not entered here is over, with this status.
+    pub fn ready_by_own_exchange(&mut self, status: TransactionStatus) {
+        self.status = status;
+    }
+
     /// The number of entries, for limits.
     pub fn len(&self) -> usize {
         self.entries.len()
@@ -215,7 +230,8 @@ impl Ledger {
         match self.entries.front() {
             Some(Entry::Query(asker) | Entry::Parse(asker, _) | Entry::Close(asker) | Entry::Sync(asker)) => *asker,
             Some(
-                Entry::Bind
+                Entry::Step
+                | Entry::Bind
                 | Entry::Describe
                 | Entry::Execute
                 | Entry::ParseElided(_)
@@ -264,7 +280,7 @@ impl Ledger {
                 self.copying = Copying::No;
                 true
             }
-            (Some(Entry::Query(_)), tag::COMMAND_COMPLETE) => {
+            (Some(Entry::Query(_) | Entry::Step), tag::COMMAND_COMPLETE) => {
                 self.copying = Copying::No;
                 false
             }
@@ -291,6 +307,11 @@ impl Ledger {
     }
 
     fn error(&mut self, body: &[u8], len: usize, asker: Asker, pass: &mut Pass<'_>) -> Result<()> {
+        if ErrorFields::read(body)?.is_fatal() {
+            self.events.push(Event::Fatal(Bytes::copy_from_slice(body)));
+            pass.show(len, Asker::Weir);
+            return Ok(());
+        }
         match asker {
             Asker::Client => self.events.push(Event::ClientError),
             Asker::Weir => self.events.push(Event::OwnError(Bytes::copy_from_slice(body))),
@@ -311,7 +332,7 @@ impl Ledger {
 
     /// After an error in the extended protocol the server ignores everything up to Sync.
     fn cancel_to_sync(&mut self) {
-        if matches!(self.entries.front(), None | Some(Entry::Query(_))) {
+        if matches!(self.entries.front(), None | Some(Entry::Query(_) | Entry::Step)) {
             return;
         }
         while let Some(front) = self.entries.front() {
@@ -333,6 +354,7 @@ impl Ledger {
         self.copying = Copying::No;
         match self.entries.pop_front() {
             Some(Entry::Query(asker) | Entry::Sync(asker)) => pass.show(len, asker),
+            Some(Entry::Step) => pass.show(len, Asker::Weir),
             _ => return Err(unexpected(tag::READY_FOR_QUERY)),
         }
         self.insert_ready(pass);

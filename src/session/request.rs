@@ -85,6 +85,14 @@ impl ServerSession {
         }
     }
 
+    /// One of several steps of a client's simple Query: its ReadyForQuery stays hidden.
+    pub fn query_step(&mut self, out: &mut BytesMut, sql: &str) {
+        self.unnamed = None;
+        if self.ledger.enter(Entry::Step) {
+            frontend::query(out, sql);
+        }
+    }
+
     /// A client's Parse. `name` is the client's name for it, empty for the unnamed statement.
     pub fn parse(&mut self, out: &mut BytesMut, name: &[u8], prepared: &Prepared) {
         if name.is_empty() {
@@ -172,7 +180,7 @@ impl ServerSession {
                 self.unnamed = None;
             }
             Event::Parameter { name, value } => self.report(name, value),
-            Event::ClientError | Event::OwnError(_) => self.unnamed = None,
+            Event::ClientError | Event::OwnError(_) | Event::Fatal(_) => self.unnamed = None,
         }
     }
 
