@@ -10,26 +10,10 @@ use tokio::sync::Notify;
 use super::freshness::Freshness;
 use super::shared::{Limits, MailSender, NodeIndex, PoolId, Shared};
 use crate::auth::Password;
+use crate::config::PoolMode;
 use crate::shardmap::ShardMap;
 use crate::sql::schema::Schema;
 use crate::types::ShardId;
-
-/// How long a client keeps a server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PoolMode {
-    Session,
-    Transaction,
-}
-
-impl PoolMode {
-    /// The word of the configuration and the console.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Session => "session",
-            Self::Transaction => "transaction",
-        }
-    }
-}
 
 /// One PostgreSQL server of a shard.
 #[derive(Clone, Debug)]

@@ -10,7 +10,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::server::InTransit;
 use crate::auth::Password;
-use crate::types::ShardId;
+use crate::types::{Role, ShardId};
 
 /// Which servers a pool has: those of one node, for one database and one user.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -32,9 +32,8 @@ impl NodeIndex {
         self == Self::PRIMARY
     }
 
-    /// The word for metrics and the console.
-    pub fn role(self) -> &'static str {
-        if self.is_primary() { "primary" } else { "replica" }
+    pub fn role(self) -> Role {
+        if self.is_primary() { Role::Primary } else { Role::Replica }
     }
 }
 

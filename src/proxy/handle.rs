@@ -9,7 +9,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::Notify;
 
-use crate::pool::server;
+use crate::pool::server::{self, Server};
+use crate::pool::shared::Shared;
 use crate::sql::facts::PinReason;
 use crate::wire::backend::CancelKey;
 
@@ -28,7 +29,7 @@ pub struct Handle {
     pub pinned: Cell<Option<PinReason>>,
     pub prepared: Cell<usize>,
     /// The servers that work for the client now, where a cancel goes.
-    targets: RefCell<Vec<Target>>,
+    servers: RefCell<Vec<Held>>,
     /// Cancels that are on their way. A server is not given to anybody else meanwhile.
     cancels: Cell<usize>,
     cancels_done: Notify,
@@ -46,11 +47,13 @@ pub enum State {
     Active(Instant),
 }
 
-/// A server that works for a client.
+/// A server that a client holds.
 #[derive(Clone, Debug)]
-struct Target {
-    address: Arc<str>,
-    key: CancelKey,
+pub struct Held {
+    pub shared: Arc<Shared>,
+    pub key: CancelKey,
+    pub opened: Instant,
+    pub since: Instant,
 }
 
 /// How long a cancel request to a server may take.
@@ -80,7 +83,7 @@ impl Handle {
             state: Cell::new(State::Idle),
             pinned: Cell::new(None),
             prepared: Cell::new(0),
-            targets: RefCell::default(),
+            servers: RefCell::default(),
             cancels: Cell::new(0),
             cancels_done: Notify::new(),
             canceled_waiting: Notify::new(),
@@ -88,19 +91,25 @@ impl Handle {
         }
     }
 
-    /// A server begins to work for the client.
-    pub fn aim(&self, address: &Arc<str>, key: CancelKey) {
-        self.targets.borrow_mut().push(Target { address: Arc::clone(address), key });
+    /// The client got a server.
+    pub fn hold(&self, server: &Server) {
+        let held = Held {
+            shared: Arc::clone(server.shared()),
+            key: server.cancel_key,
+            opened: server.opened,
+            since: server.since,
+        };
+        self.servers.borrow_mut().push(held);
     }
 
     /// A server no longer works for the client.
-    pub fn unaim(&self, key: CancelKey) {
-        self.targets.borrow_mut().retain(|target| target.key != key);
+    pub fn let_go(&self, key: CancelKey) {
+        self.servers.borrow_mut().retain(|held| held.key != key);
     }
 
-    /// The process ids of the servers that work for the client.
-    pub fn server_pids(&self) -> Vec<i32> {
-        self.targets.borrow().iter().map(|target| target.key.process_id).collect()
+    /// The servers that work for the client.
+    pub fn servers(&self) -> Vec<Held> {
+        self.servers.borrow().clone()
     }
 
     pub fn has_cancels(&self) -> bool {
@@ -129,10 +138,10 @@ impl Handle {
             return;
         }
         self.cancels.set(self.cancels.get() + 1);
-        let targets = self.targets.borrow().clone();
-        for target in targets {
-            if let Err(error) = server::cancel(&target.address, target.key, CANCEL_LIMIT).await {
-                tracing::warn!(address = &*target.address, %error, "a cancel request did not reach a server");
+        for held in self.servers() {
+            let address = &held.shared.address;
+            if let Err(error) = server::cancel(address, held.key, CANCEL_LIMIT).await {
+                tracing::warn!(address = &**address, %error, "a cancel request did not reach a server");
             }
         }
         self.cancels.set(self.cancels.get() - 1);

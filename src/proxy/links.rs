@@ -8,8 +8,8 @@ use super::client::Client;
 use super::handle::State;
 use super::outcome::{Step, Stop};
 use super::relay::{self, End, Listen, Seen};
+use crate::config::PoolMode;
 use crate::net::Conn;
-use crate::pool::database::PoolMode;
 use crate::pool::local::Local;
 use crate::pool::server::{self, Server};
 use crate::pool::shared::NodeIndex;
@@ -51,7 +51,7 @@ impl Client {
             block.may_join(shard, &joined)?;
         }
         let link = self.take_server(shard, access).await?;
-        self.handle.aim(&link.pool.shared.address, link.server.cancel_key);
+        self.handle.hold(&link.server);
         self.links.push(link);
         let at = self.links.len() - 1;
         self.bring_up(at).await?;
@@ -167,7 +167,7 @@ impl Client {
     /// A server went away. Says how that ends for the client.
     pub fn lose(&mut self, at: usize, error: Error) -> Stop {
         let link = self.links.swap_remove(at);
-        self.handle.unaim(link.server.cancel_key);
+        self.handle.let_go(link.server.cancel_key);
         link.stats.error(error.kind);
         let inside_message = link.server.session.ledger.is_inside_message();
         let in_transaction = link.server.session.ledger.status() != TransactionStatus::Idle;
@@ -233,7 +233,7 @@ impl Client {
     }
 
     fn leave_server(&self, mut link: Link) {
-        self.handle.unaim(link.server.cancel_key);
+        self.handle.let_go(link.server.cancel_key);
         if let Some(reason) = self.indelible {
             link.server.retire(reason);
         }
@@ -245,7 +245,7 @@ impl Client {
         self.worker.forget(&self.handle);
         let dirty = self.keeps_servers();
         for link in std::mem::take(&mut self.links) {
-            self.handle.unaim(link.server.cancel_key);
+            self.handle.let_go(link.server.cancel_key);
             if !link.server.session.ledger.is_settled() || link.server.conn.unsent() > 0 {
                 abandon(link);
             } else if self.indelible.is_some() {

@@ -6,9 +6,12 @@
 //! * [`client`]: a client's life after login, one *unit* (a Query, or a batch up to Sync) after another.
 //! * [`simple`], [`batch`]: units of the simple and of the extended protocol.
 //! * [`links`]: the servers that a client holds, and how it gets and leaves them.
+//! * [`sharded`]: units for a sharded database.
 //! * [`relay`]: bytes between a client and one server until the server owes nothing.
 //! * [`block`]: transaction blocks over shards; [`fan`]: reads over shards; [`everywhere`]: all shards or none.
-//! * [`control`]: the thread for everything that is not a client's: replicas, schemas, snapshots.
+//! * [`control`]: the thread for everything that is not a client's: replicas, schemas, the console's snapshots.
+//! * [`report`]: what the console and the metrics are told.
+//! * [`serve`](serve()): starts and stops it all.
 
 pub mod batch;
 pub mod block;
@@ -22,5 +25,10 @@ pub mod links;
 pub mod login;
 pub mod outcome;
 pub mod relay;
+pub mod report;
+pub mod sharded;
+pub mod serve;
 pub mod simple;
 pub mod worker;
+
+pub use serve::{Running, serve};

@@ -89,6 +89,9 @@ pub enum Event {
     ClientError,
     /// An error in something that Weir asked for; the body of the ErrorResponse.
     OwnError(Bytes),
+    /// A COPY from the client began in a batch whose Sync was already sent: PostgreSQL ignores that Sync, and the
+    /// client sends another one behind its data.
+    SyncIgnored,
     /// The server ends the connection; the body of the ErrorResponse, which the client does not see: its own
     /// connection goes on.
     Fatal(Bytes),
@@ -297,6 +300,13 @@ impl Ledger {
     fn begin_copy(&mut self, copying: Copying, len: usize, pass: &mut Pass<'_>) {
         self.copying = copying;
         pass.show(len, Asker::Client);
+        if copying == Copying::In && matches!(self.entries.front(), Some(Entry::Execute)) {
+            let owed = self.entries.len();
+            self.entries.retain(|entry| !matches!(entry, Entry::Sync(_)));
+            if self.entries.len() < owed {
+                self.events.push(Event::SyncIgnored);
+            }
+        }
     }
 
     fn parameter(&mut self, body: &[u8], len: usize, asker: Asker, pass: &mut Pass<'_>) -> Result<()> {

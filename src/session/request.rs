@@ -152,6 +152,13 @@ impl ServerSession {
         }
     }
 
+    /// A client's Flush.
+    pub fn flush(&mut self, out: &mut BytesMut) {
+        if !self.ledger.is_empty() {
+            frontend::flush(out);
+        }
+    }
+
     /// Weir refuses a request in the middle of a batch: the server is made to fail where the request would stand.
     pub fn refuse(&mut self, out: &mut BytesMut, error: &Error) {
         if self.ledger.enter(Entry::Refuse(error_bytes(error))) {
@@ -180,6 +187,7 @@ impl ServerSession {
                 self.unnamed = None;
             }
             Event::Parameter { name, value } => self.report(name, value),
+            Event::SyncIgnored => {}
             Event::ClientError | Event::OwnError(_) | Event::Fatal(_) => self.unnamed = None,
         }
     }

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use rustc_hash::FxHashMap;
 
 use crate::sql::facts::Facts;
+use crate::sql::scan::LiteralSpan;
 
 /// A statement's number, unique in the process: servers cross over between workers and keep their statements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -41,9 +42,13 @@ pub struct Prepared {
     pub server_name: Vec<u8>,
     /// Text, its terminating zero, and parameter types, as in the body of Parse behind the name.
     pub definition: Bytes,
-    pub text: Arc<str>,
+    /// `None` when the text is not UTF-8.
+    pub text: Option<Arc<str>>,
     pub parameter_types: Vec<u32>,
+    /// The version of the schema that the facts were read against.
+    pub schema_version: u64,
     pub facts: Arc<Facts>,
+    pub literals: Vec<LiteralSpan>,
 }
 
 /// The statements of one worker's clients of one database, by definition.

@@ -207,6 +207,11 @@ pub fn sync(out: &mut BytesMut) {
     message(out, tag::SYNC, |_| {});
 }
 
+/// Appends Flush.
+pub fn flush(out: &mut BytesMut) {
+    message(out, tag::FLUSH, |_| {});
+}
+
 /// Appends Terminate.
 pub fn terminate(out: &mut BytesMut) {
     message(out, tag::TERMINATE, |_| {});

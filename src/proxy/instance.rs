@@ -1,0 +1,218 @@
+//! One running Weir: what all its workers share. Several may run in one process.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use rand::Rng;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::{oneshot, watch};
+
+use crate::auth::{Credential, Method, Password};
+use crate::catalog::Catalog;
+use crate::config::{self, AuthMethod, Config};
+use crate::pool::database::{Database, Node, Shard};
+use crate::pool::freshness::Freshness;
+use crate::pool::shared::{Limits, MailSender};
+use crate::session::statements::StatementIds;
+use crate::telemetry::{ClientInfo, PoolInfo, Scope, ServerInfo, Telemetry};
+use crate::types::{Epoch, Kind, Result};
+use crate::wire::backend::CancelKey;
+
+/// A user that may log in.
+#[derive(Debug)]
+pub struct User {
+    pub name: Arc<str>,
+    /// What the client's proof is checked against.
+    pub credential: Credential,
+    /// What Weir logs in to servers with.
+    pub server_password: Option<Password>,
+    pub may_administer: bool,
+}
+
+/// What a worker can be told.
+#[derive(Debug)]
+pub enum Order {
+    /// Serve this connection.
+    Serve(std::net::TcpStream),
+    /// Cancel what the client with this key runs; answers when that is done.
+    Cancel(CancelKey, oneshot::Sender<()>),
+    /// Report what lives on the worker.
+    Report(Scope, oneshot::Sender<WorkerReport>),
+    /// Disconnect every client that is idle, now and when it becomes so.
+    Stop,
+}
+
+/// What lives on one worker.
+#[derive(Debug, Default)]
+pub struct WorkerReport {
+    pub pools: Vec<PoolInfo>,
+    pub clients: Vec<ClientInfo>,
+    pub servers: Vec<ServerInfo>,
+}
+
+/// Everything that the workers of one Weir share.
+#[derive(Debug)]
+pub struct Instance {
+    pub config: Config,
+    databases: HashMap<String, Arc<Database>>,
+    users: HashMap<String, Arc<User>>,
+    pub catalog: Catalog,
+    pub telemetry: Arc<Telemetry>,
+    pub statement_ids: StatementIds,
+    /// One per worker.
+    pub orders: Vec<UnboundedSender<Order>>,
+    /// One per worker.
+    pub pool_mail: Vec<MailSender>,
+    /// Decides what unknown users are shown in a SCRAM exchange.
+    pub mock_key: [u8; 32],
+    clients: AtomicUsize,
+    next_client: AtomicUsize,
+    /// True once Weir is stopping.
+    pub stopping: watch::Sender<bool>,
+}
+
+impl Instance {
+    /// Puts an instance together; opens no connection. The catalog gives each sharded database its map.
+    ///
+    /// # Errors
+    /// A credential that cannot be used, or a catalog that cannot be read.
+    pub async fn new(
+        config: Config,
+        catalog: Catalog,
+        telemetry: Arc<Telemetry>,
+        orders: Vec<UnboundedSender<Order>>,
+        pool_mail: Vec<MailSender>,
+    ) -> Result<Self> {
+        let users = config.users.iter().map(|user| make_user(user, &config)).collect::<Result<_>>()?;
+        let mut databases = HashMap::new();
+        for database in &config.databases {
+            let made = make_database(database, &config, &catalog).await?;
+            databases.insert(database.name.clone(), Arc::new(made));
+        }
+        Ok(Self {
+            config,
+            databases,
+            users,
+            catalog,
+            telemetry,
+            statement_ids: StatementIds::default(),
+            orders,
+            pool_mail,
+            mock_key: rand::rng().random(),
+            clients: AtomicUsize::new(0),
+            next_client: AtomicUsize::new(1),
+            stopping: watch::Sender::new(false),
+        })
+    }
+
+    pub fn database(&self, name: &str) -> Option<&Arc<Database>> {
+        self.databases.get(name)
+    }
+
+    /// All databases, in the order of their names.
+    pub fn databases(&self) -> Vec<&Arc<Database>> {
+        let mut databases: Vec<_> = self.databases.values().collect();
+        databases.sort_by(|a, b| a.name.cmp(&b.name));
+        databases
+    }
+
+    pub fn user(&self, name: &str) -> Option<&Arc<User>> {
+        self.users.get(name)
+    }
+
+    /// A user whose password Weir has, for its own queries: the first of the configuration.
+    pub fn own_user(&self) -> Option<&Arc<User>> {
+        let with_password = |user: &&config::User| user.login_password().is_some();
+        let user = self.config.users.iter().find(with_password).or_else(|| self.config.users.first())?;
+        self.users.get(&user.name)
+    }
+
+    /// Counts a client in; `None` when there are too many.
+    pub fn admit(self: &Arc<Self>) -> Option<Admission> {
+        let max = self.config.pool.max_client_conn;
+        let more = |clients: usize| (clients < max).then_some(clients + 1);
+        self.clients.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
+        Some(Admission { instance: Arc::clone(self) })
+    }
+
+    /// A number for a client, never used twice.
+    pub fn client_number(&self) -> usize {
+        self.next_client.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub fn clients(&self) -> usize {
+        self.clients.load(Ordering::Relaxed)
+    }
+
+    pub fn count_error(&self, kind: Kind) {
+        self.telemetry.error(kind);
+    }
+}
+
+/// A client's place among those that Weir admits; freed when dropped.
+#[derive(Debug)]
+pub struct Admission {
+    instance: Arc<Instance>,
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        self.instance.clients.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn make_user(user: &config::User, config: &Config) -> Result<(String, Arc<User>)> {
+    let method = match user.auth {
+        AuthMethod::ScramSha256 => Method::ScramSha256,
+        AuthMethod::Md5 => Method::Md5,
+        AuthMethod::Trust => Method::Trust,
+    };
+    let proof = match &user.password {
+        Some(config::Password::Plain(secret) | config::Password::Scram(secret)) => Password::new(secret.reveal()),
+        None => Password::new(""),
+    };
+    let made = User {
+        name: user.name.as_str().into(),
+        credential: Credential::new(method, &user.name, &proof, &rand::rng().random())?,
+        server_password: user.login_password().map(|secret| Password::new(secret.reveal())),
+        may_administer: config.general.admin_users.contains(&user.name),
+    };
+    Ok((user.name.clone(), Arc::new(made)))
+}
+
+async fn make_database(database: &config::Database, config: &Config, catalog: &Catalog) -> Result<Database> {
+    let limits = Limits {
+        size: database.pool_size,
+        connect_timeout: config.pool.server_connect_timeout,
+        wait_timeout: config.pool.query_wait_timeout.unwrap_or(Duration::ZERO),
+        lifetime: config.pool.server_lifetime,
+        idle_timeout: config.pool.server_idle_timeout.unwrap_or(Duration::ZERO),
+        prepared_max: config.pool.max_prepared_statements,
+        round_robin: config.pool.server_round_robin,
+    };
+    let map = match &database.shard_map {
+        Some(declared) => Some(catalog.load_or_seed(&database.name, declared).await?),
+        None => None,
+    };
+    let shards = database.shards.iter().map(make_shard).collect();
+    Ok(Database::new(&database.name, database.pool_mode, database.read_write_split, limits, shards, map))
+}
+
+fn make_shard(shard: &config::Shard) -> Shard {
+    let node = |address: &config::NodeAddress| Node {
+        address: address.to_string().into(),
+        dbname: shard.dbname.as_str().into(),
+    };
+    Shard {
+        name: shard.name.as_str().into(),
+        nodes: std::iter::once(&shard.primary).chain(&shard.replicas).map(node).collect(),
+        freshness: Freshness::new(shard.replicas.len()),
+    }
+}
+
+/// The epoch of a database's map, for the console.
+pub fn epoch(database: &Database) -> Option<Epoch> {
+    database.map().map(|map| map.epoch())
+}

@@ -1,0 +1,285 @@
+//! From a connection's first packet to its first ReadyForQuery; also cancel requests, which are connections too.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use rand::Rng;
+use tokio::sync::oneshot;
+
+use super::client::Client;
+use super::handle::Handle;
+use super::instance::{Admission, Order, User};
+use super::links::clean;
+use super::worker::Worker;
+use crate::admin::Console;
+use crate::auth::{ClientLogin, ClientStep, Randomness};
+use crate::config::CONSOLE_DATABASE;
+use crate::net::Conn;
+use crate::pool::database::Database;
+use crate::pool::freshness::Mark;
+use crate::pool::shared::NodeIndex;
+use crate::session::settings::Settings;
+use crate::types::{Error, Kind, Origin, Result, ShardId};
+use crate::wire::backend::{self, CancelKey, Severity};
+use crate::wire::frame::{self, Sender};
+use crate::wire::startup::{self, PROTOCOL_3_0, Packet, StartupMessage};
+use crate::wire::{TransactionStatus, frontend};
+
+/// How long a client that is refused may take to read why.
+const FAREWELL_LIMIT: Duration = Duration::from_secs(2);
+
+/// How long a client waits for the schema of a database that was not read yet.
+const SCHEMA_LIMIT: Duration = Duration::from_secs(10);
+
+/// Serves a connection to its end.
+pub async fn serve(worker: Rc<Worker>, socket: std::net::TcpStream) {
+    let Ok(mut conn) = Conn::from_std(socket) else { return };
+    let limit = worker.instance.config.pool.client_login_timeout;
+    let opening = open(&worker, &mut conn);
+    let opened = match limit {
+        Some(limit) => tokio::time::timeout(limit, opening).await.unwrap_or_else(|_| Err(Refusal::Silent)),
+        None => opening.await,
+    };
+    match opened {
+        Ok(Opened::Client(login)) => login.into_client(worker, conn).await,
+        Ok(Opened::Console(_place)) => super::console::run(&worker, conn).await,
+        Ok(Opened::Cancel) | Err(Refusal::Silent) => {}
+        Err(Refusal::Told(error)) => {
+            worker.count_error(error.kind);
+            backend::error_response(conn.queue(), Severity::Fatal, &error);
+            let _unsent = tokio::time::timeout(FAREWELL_LIMIT, conn.flush()).await;
+        }
+    }
+}
+
+/// What a connection turned out to be.
+enum Opened {
+    Client(Box<LoggedIn>),
+    Console(Admission),
+    Cancel,
+}
+
+/// Why a connection came to nothing.
+enum Refusal {
+    Told(Error),
+    /// The peer is gone, or too slow.
+    Silent,
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Told(error)
+    }
+}
+
+impl From<std::io::Error> for Refusal {
+    fn from(_: std::io::Error) -> Self {
+        Self::Silent
+    }
+}
+
+/// A client that has shown who it is, and whose settings a server accepted.
+struct LoggedIn {
+    admission: Admission,
+    database: Arc<Database>,
+    user: Arc<User>,
+    settings: Arc<Settings>,
+    reports: Rc<Vec<(Vec<u8>, Vec<u8>)>>,
+}
+
+async fn open(worker: &Rc<Worker>, conn: &mut Conn) -> Result<Opened, Refusal> {
+    let startup = match first_packet(conn).await? {
+        Packet::Cancel(key) => {
+            forward_cancel(worker, key).await;
+            return Ok(Opened::Cancel);
+        }
+        Packet::Startup(startup) => startup,
+        Packet::Ssl | Packet::Gssenc => return Err(Error::protocol("encryption was asked for too often").into()),
+    };
+    negotiate(conn, &startup);
+    let admission = worker.instance.admit().ok_or_else(|| {
+        Error::new(Origin::Weir, Kind::TooManyConnections, "sorry, too many clients already")
+            .detail("max_client_conn is reached.")
+    })?;
+    let user = authenticate(worker, conn, &startup).await?;
+    let name = startup.get("database").unwrap_or(&user.name);
+    if name == CONSOLE_DATABASE {
+        return open_console(&user, admission).map_err(Refusal::Told);
+    }
+    let database = worker.instance.database(name).cloned().ok_or_else(|| {
+        Error::new(Origin::Client, Kind::UnknownDatabase, format!("database \"{name}\" does not exist"))
+            .hint("The databases that Weir serves are those of its configuration.")
+    })?;
+    refuse_replication(&startup)?;
+    let settings = Arc::new(Settings::from_startup(&startup)?);
+    let (settings, reports) = accept_settings(worker, &database, &user, settings).await?;
+    Ok(Opened::Client(Box::new(LoggedIn { admission, database, user, settings, reports })))
+}
+
+fn open_console(user: &User, place: Admission) -> Result<Opened> {
+    if user.may_administer {
+        return Ok(Opened::Console(place));
+    }
+    Err(Error::new(Origin::Client, Kind::InvalidAuthorization, "not allowed to use the console")
+        .hint("Name the user in admin_users."))
+}
+
+fn refuse_replication(startup: &StartupMessage) -> Result<()> {
+    match startup.get("replication") {
+        None | Some("false" | "off" | "no" | "0") => Ok(()),
+        Some(_) => Err(Error::refuse("replication connections are not supported", "The client asked for replication.")
+            .hint("Connect to the server itself.")),
+    }
+}
+
+/// Reads packets until one is no request for encryption, which Weir declines.
+async fn first_packet(conn: &mut Conn) -> Result<Packet, Refusal> {
+    let mut declined = 0;
+    loop {
+        if let Some((packet, len)) = startup::read(&conn.input)? {
+            let _used = conn.input.split_to(len);
+            // A client asks once for TLS and once for GSSAPI, in either order.
+            if !matches!(packet, Packet::Ssl | Packet::Gssenc) || declined == 2 {
+                return Ok(packet);
+            }
+            declined += 1;
+            conn.send(b"N").await?;
+        } else if conn.fill().await? == 0 {
+            return Err(Refusal::Silent);
+        }
+    }
+}
+
+/// Answers newer minor versions and protocol options as PostgreSQL does: version 3.0 is offered, options are not known.
+fn negotiate(conn: &mut Conn, startup: &StartupMessage) {
+    let options: Vec<&str> =
+        startup.parameters.iter().map(|(name, _)| name.as_str()).filter(|name| name.starts_with("_pq_.")).collect();
+    if startup.protocol > PROTOCOL_3_0 || !options.is_empty() {
+        backend::negotiate_protocol_version(conn.queue(), 0, &options);
+    }
+}
+
+async fn authenticate(worker: &Worker, conn: &mut Conn, startup: &StartupMessage) -> Result<Arc<User>, Refusal> {
+    let name = startup.get("user").filter(|name| !name.is_empty()).ok_or_else(|| {
+        Error::new(Origin::Client, Kind::InvalidAuthorization, "no PostgreSQL user name specified in startup packet")
+    })?;
+    let user = worker.instance.user(name);
+    let mut rng = rand::rng();
+    let randomness =
+        Randomness { scram_nonce: rng.random(), md5_salt: rng.random(), mock_key: worker.instance.mock_key };
+    let mut out = BytesMut::new();
+    let mut step = ClientLogin::start(name, user.map(|user| &user.credential), &randomness, &mut out);
+    loop {
+        conn.queue().extend_from_slice(&out.split());
+        match step {
+            ClientStep::Done => break,
+            ClientStep::Continue(login) => {
+                conn.flush().await?;
+                let body = password_message(conn).await?;
+                step = login.password_message(&body, &mut out)?;
+            }
+        }
+    }
+    user.cloned().ok_or_else(|| Error::internal("an unknown user logged in").into())
+}
+
+async fn password_message(conn: &mut Conn) -> Result<BytesMut, Refusal> {
+    loop {
+        if let Some(frame) = frame::first(&conn.input, Sender::Client)? {
+            if frame.tag != frontend::tag::PASSWORD {
+                return Err(Error::protocol(format!("expected password response, got message type {}", frame.tag)).into());
+            }
+            let len = frame.raw.len();
+            let mut message = conn.input.split_to(len);
+            return Ok(message.split_off(frame::HEADER_LEN));
+        }
+        if conn.fill().await? == 0 {
+            return Err(Refusal::Silent);
+        }
+    }
+}
+
+/// Makes sure that a server accepts the settings, and learns what it reports with them.
+async fn accept_settings(
+    worker: &Rc<Worker>,
+    database: &Arc<Database>,
+    user: &Arc<User>,
+    settings: Arc<Settings>,
+) -> Result<(Arc<Settings>, Rc<Vec<(Vec<u8>, Vec<u8>)>>)> {
+    if let Some(known) = worker.known_reports(database, user, &settings) {
+        return Ok(known);
+    }
+    wait_for_schema(database).await?;
+    let (pool, _) = worker.pool(database, user, ShardId(0), NodeIndex::PRIMARY)?;
+    let mut server = pool.check_out().await?;
+    server.session.adopt_settings(server.conn.queue(), &settings);
+    let result = server.finish_own_queries().await;
+    let reports = Rc::new(server.session.parameters().to_vec());
+    match result {
+        Ok(_) => pool.check_in(server),
+        Err(error) => {
+            tokio::task::spawn_local(clean(pool, server, true));
+            return Err(error);
+        }
+    }
+    worker.keep_reports(database, user, &settings, &reports);
+    Ok((settings, reports))
+}
+
+async fn wait_for_schema(database: &Database) -> Result<()> {
+    if database.schema().is_some() {
+        return Ok(());
+    }
+    tokio::time::timeout(SCHEMA_LIMIT, database.schema_as_of(1)).await.map_err(|_| {
+        Error::new(Origin::Weir, Kind::ServerUnavailable, format!("database \"{}\" cannot be read yet", database.name))
+            .detail("Weir has not been able to read its catalogs from every shard's primary.")
+            .hint("Try again; the operator's log says which server is missing.")
+    })
+}
+
+/// Sends a cancel to whichever worker has the client, and waits until it was dealt with.
+async fn forward_cancel(worker: &Worker, key: CancelKey) {
+    for orders in &worker.instance.orders {
+        let (done, wait) = oneshot::channel();
+        if orders.send(Order::Cancel(key, done)).is_ok() {
+            let _worker_gone = wait.await;
+        }
+    }
+}
+
+impl LoggedIn {
+    /// Tells the client that it is in, and serves it.
+    async fn into_client(self, worker: Rc<Worker>, mut conn: Conn) {
+        let Self { admission, database, user, settings, reports } = self;
+        let (Some(address), Some(local_address)) = (conn.peer(), conn.local()) else { return };
+        let number = worker.instance.client_number();
+        let key = CancelKey {
+            // Positive, as process ids are; after two billion clients numbers come again.
+            process_id: i32::try_from(number & 0x7fff_ffff).unwrap_or(i32::MAX).max(1),
+            secret: rand::rng().random(),
+        };
+        for (name, value) in reports.iter() {
+            backend::parameter_status(conn.queue(), name, value);
+        }
+        backend::backend_key_data(conn.queue(), key);
+        backend::ready_for_query(conn.queue(), TransactionStatus::Idle);
+        if conn.flush().await.is_err() {
+            return;
+        }
+        let handle = Rc::new(Handle::new(
+            number as u64,
+            key,
+            Arc::clone(&user.name),
+            Arc::clone(&database.name),
+            settings.get("application_name").unwrap_or_default().to_owned(),
+            address,
+            local_address,
+        ));
+        worker.remember(&handle);
+        let marks = vec![Mark::Nothing; database.shards.len()];
+        Client::new(conn, worker, database, user, handle, settings, marks).run().await;
+        drop(admission);
+    }
+}

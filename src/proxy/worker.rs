@@ -1,0 +1,269 @@
+//! One thread with one single-threaded runtime. A client lives on one worker, and so does everything it needs for a
+//! query: pools, cached facts, prepared statements. Nothing of that is locked.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rustc_hash::FxHashMap;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::LocalSet;
+
+use super::handle::{Handle, State};
+use super::instance::{Instance, Order, User, WorkerReport};
+use super::{login, report};
+use crate::pool::database::Database;
+use crate::pool::local::Local;
+use crate::pool::shared::{Mail, NodeIndex, PoolId};
+use crate::session::settings::Settings;
+use crate::session::statements::{Prepared, Registry, StatementId};
+use crate::sql::cache::FactsCache;
+use crate::sql::facts::Facts;
+use crate::sql::scan::LiteralSpan;
+use crate::sql::schema::Schema;
+use crate::telemetry::{PoolKey, PoolStats, Scope};
+use crate::types::{Error, Kind, Result, ShardId};
+use crate::wire::backend::CancelKey;
+use crate::wire::frontend::Parse;
+
+/// Bytes of cached facts that a worker keeps.
+const FACTS_CACHE_BYTES: usize = 32 * 1024 * 1024;
+
+/// How often idle servers are looked after.
+const SWEEP_PERIOD: Duration = Duration::from_secs(5);
+
+/// A pool on this worker and this worker's counters for it.
+type PoolHere = (Rc<Local>, Arc<PoolStats>);
+
+/// What a login needs to know of the servers' run-time parameters, as the client wants them set.
+type Reports = Rc<Vec<(Vec<u8>, Vec<u8>)>>;
+
+/// A worker's own things.
+pub struct Worker {
+    pub index: usize,
+    pub instance: Arc<Instance>,
+    pools: RefCell<HashMap<PoolId, PoolHere>>,
+    facts: RefCell<FactsCache>,
+    statements: RefCell<FxHashMap<Arc<str>, Registry>>,
+    handles: RefCell<FxHashMap<i32, Rc<Handle>>>,
+    reports: RefCell<HashMap<(Arc<str>, Arc<str>, Arc<Settings>), Reports>>,
+    stopping: std::cell::Cell<bool>,
+}
+
+/// What a worker receives.
+pub struct Inbox {
+    pub orders: UnboundedReceiver<Order>,
+    pub mail: UnboundedReceiver<Mail>,
+}
+
+/// Runs a worker on this thread until all senders of orders are gone or it was stopped and its clients left.
+pub fn run(index: usize, instance: Arc<Instance>, inbox: Inbox) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let worker = Rc::new(Worker {
+        index,
+        instance,
+        pools: RefCell::default(),
+        facts: RefCell::new(FactsCache::new(FACTS_CACHE_BYTES)),
+        statements: RefCell::default(),
+        handles: RefCell::default(),
+        reports: RefCell::default(),
+        stopping: std::cell::Cell::new(false),
+    });
+    let tasks = LocalSet::new();
+    tasks.block_on(&runtime, worker.work(inbox));
+    Ok(())
+}
+
+impl Worker {
+    async fn work(self: Rc<Self>, mut inbox: Inbox) {
+        let mut sweep = tokio::time::interval(SWEEP_PERIOD);
+        sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                order = inbox.orders.recv() => match order {
+                    Some(order) => self.follow(order),
+                    None => return,
+                },
+                Some(mail) = inbox.mail.recv() => self.read_mail(mail),
+                _ = sweep.tick() => self.sweep(),
+            }
+            if self.stopping.get() && self.handles.borrow().is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn follow(self: &Rc<Self>, order: Order) {
+        match order {
+            Order::Serve(socket) => drop(tokio::task::spawn_local(login::serve(Rc::clone(self), socket))),
+            Order::Cancel(key, done) => {
+                let worker = Rc::clone(self);
+                tokio::task::spawn_local(async move {
+                    worker.cancel(key).await;
+                    let _asker_left = done.send(());
+                });
+            }
+            Order::Report(scope, answer) => {
+                let _asker_left = answer.send(self.report(scope));
+            }
+            Order::Stop => {
+                self.stopping.set(true);
+                self.handles.borrow().values().for_each(|handle| handle.stop.notify_one());
+            }
+        }
+    }
+
+    fn read_mail(&self, mail: Mail) {
+        let id = match &mail {
+            Mail::Handover(server) => server.shared().id.clone(),
+            Mail::Wanted(shared) | Mail::PlaceFree(shared) => shared.id.clone(),
+        };
+        let Some((pool, _)) = self.pools.borrow().get(&id).cloned() else { return };
+        match mail {
+            Mail::Handover(server) => pool.arrived(server),
+            Mail::Wanted(_) => pool.wanted_elsewhere(),
+            Mail::PlaceFree(_) => pool.place_became_free(),
+        }
+    }
+
+    fn sweep(&self) {
+        let pools: Vec<Rc<Local>> = self.pools.borrow().values().map(|(pool, _)| Rc::clone(pool)).collect();
+        pools.iter().for_each(Local::sweep);
+    }
+
+    /// This worker's part of a pool, and its counters.
+    pub fn pool(&self, database: &Database, user: &User, shard: ShardId, node: NodeIndex) -> Result<PoolHere> {
+        let id = PoolId { database: Arc::clone(&database.name), user: Arc::clone(&user.name), shard, node };
+        if let Some(here) = self.pools.borrow().get(&id) {
+            return Ok(here.clone());
+        }
+        let shared = database
+            .pool(&user.name, user.server_password.as_ref(), shard, node, &self.instance.pool_mail)
+            .ok_or_else(|| Error::internal(format!("shard {shard} of \"{}\" has no such node", database.name)))?;
+        let key = PoolKey { database: id.database.clone(), user: id.user.clone(), shard, role: node.role() };
+        let here = (Rc::new(Local::new(shared, self.index)), self.instance.telemetry.register(&key));
+        self.pools.borrow_mut().insert(id, here.clone());
+        Ok(here)
+    }
+
+    /// The facts of a text, from the cache where that is possible; `literals` gets the text's literals.
+    pub fn facts(&self, schema: &Schema, text: &str, literals: &mut Vec<LiteralSpan>) -> Arc<Facts> {
+        self.facts.borrow_mut().get(text, schema, true, literals)
+    }
+
+    /// The prepared statement of a definition, shared with others that use the same one.
+    pub fn prepared(&self, database: &Database, schema: &Schema, parse: &Parse<'_>) -> Result<Rc<Prepared>> {
+        let found = self.statements.borrow().get(&database.name).and_then(|own| own.find(parse.definition));
+        match found {
+            Some(found) if found.schema_version == schema.version => Ok(found),
+            Some(stale) => Ok(self.refreshed(database, schema, &stale)),
+            None => {
+                let id = self.instance.statement_ids.next();
+                let text = std::str::from_utf8(parse.query).ok().map(Arc::from);
+                let definition = Bytes::copy_from_slice(parse.definition);
+                Ok(self.prepare(database, schema, id, definition, text, parse.parameter_types()?))
+            }
+        }
+    }
+
+    /// The same statement with facts read against the schema of now.
+    pub fn refreshed(&self, database: &Database, schema: &Schema, stale: &Prepared) -> Rc<Prepared> {
+        let types = stale.parameter_types.clone();
+        self.prepare(database, schema, stale.id, stale.definition.clone(), stale.text.clone(), types)
+    }
+
+    fn prepare(
+        &self,
+        database: &Database,
+        schema: &Schema,
+        id: StatementId,
+        definition: Bytes,
+        text: Option<Arc<str>>,
+        parameter_types: Vec<u32>,
+    ) -> Rc<Prepared> {
+        let mut literals = Vec::new();
+        let facts = match &text {
+            Some(text) => self.facts(schema, text, &mut literals),
+            None => Arc::new(Facts::unreadable()),
+        };
+        let server_name = id.server_name().into_bytes();
+        let schema_version = schema.version;
+        let prepared = Prepared { id, server_name, definition, text, parameter_types, schema_version, facts, literals };
+        self.statements.borrow_mut().entry(Arc::clone(&database.name)).or_default().insert(prepared)
+    }
+
+    pub fn remember(&self, handle: &Rc<Handle>) {
+        self.handles.borrow_mut().insert(handle.key.process_id, Rc::clone(handle));
+        if self.stopping.get() {
+            handle.stop.notify_one();
+        }
+    }
+
+    pub fn forget(&self, handle: &Handle) {
+        self.handles.borrow_mut().remove(&handle.key.process_id);
+    }
+
+    pub fn count_error(&self, kind: Kind) {
+        self.instance.count_error(kind);
+    }
+
+    /// The run-time parameters that a login with these settings reports, if a login like it was seen before.
+    pub fn known_reports(&self, database: &Database, user: &User, settings: &Arc<Settings>) -> Option<(Arc<Settings>, Reports)> {
+        let key = (Arc::clone(&database.name), Arc::clone(&user.name), Arc::clone(settings));
+        self.reports.borrow().get_key_value(&key).map(|(key, reports)| (Arc::clone(&key.2), Rc::clone(reports)))
+    }
+
+    pub fn keep_reports(&self, database: &Database, user: &User, settings: &Arc<Settings>, reports: &Reports) {
+        let key = (Arc::clone(&database.name), Arc::clone(&user.name), Arc::clone(settings));
+        let mut all = self.reports.borrow_mut();
+        if all.len() >= REPORTS_MAX {
+            all.clear();
+        }
+        all.insert(key, Rc::clone(reports));
+    }
+
+    /// Forgets the reports of a pool whose servers changed (another version, another configuration).
+    pub fn forget_reports(&self, database: &Database) {
+        self.reports.borrow_mut().retain(|(name, _, _), _| *name != database.name);
+    }
+
+    async fn cancel(&self, key: CancelKey) {
+        let handle = self.handles.borrow().get(&key.process_id).filter(|handle| handle.key == key).cloned();
+        if let Some(handle) = handle {
+            handle.cancel().await;
+        }
+    }
+
+    fn report(&self, scope: Scope) -> WorkerReport {
+        let mut report = WorkerReport::default();
+        for (local, stats_key) in self.pools.borrow().values().map(|(local, _)| (local, &local.shared.id)) {
+            report.pools.push(report::pool_info(local, self.waiting_and_active(stats_key)));
+            if scope == Scope::Connections {
+                local.for_each_idle(|server| report.servers.push(report::idle_server(server)));
+            }
+        }
+        if scope == Scope::Connections {
+            for handle in self.handles.borrow().values() {
+                report.clients.push(report::client_info(handle));
+                report.servers.extend(handle.servers().iter().filter_map(|held| report::held_server(handle, held)));
+            }
+        }
+        report
+    }
+
+    /// Clients of a pool's database and user that wait, and that are connected.
+    fn waiting_and_active(&self, pool: &PoolId) -> (u64, u64) {
+        let handles = self.handles.borrow();
+        let own = handles.values().filter(|handle| handle.database == pool.database && handle.user == pool.user);
+        own.fold((0, 0), |(waiting, active), handle| match handle.state.get() {
+            State::Waiting(_) => (waiting + 1, active),
+            State::Active(_) | State::Idle => (waiting, active + 1),
+        })
+    }
+}
+
+/// Different settings that logins are remembered for.
+const REPORTS_MAX: usize = 1024;
