@@ -98,8 +98,8 @@ impl PoolInfo {
         self.cl_active + self.cl_waiting
     }
 
-    /// Adds another worker's share of the same pool.
-    fn absorb(&mut self, other: &Self) {
+    /// Adds another pool or another worker's part of the same one; the longest wait counts.
+    pub fn absorb(&mut self, other: &Self) {
         self.cl_active += other.cl_active;
         self.cl_waiting += other.cl_waiting;
         self.sv_active += other.sv_active;
