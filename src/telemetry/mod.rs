@@ -6,12 +6,16 @@
 
 mod count;
 mod histogram;
+mod load;
 mod pool_stats;
 mod registry;
+#[cfg(test)]
+pub(crate) mod sample;
 mod snapshot;
 
 pub use count::{Counted, Counts, Tally};
 pub use histogram::{Distribution, Histogram};
+pub use load::{ShardLoad, Share, shard_loads};
 pub use pool_stats::{Counter, PoolKey, PoolReading, PoolStats};
 pub use registry::{Reading, Telemetry};
 pub use snapshot::{

@@ -1,6 +1,8 @@
 //! Who is connected, and to whom: plain data that the console and the metrics show.
 //! The words are PgBouncer's where it has one (SHOW POOLS, SHOW CLIENTS, SHOW SERVERS, SHOW DATABASES).
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -41,6 +43,26 @@ pub struct Snapshot {
     pub in_doubt: Vec<InDoubtInfo>,
 }
 
+impl Snapshot {
+    /// One entry per pool, over all workers, in the order of their keys.
+    pub fn merged_pools(&self) -> BTreeMap<PoolKey, PoolInfo> {
+        let mut merged = BTreeMap::<PoolKey, PoolInfo>::new();
+        for pool in &self.pools {
+            match merged.entry(pool.key.clone()) {
+                Entry::Vacant(entry) => drop(entry.insert(pool.clone())),
+                Entry::Occupied(entry) => entry.into_mut().absorb(pool),
+            }
+        }
+        merged
+    }
+
+    /// The shard's name, or its number if the snapshot does not know it.
+    pub fn shard_name(&self, database: &str, shard: ShardId) -> String {
+        let info = self.shards.iter().find(|info| info.database == database && info.shard == shard);
+        info.map_or_else(|| shard.to_string(), |info| info.name.clone())
+    }
+}
+
 /// A pool's gauges on one worker.
 #[derive(Clone, Debug)]
 pub struct PoolInfo {
@@ -69,6 +91,23 @@ impl PoolInfo {
     /// All connections to servers.
     pub fn servers(&self) -> u64 {
         self.sv_active + self.sv_idle + self.sv_used + self.sv_tested + self.sv_login
+    }
+
+    /// All connections of clients.
+    pub fn clients(&self) -> u64 {
+        self.cl_active + self.cl_waiting
+    }
+
+    /// Adds another pool or another worker's part of the same one; the longest wait counts.
+    pub fn absorb(&mut self, other: &Self) {
+        self.cl_active += other.cl_active;
+        self.cl_waiting += other.cl_waiting;
+        self.sv_active += other.sv_active;
+        self.sv_idle += other.sv_idle;
+        self.sv_used += other.sv_used;
+        self.sv_tested += other.sv_tested;
+        self.sv_login += other.sv_login;
+        self.maxwait = self.maxwait.max(other.maxwait);
     }
 }
 
@@ -194,6 +233,14 @@ pub struct ShardInfo {
     pub name: String,
     /// The primary first.
     pub nodes: Vec<NodeInfo>,
+}
+
+impl ShardInfo {
+    /// The addresses of the nodes with this role, `host:port`, separated by commas.
+    pub fn addresses(&self, role: Role) -> String {
+        let nodes = self.nodes.iter().filter(|node| node.role == role);
+        nodes.map(|node| format!("{}:{}", node.host, node.port)).collect::<Vec<_>>().join(",")
+    }
 }
 
 /// One PostgreSQL server of a shard.
