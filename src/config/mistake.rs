@@ -54,11 +54,13 @@ pub(super) struct File<'m> {
     path: PathBuf,
     pub text: String,
     pub mistakes: &'m Mistakes,
+    /// Lines with a syntax error. What the parser makes of them is a guess.
+    broken_lines: RefCell<Vec<usize>>,
 }
 
 impl<'m> File<'m> {
     pub fn new(path: &Path, text: String, mistakes: &'m Mistakes) -> Self {
-        Self { path: path.to_owned(), text, mistakes }
+        Self { path: path.to_owned(), text, mistakes, broken_lines: RefCell::default() }
     }
 
     /// A path given in this file, relative to the file's directory.
@@ -66,10 +68,40 @@ impl<'m> File<'m> {
         self.path.parent().unwrap_or(Path::new("")).join(path)
     }
 
-    /// Records a mistake at a byte offset of the text.
+    /// Records a mistake at a byte offset of the text, unless its line has a syntax error anyway.
     pub fn mistake(&self, offset: usize, message: impl Into<String>, hint: Option<String>) {
+        let (line, _) = self.position(offset);
+        if !self.broken_lines.borrow().contains(&line) {
+            self.push(offset, message.into(), hint);
+        }
+    }
+
+    /// Records that something is absent. It may be there, behind a syntax error: then only that is recorded.
+    pub fn absence(&self, offset: usize, message: impl Into<String>, hint: Option<String>) {
+        if self.broken_lines.borrow().is_empty() {
+            self.mistake(offset, message, hint);
+        }
+    }
+
+    /// Records a key that has no meaning in its table, unless the header of its table may be lost to a syntax error.
+    pub fn unknown_key(&self, offset: usize, message: impl Into<String>, hint: Option<String>) {
+        let is_header =
+            |line: &usize| self.text.lines().nth(line - 1).is_some_and(|line| line.trim_start().starts_with('['));
+        if !self.broken_lines.borrow().iter().any(is_header) {
+            self.mistake(offset, message, hint);
+        }
+    }
+
+    /// Records a syntax error.
+    pub fn syntax_error(&self, offset: usize, message: &str) {
+        let (line, _) = self.position(offset);
+        self.broken_lines.borrow_mut().push(line);
+        self.push(offset, message.to_owned(), None);
+    }
+
+    fn push(&self, offset: usize, message: String, hint: Option<String>) {
         let (line, column) = self.position(offset);
-        self.mistakes.push(Mistake { file: self.path.clone(), line, column, message: message.into(), hint });
+        self.mistakes.push(Mistake { file: self.path.clone(), line, column, message, hint });
     }
 
     /// Line and column of a byte offset, both from 1.

@@ -30,7 +30,7 @@ pub struct Config {
     pub pool: Pool,
     /// In the order of the file; names are unique.
     pub users: Vec<User>,
-    /// Ordered by name; names are unique.
+    /// In the order of the file; names are unique.
     pub databases: Vec<Database>,
 }
 

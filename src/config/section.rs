@@ -98,6 +98,20 @@ impl<'t> Section<'t> {
         self.ask(key).map(|value| read_list(self.file, key, value, read))
     }
 
+    /// As [`Section::take_list`], for a list that must not be empty when it is given.
+    pub fn take_filled_list<T>(
+        &mut self,
+        key: &'static str,
+        read: impl Fn(&DeValue<'_>) -> Result<T, Wrong>,
+    ) -> Option<Vec<Located<T>>> {
+        let value = self.ask(key)?;
+        if value.get_ref().as_array().is_some_and(|array| array.is_empty()) {
+            self.file.mistake(value.span().start, format!("{key}: must not be empty"), None);
+        }
+        let list = read_list(self.file, key, value, read);
+        (!list.is_empty()).then_some(list)
+    }
+
     /// A table below this one; empty when it is absent.
     pub fn take_section(&mut self, key: &'static str, name: &str) -> Section<'t> {
         let absent = Section { table: None, name: name.to_owned(), asked: Vec::new(), ..*self };
@@ -124,15 +138,17 @@ impl<'t> Section<'t> {
         })
     }
 
-    /// Every key with the table behind it; what is no table is recorded. `name` makes the table's name from the key.
+    /// Every key with the table behind it, in the order of the file; what is no table is recorded. `name` makes the
+    /// table's name from the key.
     pub fn named_sections(&self, name: impl Fn(&str) -> String) -> Vec<(Located<&'t str>, Section<'t>)> {
-        self.entries()
-            .filter_map(|(key, value)| {
-                let mut section = section_of(self.file, value, &name(key.value))?;
-                section.offset = key.offset;
-                Some((key, section))
-            })
-            .collect()
+        let named = |(key, value): (Located<&'t str>, _)| {
+            let mut section = section_of(self.file, value, &name(key.value))?;
+            section.offset = key.offset;
+            Some((key, section))
+        };
+        let mut sections: Vec<_> = self.entries().filter_map(named).collect();
+        sections.sort_by_key(|(key, _)| key.offset);
+        sections
     }
 
     pub fn is_list(&self, key: &str) -> bool {
@@ -144,7 +160,7 @@ impl<'t> Section<'t> {
     }
 
     pub fn missing(&self, key: &str) {
-        self.mistake(format!("{} lacks {key}", self.name));
+        self.file.absence(self.offset, format!("{} lacks {key}", self.name), None);
     }
 
     /// A mistake of the table as a whole.
@@ -156,7 +172,7 @@ impl<'t> Section<'t> {
     pub fn finish(self) {
         for (key, _) in self.entries().filter(|(key, _)| !self.asked.contains(&key.value)) {
             let hint = did_you_mean(key.value, self.asked.iter().copied());
-            self.file.mistake(key.offset, format!("unknown setting {} in {}", key.value, self.name), hint);
+            self.file.unknown_key(key.offset, format!("unknown setting {} in {}", key.value, self.name), hint);
         }
     }
 

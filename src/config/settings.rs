@@ -71,7 +71,7 @@ pub(super) fn parse<'t>(file: &'t File<'_>) -> Spanned<DeTable<'t>> {
     let (table, errors) = DeTable::parse_recoverable(&file.text);
     for error in errors {
         let offset = error.span().map_or(0, |span| span.start);
-        file.mistake(offset, error.message(), None);
+        file.syntax_error(offset, error.message());
     }
     table
 }
@@ -91,12 +91,7 @@ fn read_general(root: &mut Section<'_>, users: &[Located<User>]) -> General {
 }
 
 fn read_listen(section: &mut Section<'_>) -> Vec<SocketAddr> {
-    let given = section.take_list("listen", socket_address);
-    let listen = values(given.unwrap_or_else(|| vec![Located { value: LISTEN_DEFAULT, offset: section.offset }]));
-    if listen.is_empty() {
-        section.mistake("listen: there must be at least one address");
-    }
-    listen
+    section.take_filled_list("listen", socket_address).map_or_else(|| vec![LISTEN_DEFAULT], values)
 }
 
 fn read_state_dir(section: &mut Section<'_>) -> PathBuf {
@@ -207,7 +202,7 @@ fn is_scram_secret(text: &str) -> bool {
 fn read_databases(root: &mut Section<'_>, pool: &Pool, read: Read<'_>) -> Vec<Database> {
     let sections = root.take_section("databases", "[databases]").named_sections(|name| format!("[databases.{name}]"));
     if sections.is_empty() {
-        root.file.mistake(0, "there is no database", Some("add a table [databases.NAME]".to_owned()));
+        root.file.absence(0, "there is no database", Some("add a table [databases.NAME]".to_owned()));
     }
     sections.into_iter().map(|(name, section)| read_database(name.value, section, pool, read)).collect()
 }
@@ -217,30 +212,28 @@ fn read_database(name: &str, mut section: Section<'_>, pool: &Pool, read: Read<'
         section.mistake(format!("the name {CONSOLE_DATABASE} is the console's"));
     }
     let shards = read_shards(&mut section, name);
+    let shard_names = shards.iter().map(|(name, _)| name.value.clone()).collect();
     let database = Database {
         name: name.to_owned(),
         pool_mode: section.take("pool_mode", pool_mode).unwrap_or(pool.pool_mode),
         pool_size: section.take("pool_size", positive).unwrap_or(pool.default_pool_size),
         read_write_split: section.take("read_write_split", boolean).unwrap_or(false),
-        shard_map: read_shard_map(&mut section, &shards, read),
-        shards: values(shards),
+        shard_map: read_shard_map(&mut section, shard_names, read),
+        shards: shards.into_iter().filter_map(|(_, shard)| shard).collect(),
     };
     section.finish();
     database
 }
 
 /// The map that the database names. Without one there must be exactly one shard.
-fn read_shard_map(section: &mut Section<'_>, shards: &[Located<Shard>], read: Read<'_>) -> Option<ShardMap> {
+fn read_shard_map(section: &mut Section<'_>, shards: Vec<String>, read: Read<'_>) -> Option<ShardMap> {
     if !section.has("shard_map") && shards.len() > 1 {
         section.missing("shard_map, which a database with several shards needs");
     }
     let Located { value: path, offset } = section.take_located("shard_map", name)?;
     let path = section.file.resolve(&path);
     match read(&path) {
-        Ok(text) => {
-            let names = shards.iter().map(|shard| shard.value.name.clone()).collect();
-            shard_map::read(&File::new(&path, text, section.file.mistakes), Some(names))
-        }
+        Ok(text) => shard_map::read(&File::new(&path, text, section.file.mistakes), Some(shards)),
         Err(error) => {
             section.file.mistake(offset, format!("shard_map: {} cannot be read: {error}", path.display()), None);
             None
@@ -248,34 +241,43 @@ fn read_shard_map(section: &mut Section<'_>, shards: &[Located<Shard>], read: Re
     }
 }
 
-fn read_shards(database: &mut Section<'_>, database_name: &str) -> Vec<Located<Shard>> {
+/// A shard that has a name, and the rest of it unless that has mistakes.
+type NamedShard = (Located<String>, Option<Shard>);
+
+fn read_shards(database: &mut Section<'_>, database_name: &str) -> Vec<NamedShard> {
     let sections = database.take_sections("shards", &format!("[[databases.{database_name}.shards]]"));
     if sections.is_empty() {
         database.missing("shards");
     }
     let shards: Vec<_> = sections.into_iter().filter_map(|section| read_shard(section, database_name)).collect();
-    report_repeated(database.file, "shard", shards.iter().map(|shard| (shard.value.name.as_str(), shard.offset)));
+    report_repeated(database.file, "shard", shards.iter().map(|(name, _)| (name.value.as_str(), name.offset)));
     report_shared_nodes(database.file, &shards);
     shards
 }
 
-fn read_shard(mut section: Section<'_>, database: &str) -> Option<Located<Shard>> {
+fn read_shard(mut section: Section<'_>, database: &str) -> Option<NamedShard> {
     let shard_name = section.require("name", name);
     let primary = section.require("primary", node_address);
     let replicas = section.take_list("replicas", node_address).unwrap_or_default();
     let dbname = section.take("dbname", name).unwrap_or_else(|| database.to_owned());
     section.finish();
-    let Located { value: name, offset } = shard_name?;
-    Some(Located { value: Shard { name, primary: primary?.value, replicas: values(replicas), dbname }, offset })
+    let name = shard_name?;
+    let shard = primary.map(|primary| Shard {
+        name: name.value.clone(),
+        primary: primary.value,
+        replicas: values(replicas),
+        dbname,
+    });
+    Some((name, shard))
 }
 
 /// Two nodes of a database must not be the same server and database.
-fn report_shared_nodes(file: &File<'_>, shards: &[Located<Shard>]) {
+fn report_shared_nodes(file: &File<'_>, shards: &[NamedShard]) {
     let mut seen = BTreeSet::new();
-    for Located { value: shard, offset } in shards {
+    for (name, shard) in shards.iter().filter_map(|(name, shard)| Some((name, shard.as_ref()?))) {
         for node in std::iter::once(&shard.primary).chain(&shard.replicas) {
             if !seen.insert((node, &shard.dbname)) {
-                file.mistake(*offset, format!("{node}, database {}, is given twice", shard.dbname), None);
+                file.mistake(name.offset, format!("{node}, database {}, is given twice", shard.dbname), None);
             }
         }
     }

@@ -53,9 +53,7 @@ pub(super) fn read(file: &File<'_>, shards: Option<Vec<String>>) -> Option<Shard
     let sections = root.take_section("keyspaces", "[keyspaces]").named_sections(|name| format!("[keyspaces.{name}]"));
     let names: Vec<&str> = sections.iter().map(|(name, _)| name.value).collect();
     let tables = read_tables(&mut root, &names);
-    let keyspaces: Vec<Option<Keyspace>> =
-        sections.into_iter().map(|(name, section)| read_keyspace(name.value, section, &shards)).collect();
-    let keyspaces = keyspaces.into_iter().collect::<Option<Vec<_>>>();
+    let keyspaces = all(sections.into_iter().map(|(name, section)| read_keyspace(name.value, section, &shards)));
     let map = keyspaces.zip(tables).map(|(keyspaces, tables)| ShardMap::new(EPOCH_FIRST, shards, keyspaces, tables));
     let map = map.and_then(|map| complain(&root, map));
     root.finish();
@@ -64,13 +62,15 @@ pub(super) fn read(file: &File<'_>, shards: Option<Vec<String>>) -> Option<Shard
 
 /// The database's shards, which a list in the file must equal.
 fn read_shards(root: &mut Section<'_>, database: Option<Vec<String>>) -> Vec<String> {
-    let listed = root.take_list("shards", name);
+    let listed = root.take_filled_list("shards", name);
     report_repeated(root.file, "shard", listed.iter().flatten().map(|shard| (shard.value.as_str(), shard.offset)));
     let offset = listed.iter().flatten().map(|shard| shard.offset).next().unwrap_or(0);
     let listed: Option<Vec<_>> = listed.map(|listed| listed.into_iter().map(|shard| shard.value).collect());
     match (listed, database) {
         (None, None) => {
-            root.missing("shards");
+            if !root.has("shards") {
+                root.missing("shards");
+            }
             Vec::new()
         }
         (Some(shards), None) | (None, Some(shards)) => shards,
@@ -87,23 +87,29 @@ fn read_shards(root: &mut Section<'_>, database: Option<Vec<String>>) -> Vec<Str
 /// `None` when some table cannot be read.
 fn read_tables(root: &mut Section<'_>, keyspaces: &[&str]) -> Option<Vec<Table>> {
     let sections = root.take_section("tables", "[tables]").named_sections(|name| format!("[tables.{name}]"));
-    let offsets: Vec<usize> = sections.iter().map(|(name, _)| name.offset).collect();
-    let tables: Option<Vec<Table>> =
-        sections.into_iter().map(|(name, section)| read_table(name.value, section, keyspaces)).collect();
-    let full_names: Vec<String> =
-        tables.iter().flatten().map(|table| format!("{}.{}", table.schema, table.name)).collect();
-    report_repeated(root.file, "table", full_names.iter().map(String::as_str).zip(offsets));
-    tables
+    let names: Vec<String> = sections
+        .iter()
+        .map(|(name, _)| split_name(name.value))
+        .map(|(schema, name)| format!("{schema}.{name}"))
+        .collect();
+    let offsets = sections.iter().map(|(name, _)| name.offset);
+    report_repeated(root.file, "table", names.iter().map(String::as_str).zip(offsets));
+    all(sections.into_iter().map(|(name, section)| read_table(name.value, section, keyspaces)))
 }
 
 fn read_table(full_name: &str, mut section: Section<'_>, keyspaces: &[&str]) -> Option<Table> {
-    let (schema, name) = full_name.split_once('.').unwrap_or((SCHEMA_DEFAULT, full_name));
+    let (schema, name) = split_name(full_name);
     if schema.is_empty() || name.is_empty() || name.contains('.') {
         section.mistake(format!("{full_name:?} is not a table's name, expected \"table\" or \"schema.table\""));
     }
     let distribution = read_distribution(&mut section, keyspaces);
     section.finish();
     Some(Table { schema: schema.to_owned(), name: name.to_owned(), distribution: distribution? })
+}
+
+/// Schema and name of `table` or `schema.table`.
+fn split_name(full_name: &str) -> (&str, &str) {
+    full_name.split_once('.').unwrap_or((SCHEMA_DEFAULT, full_name))
 }
 
 fn read_distribution(section: &mut Section<'_>, keyspaces: &[&str]) -> Option<Distribution> {
@@ -201,7 +207,7 @@ fn read_buckets(section: &mut Section<'_>) -> Option<usize> {
 /// The shards that share a hash keyspace evenly; all of them unless the keyspace lists its own.
 fn read_owners(section: &mut Section<'_>, shards: &[String]) -> Vec<ShardId> {
     let all = || shards.iter().filter_map(|name| shard_named(name, shards).ok()).collect();
-    match section.take_list("shards", shard(shards)) {
+    match section.take_filled_list("shards", shard(shards)) {
         Some(listed) => listed.into_iter().map(|shard| shard.value).collect(),
         None => all(),
     }
@@ -210,32 +216,37 @@ fn read_owners(section: &mut Section<'_>, shards: &[String]) -> Vec<ShardId> {
 /// The owner of each bucket from a list of `{ first, last, shard }`, the last bucket included.
 fn read_parts(section: &mut Section<'_>, buckets: usize, shards: &[String]) -> Option<Vec<ShardId>> {
     let mut owners: Vec<Option<ShardId>> = vec![None; buckets];
-    for mut part in section.take_sections("placement", "a part of placement") {
-        let first = part.require("first", count).map(|first| first.value);
-        let last = part.require("last", count).map(|last| last.value);
-        let owner = part.require("shard", shard(shards)).map(|owner| owner.value);
-        if let (Some(first), Some(last), Some(owner)) = (first, last, owner) {
-            place(&part, &mut owners, first, last, owner);
-        }
-        part.finish();
-    }
+    let parts = section.take_sections("placement", "a part of placement");
+    all(parts.into_iter().map(|part| read_part(part, shards, &mut owners)))?;
     if let Some(bucket) = owners.iter().position(Option::is_none) {
         section.mistake(format!("placement: bucket {bucket} has no shard"));
     }
     owners.into_iter().collect()
 }
 
-fn place(part: &Section<'_>, owners: &mut [Option<ShardId>], first: usize, last: usize, owner: ShardId) {
+/// Gives the buckets of one part their owner; `None` when the part has a mistake.
+fn read_part(mut part: Section<'_>, shards: &[String], owners: &mut [Option<ShardId>]) -> Option<()> {
+    let first = part.require("first", count);
+    let last = part.require("last", count);
+    let owner = part.require("shard", shard(shards));
+    let placed = first.zip(last).zip(owner).map(|((first, last), owner)| {
+        place(owners, first.value, last.value, owner.value).map_err(|message| part.mistake(message)).ok()
+    });
+    part.finish();
+    placed.flatten()
+}
+
+fn place(owners: &mut [Option<ShardId>], first: usize, last: usize, owner: ShardId) -> Result<(), String> {
     let buckets = owners.len();
     if first > last || last >= buckets {
-        part.mistake(format!("first and last must be in order and less than {buckets}, not {first} and {last}"));
-        return;
+        return Err(format!("first and last must be in order and less than {buckets}, not {first} and {last}"));
     }
     let places = &mut owners[first..=last];
     if let Some(taken) = places.iter().position(Option::is_some) {
-        part.mistake(format!("bucket {} is placed twice", first + taken));
+        return Err(format!("bucket {} is placed twice", first + taken));
     }
     places.fill(Some(owner));
+    Ok(())
 }
 
 // ---------------------------------------------------------------- range
@@ -244,11 +255,10 @@ fn read_ranges(section: &mut Section<'_>, key_type: KeyType, shards: &[String]) 
     let allow_gaps = section.take("allow_gaps", boolean).unwrap_or(false);
     if !section.has("ranges") {
         section.missing("ranges");
+        return None;
     }
     let parts = section.take_sections("ranges", "a range");
-    let ranges: Option<Vec<Located<Range>>> =
-        parts.into_iter().map(|part| read_range(part, key_type, shards)).collect();
-    let mut ranges = ranges?;
+    let mut ranges = all(parts.into_iter().map(|part| read_range(part, key_type, shards)))?;
     ranges.sort_by(|left, right| left.value.from.cmp(&right.value.from));
     report_range_order(section, &ranges, allow_gaps);
     let ranges = ranges.into_iter().map(|range| range.value).collect();
@@ -275,7 +285,7 @@ fn read_bound(key_type: KeyType, value: &DeValue<'_>) -> Result<Bound, Wrong> {
 
 /// A key's value: a string in the spelling that [`KeyValue::from_text`] knows, or a TOML number or date.
 fn read_key(key_type: KeyType, value: &DeValue<'_>) -> Result<KeyValue<'static>, Wrong> {
-    let wrong = || Wrong::new(format!("{} is no certain value of type {key_type}", described(value)));
+    let wrong = || Wrong::new(format!("{} is not a plain value of type {key_type}", described(value)));
     let text = match value {
         DeValue::String(text) => text.to_string(),
         _ if matches!(key_type, KeyType::Text | KeyType::Varchar) => return Err(wrong()),
@@ -360,8 +370,8 @@ fn read_geo(section: &mut Section<'_>, key_type: KeyType, shards: &[String]) -> 
         section.missing("regions");
     }
     let regions = section.take_section("regions", "regions").named_sections(|name| format!("the region {name}"));
-    let regions: Option<Vec<Region>> =
-        regions.into_iter().map(|(name, region)| read_region(name.value, region, function, buckets?, shards)).collect();
+    let regions = regions.into_iter().map(|(name, region)| read_region(name.value, region, function, buckets, shards));
+    let regions = all(regions);
     Some(Geo { region_column: region_column?.value, regions: regions? })
 }
 
@@ -369,18 +379,24 @@ fn read_region(
     region_name: &str,
     mut region: Section<'_>,
     function: HashFunction,
-    buckets: usize,
+    buckets: Option<usize>,
     shards: &[String],
 ) -> Option<Region> {
     let resident = region.take("resident", boolean).unwrap_or(false);
     if !region.has("shards") {
         region.missing("shards");
     }
-    let owners: Vec<ShardId> =
-        region.take_list("shards", shard(shards))?.into_iter().map(|shard| shard.value).collect();
-    let hash = complain(&region, Hash::even(function, buckets, &owners))?;
+    let owners = region.take_filled_list("shards", shard(shards));
+    let owners = owners.map(|owners| owners.into_iter().map(|owner| owner.value).collect::<Vec<_>>());
+    let hash = owners.zip(buckets).map(|(owners, buckets)| Hash::even(function, buckets, &owners));
+    let hash = hash.and_then(|hash| complain(&region, hash));
     region.finish();
-    Some(Region { name: region_name.to_owned(), resident, hash })
+    Some(Region { name: region_name.to_owned(), resident, hash: hash? })
+}
+
+/// Everything, or `None` when something is missing. Unlike `collect` it reads on behind the first mistake.
+fn all<T>(read: impl Iterator<Item = Option<T>>) -> Option<Vec<T>> {
+    read.collect::<Vec<_>>().into_iter().collect()
 }
 
 /// What the shard map's own checks find, should no check above have said it better.
