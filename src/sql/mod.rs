@@ -7,4 +7,5 @@
 //! * [`distribute`] rewrites a SELECT for several shards and says how their rows become one result.
 
 pub mod facts;
+pub mod scan;
 pub mod schema;
