@@ -5,9 +5,10 @@
 
 pub mod types;
 
-pub mod config;
 pub mod shardmap;
 pub mod wire;
+
+pub mod config;
 
 pub mod auth;
 

@@ -1,0 +1,213 @@
+//! Key types and key values: what may be in a shard key column, and the spellings whose meaning is certain.
+
+mod calendar;
+
+use std::borrow::Cow;
+use std::fmt;
+
+/// The type of a shard key column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum KeyType {
+    Int2,
+    Int4,
+    Int8,
+    Text,
+    Varchar,
+    Uuid,
+    Date,
+    Timestamp,
+    Timestamptz,
+}
+
+/// A value of a shard key column. Values of one variant are ordered as PostgreSQL orders them (text under "C").
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum KeyValue<'a> {
+    /// int2, int4, int8: equal numbers are equal whatever their types.
+    Int(i64),
+    /// text, varchar; UTF-8.
+    Text(Cow<'a, str>),
+    Uuid([u8; 16]),
+    /// Days since 2000-01-01.
+    Date(i32),
+    /// Microseconds since 2000-01-01 00:00:00, in UTC for timestamptz.
+    Timestamp(i64),
+}
+
+impl KeyType {
+    pub const ALL: [Self; 9] = [
+        Self::Int2,
+        Self::Int4,
+        Self::Int8,
+        Self::Text,
+        Self::Varchar,
+        Self::Uuid,
+        Self::Date,
+        Self::Timestamp,
+        Self::Timestamptz,
+    ];
+
+    /// The type's name in pg_catalog.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Int2 => "int2",
+            Self::Int4 => "int4",
+            Self::Int8 => "int8",
+            Self::Text => "text",
+            Self::Varchar => "varchar",
+            Self::Uuid => "uuid",
+            Self::Date => "date",
+            Self::Timestamp => "timestamp",
+            Self::Timestamptz => "timestamptz",
+        }
+    }
+
+    /// The type of this name: pg_catalog's or the SQL standard's.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "int2" | "smallint" => Self::Int2,
+            "int4" | "int" | "integer" => Self::Int4,
+            "int8" | "bigint" => Self::Int8,
+            "text" => Self::Text,
+            "varchar" | "character varying" => Self::Varchar,
+            "uuid" => Self::Uuid,
+            "date" => Self::Date,
+            "timestamp" | "timestamp without time zone" => Self::Timestamp,
+            "timestamptz" | "timestamp with time zone" => Self::Timestamptz,
+            _ => return None,
+        })
+    }
+
+    /// The type's OID in every PostgreSQL server (`pg_type.dat`).
+    pub fn oid(self) -> u32 {
+        match self {
+            Self::Int2 => 21,
+            Self::Int4 => 23,
+            Self::Int8 => 20,
+            Self::Text => 25,
+            Self::Varchar => 1043,
+            Self::Uuid => 2950,
+            Self::Date => 1082,
+            Self::Timestamp => 1114,
+            Self::Timestamptz => 1184,
+        }
+    }
+
+    /// Whether a value can be compared with keys of this type. Integers of any size can be compared with each other.
+    pub fn admits(self, value: &KeyValue<'_>) -> bool {
+        match value {
+            KeyValue::Int(_) => matches!(self, Self::Int2 | Self::Int4 | Self::Int8),
+            KeyValue::Text(_) => matches!(self, Self::Text | Self::Varchar),
+            KeyValue::Uuid(_) => self == Self::Uuid,
+            KeyValue::Date(_) => self == Self::Date,
+            KeyValue::Timestamp(_) => matches!(self, Self::Timestamp | Self::Timestamptz),
+        }
+    }
+}
+
+impl fmt::Display for KeyType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl<'a> KeyValue<'a> {
+    /// Reads a value's text form as a server would that coerces it to `key_type`.
+    ///
+    /// `None` when the meaning is not certain from the text alone: other spellings than the plain one, what depends
+    /// on DateStyle, TimeZone or the clock, what the type cannot hold, and what the column's length could still
+    /// change (blanks at the end of a varchar, which an INSERT into a shorter column drops).
+    pub fn from_text(key_type: KeyType, text: &'a str) -> Option<Self> {
+        match key_type {
+            KeyType::Int2 => {
+                integer(text).and_then(|value| i16::try_from(value).ok()).map(|value| Self::Int(value.into()))
+            }
+            KeyType::Int4 => {
+                integer(text).and_then(|value| i32::try_from(value).ok()).map(|value| Self::Int(value.into()))
+            }
+            KeyType::Int8 => integer(text).map(Self::Int),
+            KeyType::Text => string(text),
+            KeyType::Varchar if text.ends_with(' ') => None,
+            KeyType::Varchar => string(text),
+            KeyType::Uuid => uuid(text).map(Self::Uuid),
+            KeyType::Date => calendar::date(text).map(Self::Date),
+            KeyType::Timestamp => calendar::timestamp(text).map(Self::Timestamp),
+            KeyType::Timestamptz => calendar::timestamptz(text).map(Self::Timestamp),
+        }
+    }
+
+    /// Reads a value's binary form. `None` when the bytes are not a value of `key_type`, or as in
+    /// [`KeyValue::from_text`].
+    pub fn from_binary(key_type: KeyType, bytes: &'a [u8]) -> Option<Self> {
+        match key_type {
+            KeyType::Int2 => bytes.try_into().ok().map(|bytes| Self::Int(i16::from_be_bytes(bytes).into())),
+            KeyType::Int4 => bytes.try_into().ok().map(|bytes| Self::Int(i32::from_be_bytes(bytes).into())),
+            KeyType::Int8 => bytes.try_into().ok().map(|bytes| Self::Int(i64::from_be_bytes(bytes))),
+            KeyType::Text | KeyType::Varchar => Self::from_text(key_type, std::str::from_utf8(bytes).ok()?),
+            KeyType::Uuid => bytes.try_into().ok().map(Self::Uuid),
+            KeyType::Date => bytes.try_into().ok().map(|bytes| Self::Date(i32::from_be_bytes(bytes))),
+            KeyType::Timestamp | KeyType::Timestamptz => {
+                bytes.try_into().ok().map(|bytes| Self::Timestamp(i64::from_be_bytes(bytes)))
+            }
+        }
+    }
+
+    /// The same value with text of its own.
+    pub fn into_owned(self) -> KeyValue<'static> {
+        match self {
+            Self::Int(value) => KeyValue::Int(value),
+            Self::Text(text) => KeyValue::Text(Cow::Owned(text.into_owned())),
+            Self::Uuid(bytes) => KeyValue::Uuid(bytes),
+            Self::Date(days) => KeyValue::Date(days),
+            Self::Timestamp(micros) => KeyValue::Timestamp(micros),
+        }
+    }
+}
+
+/// The value as PostgreSQL prints it under DateStyle ISO; timestamps without their zone.
+impl fmt::Display for KeyValue<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Int(value) => write!(f, "{value}"),
+            Self::Text(text) => f.write_str(text),
+            Self::Uuid(bytes) => write_uuid(f, bytes),
+            Self::Date(days) => calendar::write_date(f, *days),
+            Self::Timestamp(micros) => calendar::write_timestamp(f, *micros),
+        }
+    }
+}
+
+fn integer(text: &str) -> Option<i64> {
+    // `parse` takes what PostgreSQL takes without blanks, hexadecimals and underscores: an optional sign and digits.
+    text.parse().ok()
+}
+
+/// Text without the zero byte, which PostgreSQL refuses.
+fn string(text: &str) -> Option<KeyValue<'_>> {
+    (!text.contains('\0')).then_some(KeyValue::Text(Cow::Borrowed(text)))
+}
+
+/// Where the hyphens of a uuid stand.
+const UUID_HYPHENS: [usize; 4] = [8, 13, 18, 23];
+
+/// Eight, four, four, four and twelve hexadecimal digits with hyphens between.
+fn uuid(text: &str) -> Option<[u8; 16]> {
+    let bytes: &[u8; 36] = text.as_bytes().try_into().ok()?;
+    let mut digits = [0; 32];
+    let mut filled = digits.iter_mut();
+    for (position, byte) in bytes.iter().enumerate() {
+        match (UUID_HYPHENS.contains(&position), byte) {
+            (true, b'-') => {}
+            (true, _) => return None,
+            (false, byte) => *filled.next()? = char::from(*byte).to_digit(16)? as u8,
+        }
+    }
+    Some(std::array::from_fn(|index| digits[2 * index] << 4 | digits[2 * index + 1]))
+}
+
+fn write_uuid(f: &mut fmt::Formatter<'_>, bytes: &[u8; 16]) -> fmt::Result {
+    for (index, byte) in bytes.iter().enumerate() {
+        let hyphen = if matches!(index, 4 | 6 | 8 | 10) { "-" } else { "" };
+        write!(f, "{hyphen}{byte:02x}")?;
+    }
+    Ok(())
+}
