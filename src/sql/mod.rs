@@ -6,6 +6,7 @@
 //! * [`schema`] is what is known of the database that the statement speaks of: functions, relations, types.
 //! * [`distribute`] rewrites a SELECT for several shards and says how their rows become one result.
 
+pub mod analyze;
 pub mod facts;
 pub mod scan;
 pub mod schema;
