@@ -64,9 +64,14 @@ pub fn scan(
     key: &mut Vec<u8>,
     literals: &mut Vec<LiteralSpan>,
 ) -> Result<(), Unscannable> {
+    let start = key.len();
     let mut scanner = Scanner { bytes: text.as_bytes(), at: 0, standard_conforming_strings, key, literals };
     while scanner.at < scanner.bytes.len() {
         scanner.token()?;
+    }
+    // Blanks at the end mean nothing. A quoted identifier ends with its quote.
+    if key.len() > start {
+        key.pop_if(|last| *last == b' ');
     }
     Ok(())
 }
@@ -292,10 +297,7 @@ fn parse_radix(source: &str) -> Option<i64> {
 }
 
 fn skip_while(bytes: &[u8], start: usize, accept: impl Fn(u8) -> bool) -> usize {
-    bytes[start.min(bytes.len())..]
-        .iter()
-        .position(|&byte| !accept(byte))
-        .map_or(bytes.len(), |length| start + length)
+    bytes[start.min(bytes.len())..].iter().position(|&byte| !accept(byte)).map_or(bytes.len(), |length| start + length)
 }
 
 /// Digits, with single underscores between them.

@@ -45,7 +45,11 @@ impl<'a> Analyzer<'a> {
 
     fn top_select(&mut self, select: &pg::SelectStmt, env: Env<'_>) -> StatementKind {
         self.select(select, env);
-        if self.statement.effects.contains(Effects::DDL) { self.inexplicable("SELECT INTO") } else { StatementKind::Select }
+        if self.statement.effects.contains(Effects::DDL) {
+            self.inexplicable("SELECT INTO")
+        } else {
+            StatementKind::Select
+        }
     }
 
     /// DDL, and what cannot run in a transaction block.

@@ -127,8 +127,7 @@ impl Analyzer<'_> {
             Some(NodeEnum::AConst(constant)) => {
                 let start = u32::try_from(constant.location).unwrap_or(u32::MAX);
                 let class = self.literals.iter().find(|literal| literal.start >= start).map(|literal| literal.class);
-                constant.isnull
-                    || matches!(class, Some(LiteralClass::Int4 | LiteralClass::Int8 | LiteralClass::String))
+                constant.isnull || matches!(class, Some(LiteralClass::Int4 | LiteralClass::Int8 | LiteralClass::String))
             }
             _ => false,
         }

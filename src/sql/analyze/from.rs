@@ -70,9 +70,7 @@ impl<'a> Analyzer<'a> {
         match &range.alias {
             // Renamed columns: which is which cannot be followed without the catalogs.
             Some(alias) if !alias.colnames.is_empty() => Source::opaque(Some(alias.aliasname.clone())),
-            Some(alias) => {
-                Source { name: Some(alias.aliasname.clone()), schema: None, relation: Some(index), columns }
-            }
+            Some(alias) => Source { name: Some(alias.aliasname.clone()), schema: None, relation: Some(index), columns },
             None => {
                 Source { name: Some(name.name.clone()), schema: name.schema.clone(), relation: Some(index), columns }
             }
@@ -82,11 +80,8 @@ impl<'a> Analyzer<'a> {
     fn from_subselect<'e>(&mut self, subselect: &pg::RangeSubselect, scope: &mut Scope<'e>) {
         if let Some(query) = subselect.subquery.as_deref().and_then(inner) {
             // Without LATERAL the items beside it are not visible, those around the whole level are.
-            let env = if subselect.lateral {
-                scope.inside()
-            } else {
-                Env { ctes: scope.env.ctes, outer: scope.env.outer }
-            };
+            let env =
+                if subselect.lateral { scope.inside() } else { Env { ctes: scope.env.ctes, outer: scope.env.outer } };
             self.subquery(query, env);
         }
         scope.sources.push(Source::opaque(alias_name(subselect.alias.as_ref())));

@@ -97,7 +97,9 @@ impl Analyzer<'_> {
             ConstrType::ConstrExclusion => {
                 shape.constraints.push(Uniqueness { kind: "EXCLUDE", columns: excluded(constraint) });
             }
-            ConstrType::ConstrForeign => shape.foreign_keys.extend(foreign_key(constraint, columns(&constraint.fk_attrs))),
+            ConstrType::ConstrForeign => {
+                shape.foreign_keys.extend(foreign_key(constraint, columns(&constraint.fk_attrs)))
+            }
             ConstrType::ConstrGenerated => shape.touched.extend(column.map(str::to_owned)),
             ConstrType::ConstrNull
             | ConstrType::ConstrNotnull
@@ -242,10 +244,7 @@ fn whole_table_reason(create: &pg::CreateStmt) -> Option<&'static str> {
 /// The pseudo-types that make a sequence. They are no keywords, and a user type in a schema is none of them.
 fn is_serial(name: Option<&pg::TypeName>) -> bool {
     let names = name.map(|name| strings(&name.names)).unwrap_or_default();
-    matches!(
-        names.as_slice(),
-        ["smallserial" | "serial" | "bigserial" | "serial2" | "serial4" | "serial8"]
-    )
+    matches!(names.as_slice(), ["smallserial" | "serial" | "bigserial" | "serial2" | "serial4" | "serial8"])
 }
 
 /// Actions that change neither which rows exist nor what a key means.
