@@ -21,6 +21,8 @@ pub mod session;
 
 // ---------------------------------------------------------------- the I/O line
 
+pub mod telemetry;
+
 pub mod net;
 
 pub mod catalog;

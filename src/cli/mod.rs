@@ -1,1 +1,3 @@
-//! (in the making)
+//! The command line: one module per command.
+
+pub mod cluster;

@@ -1,1 +1,6 @@
-//! (in the making)
+//! Sockets: listeners, connections with their buffers, time limits on opening them.
+
+pub mod conn;
+pub mod listen;
+
+pub use conn::Conn;

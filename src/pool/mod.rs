@@ -1,1 +1,14 @@
-//! (in the making)
+//! Servers and who has them: connections to PostgreSQL, pools of them, what is known of databases and replicas.
+//!
+//! * [`server`]: one connection to a server, from login to the end.
+//! * [`local`]: one worker's part of a pool; [`shared`]: what the workers share of it.
+//! * [`database`]: a configured database at run time: shards, nodes, shard map, schema.
+//! * [`inspect`]: reads a database's catalogs.
+//! * [`freshness`]: how far replicas are, for read-your-writes.
+
+pub mod database;
+pub mod freshness;
+pub mod inspect;
+pub mod local;
+pub mod server;
+pub mod shared;

@@ -1,1 +1,26 @@
-//! (in the making)
+//! Clients and what is done for them: one task per client drives session, pools and plans.
+//!
+//! * [`instance`]: one running Weir: databases, users, workers. Several may run in one process.
+//! * [`worker`]: one thread with one single-threaded runtime; a client lives on one worker.
+//! * [`login`]: from the first packet to the first ReadyForQuery; cancel requests.
+//! * [`client`]: a client's life after login, one *unit* (a Query, or a batch up to Sync) after another.
+//! * [`simple`], [`batch`]: units of the simple and of the extended protocol.
+//! * [`links`]: the servers that a client holds, and how it gets and leaves them.
+//! * [`relay`]: bytes between a client and one server until the server owes nothing.
+//! * [`block`]: transaction blocks over shards; [`fan`]: reads over shards; [`everywhere`]: all shards or none.
+//! * [`control`]: the thread for everything that is not a client's: replicas, schemas, snapshots.
+
+pub mod batch;
+pub mod block;
+pub mod client;
+pub mod control;
+pub mod everywhere;
+pub mod fan;
+pub mod handle;
+pub mod instance;
+pub mod links;
+pub mod login;
+pub mod outcome;
+pub mod relay;
+pub mod simple;
+pub mod worker;

@@ -206,6 +206,20 @@ pub enum PinReason {
 }
 
 impl PinReason {
+    /// Every reason, in the order of the declaration; the last one must stay the last.
+    pub const ALL: [Self; Self::Unparsed as usize + 1] = [
+        Self::Setting,
+        Self::Prepare,
+        Self::Listen,
+        Self::TemporaryTable,
+        Self::AdvisoryLock,
+        Self::Sequence,
+        Self::HoldCursor,
+        Self::Load,
+        Self::Opaque,
+        Self::Unparsed,
+    ];
+
     /// The word that SHOW CLIENTS and the metrics use.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -69,8 +69,70 @@ pub enum Kind {
     StaleEpoch,
     /// Weir is stopping.
     Shutdown,
-    /// A bug or an unexpected failure of Weir's own.
+    /// What a server reported for a statement of Weir's own; [`Error::reported`] has its SQLSTATE.
+    Reported,
+    /// A bug or an unexpected failure of Weir's own. Keep it last: [`Kind::ALL`] counts on it.
     Internal,
+}
+
+impl Kind {
+    /// Every kind, in the order of the declaration.
+    pub const ALL: [Self; Self::Internal as usize + 1] = [
+        Self::Protocol,
+        Self::NotSupported,
+        Self::Syntax,
+        Self::InvalidPassword,
+        Self::InvalidAuthorization,
+        Self::UnknownDatabase,
+        Self::TooManyConnections,
+        Self::ServerUnavailable,
+        Self::ServerLost,
+        Self::Canceled,
+        Self::InFailedTransaction,
+        Self::ActiveTransaction,
+        Self::Savepoint,
+        Self::UnknownStatement,
+        Self::DuplicateStatement,
+        Self::InvalidValue,
+        Self::NullKey,
+        Self::OutOfRange,
+        Self::UnknownObject,
+        Self::LimitExceeded,
+        Self::StaleEpoch,
+        Self::Shutdown,
+        Self::Reported,
+        Self::Internal,
+    ];
+
+    /// The word that metrics use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Protocol => "protocol",
+            Self::NotSupported => "not_supported",
+            Self::Syntax => "syntax",
+            Self::InvalidPassword => "invalid_password",
+            Self::InvalidAuthorization => "invalid_authorization",
+            Self::UnknownDatabase => "unknown_database",
+            Self::TooManyConnections => "too_many_connections",
+            Self::ServerUnavailable => "server_unavailable",
+            Self::ServerLost => "server_lost",
+            Self::Canceled => "canceled",
+            Self::InFailedTransaction => "in_failed_transaction",
+            Self::ActiveTransaction => "active_transaction",
+            Self::Savepoint => "savepoint",
+            Self::UnknownStatement => "unknown_statement",
+            Self::DuplicateStatement => "duplicate_statement",
+            Self::InvalidValue => "invalid_value",
+            Self::NullKey => "null_key",
+            Self::OutOfRange => "out_of_range",
+            Self::UnknownObject => "unknown_object",
+            Self::LimitExceeded => "limit_exceeded",
+            Self::StaleEpoch => "stale_epoch",
+            Self::Shutdown => "shutdown",
+            Self::Reported => "reported_by_server",
+            Self::Internal => "internal",
+        }
+    }
 }
 
 /// An error with everything that the client, the operator and the metrics need.
@@ -84,13 +146,15 @@ pub struct Error {
     pub detail: Option<Cow<'static, str>>,
     /// What the reader can do about it.
     pub hint: Option<Cow<'static, str>>,
+    /// The SQLSTATE of an error that a server reported; it is passed on instead of the kind's own.
+    pub reported: Option<SqlState>,
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
 impl Error {
     /// An error with a message only.
     pub fn new(origin: Origin, kind: Kind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { origin, kind, message: message.into(), detail: None, hint: None, source: None }
+        Self { origin, kind, message: message.into(), detail: None, hint: None, reported: None, source: None }
     }
 
     /// A statement that Weir refuses because it cannot prove the answer; `detail` names the part.
@@ -128,7 +192,14 @@ impl Error {
 
     /// The SQLSTATE that the client reads.
     pub fn sqlstate(&self) -> SqlState {
-        match self.kind {
+        self.reported.unwrap_or_else(|| self.kind.sqlstate())
+    }
+}
+
+impl Kind {
+    /// The SQLSTATE of this kind.
+    fn sqlstate(self) -> SqlState {
+        match self {
             Kind::Protocol => SqlState::PROTOCOL_VIOLATION,
             Kind::NotSupported => SqlState::FEATURE_NOT_SUPPORTED,
             Kind::Syntax => SqlState::SYNTAX_ERROR,
@@ -151,7 +222,7 @@ impl Error {
             Kind::LimitExceeded => SqlState::CONFIGURATION_LIMIT_EXCEEDED,
             Kind::StaleEpoch => SqlState::SERIALIZATION_FAILURE,
             Kind::Shutdown => SqlState::ADMIN_SHUTDOWN,
-            Kind::Internal => SqlState::INTERNAL_ERROR,
+            Kind::Reported | Kind::Internal => SqlState::INTERNAL_ERROR,
         }
     }
 }

@@ -28,3 +28,20 @@ impl fmt::Display for Epoch {
         write!(f, "{}", self.0)
     }
 }
+
+/// What a node is for its shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    Primary,
+    Replica,
+}
+
+impl Role {
+    /// The word that the console and the metrics use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Primary => "primary",
+            Self::Replica => "replica",
+        }
+    }
+}

@@ -33,6 +33,11 @@ impl SqlState {
     pub const CANNOT_CONNECT_NOW: Self = Self(*b"57P03");
     pub const INTERNAL_ERROR: Self = Self(*b"XX000");
 
+    /// Reads a code as a server sends it; `None` unless it has five characters.
+    pub fn parse(code: &str) -> Option<Self> {
+        code.as_bytes().try_into().ok().map(Self)
+    }
+
     /// The code as text, for a message or a log line.
     pub fn as_str(&self) -> &str {
         // Every constructor above and every server's code is ASCII; anything else shows as unknown.

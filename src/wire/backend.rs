@@ -135,6 +135,11 @@ impl<'a> ErrorFields<'a> {
         self.get(b'C')
     }
 
+    /// Whether the server ends the connection with this error (field V, or S from servers before 9.6).
+    pub fn is_fatal(&self) -> bool {
+        matches!(self.get(b'V').or_else(|| self.get(b'S')).as_deref(), Some("FATAL" | "PANIC"))
+    }
+
     /// The primary message (field M).
     pub fn message(&self) -> Cow<'_, str> {
         self.get(b'M').unwrap_or(Cow::Borrowed("(no message)"))

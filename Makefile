@@ -1,0 +1,42 @@
+# `make demo` and `make test` need Rust and nothing else: what is missing is installed on Debian and Ubuntu.
+
+CARGO ?= cargo
+DEMO_DIR ?= /var/tmp/weir-demo
+# Tests start real servers: more threads than cores only make them wait for each other.
+TEST_THREADS ?= $(shell nproc 2>/dev/null || echo 2)
+
+.PHONY: help setup lint test demo demo-clean bench soak clean
+
+help:
+	@echo "make demo        start two shards, their replicas and Weir, with a shop to query (Ctrl-C stops it)"
+	@echo "make demo-clean  remove the demo's data"
+	@echo "make test        everything that must hold: format, lints, all tests against real servers"
+	@echo "make bench       measurements"
+	@echo "make soak        the long tests"
+
+setup:
+	@./scripts/setup.sh
+
+lint:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+test: setup lint
+	$(CARGO) test --locked --no-fail-fast -- --test-threads=$(TEST_THREADS)
+
+demo: setup
+	$(CARGO) build --locked --release
+	target/release/weir demo --dir $(DEMO_DIR)
+
+demo-clean:
+	$(CARGO) run --locked --release -- demo clean --dir $(DEMO_DIR)
+
+bench: setup
+	$(CARGO) bench --locked
+
+soak: setup
+	$(CARGO) test --locked --release -- --ignored --test-threads=$(TEST_THREADS)
+
+clean:
+	$(CARGO) clean
+	rm -rf .venv

@@ -1,0 +1,296 @@
+//! Reads `weir.toml`.
+
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::collections::BTreeSet;
+use std::io;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use crate::shardmap::ShardMap;
+
+use super::mistake::{File, Mistake, Mistakes};
+use super::section::{Located, Section, Wrong, boolean, count, did_you_mean, name, positive, string, word};
+use super::units::{duration, duration_or_none, node_address, positive_duration, size, socket_address};
+use super::{
+    AuthMethod, CONSOLE_DATABASE, Config, Database, General, LogLevel, Password, Pool, PoolMode, Secret, Shard, User,
+    shard_map,
+};
+
+/// How a file's text is got.
+pub(super) type Read<'r> = &'r dyn Fn(&Path) -> io::Result<String>;
+
+const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 6432);
+
+/// Beside the configuration file.
+const STATE_DIR_DEFAULT: &str = "weir-state";
+
+const POOL_MODES: &[(&str, PoolMode)] = &[("session", PoolMode::Session), ("transaction", PoolMode::Transaction)];
+
+const LOG_LEVELS: &[(&str, LogLevel)] = &[
+    ("error", LogLevel::Error),
+    ("warn", LogLevel::Warn),
+    ("info", LogLevel::Info),
+    ("debug", LogLevel::Debug),
+    ("trace", LogLevel::Trace),
+];
+
+const AUTH_METHODS: &[(&str, AuthMethod)] =
+    &[("scram-sha-256", AuthMethod::ScramSha256), ("md5", AuthMethod::Md5), ("trust", AuthMethod::Trust)];
+
+/// The configuration as far as it can be read. It may be used only when no mistake was recorded.
+pub(super) fn read_config(path: &Path, read: Read<'_>, mistakes: &Mistakes) -> Option<Config> {
+    let file = open(path, read, mistakes)?;
+    let table = parse(&file);
+    let mut root = Section::new(&file, table.get_ref(), 0..0, "the file");
+    let users = read_users(&mut root);
+    let general = read_general(&mut root, &users);
+    let pool = read_pool(&mut root);
+    let databases = read_databases(&mut root, &pool, read);
+    root.finish();
+    Some(Config { general, pool, users: users.into_iter().map(|user| user.value).collect(), databases })
+}
+
+/// Reads a file; one that cannot be read is a mistake at its first line.
+pub(super) fn open<'m>(path: &Path, read: Read<'_>, mistakes: &'m Mistakes) -> Option<File<'m>> {
+    match read(path) {
+        Ok(text) => Some(File::new(path, text, mistakes)),
+        Err(error) => {
+            let message = format!("cannot be read: {error}");
+            mistakes.push(Mistake { file: path.to_owned(), line: 1, column: 1, message, hint: None });
+            None
+        }
+    }
+}
+
+/// The file's table, every syntax error being recorded.
+pub(super) fn parse<'t>(file: &'t File<'_>) -> Spanned<DeTable<'t>> {
+    let (table, errors) = DeTable::parse_recoverable(&file.text);
+    for error in errors {
+        let offset = error.span().map_or(0, |span| span.start);
+        file.mistake(offset, error.message(), None);
+    }
+    table
+}
+
+fn read_general(root: &mut Section<'_>, users: &[Located<User>]) -> General {
+    let mut section = root.take_section("weir", "[weir]");
+    let general = General {
+        listen: read_listen(&mut section),
+        http_listen: section.take("http_listen", socket_address),
+        workers: section.take("workers", count).and_then(NonZeroUsize::new),
+        state_dir: read_state_dir(&mut section),
+        admin_users: read_admin_users(&mut section, users),
+        log_level: section.take("log_level", word(LOG_LEVELS)).unwrap_or(LogLevel::Info),
+    };
+    section.finish();
+    general
+}
+
+fn read_listen(section: &mut Section<'_>) -> Vec<SocketAddr> {
+    let given = section.take_list("listen", socket_address);
+    let listen = values(given.unwrap_or_else(|| vec![Located { value: LISTEN_DEFAULT, offset: section.offset }]));
+    if listen.is_empty() {
+        section.mistake("listen: there must be at least one address");
+    }
+    listen
+}
+
+fn read_state_dir(section: &mut Section<'_>) -> PathBuf {
+    let given = section.take("state_dir", name).unwrap_or_else(|| STATE_DIR_DEFAULT.to_owned());
+    section.file.resolve(&given)
+}
+
+fn read_admin_users(section: &mut Section<'_>, users: &[Located<User>]) -> Vec<String> {
+    let admins = section.take_list("admin_users", name).unwrap_or_default();
+    let known = || users.iter().map(|user| user.value.name.as_str());
+    for admin in admins.iter().filter(|admin| !known().any(|name| name == admin.value)) {
+        let message = format!("admin_users: there is no user {}", admin.value);
+        section.file.mistake(admin.offset, message, did_you_mean(&admin.value, known()));
+    }
+    values(admins)
+}
+
+fn read_pool(root: &mut Section<'_>) -> Pool {
+    let mut section = root.take_section("pool", "[pool]");
+    let pool = Pool {
+        pool_mode: section.take("pool_mode", pool_mode).unwrap_or(PoolMode::Transaction),
+        default_pool_size: section.take("default_pool_size", positive).unwrap_or(20),
+        max_client_conn: section.take("max_client_conn", positive).unwrap_or(10_000),
+        server_lifetime: section.take("server_lifetime", duration).unwrap_or(Duration::from_secs(3600)),
+        server_idle_timeout: timeout(&mut section, "server_idle_timeout", Duration::from_secs(600)),
+        query_wait_timeout: timeout(&mut section, "query_wait_timeout", Duration::from_secs(120)),
+        server_connect_timeout: section
+            .take("server_connect_timeout", positive_duration)
+            .unwrap_or(Duration::from_secs(15)),
+        client_login_timeout: timeout(&mut section, "client_login_timeout", Duration::from_secs(60)),
+        max_prepared_statements: section.take("max_prepared_statements", count).unwrap_or(200),
+        server_round_robin: section.take("server_round_robin", boolean).unwrap_or(false),
+        merge_memory: section.take("merge_memory", size).unwrap_or(64 << 20),
+        shutdown_timeout: section.take("shutdown_timeout", duration).unwrap_or(Duration::from_secs(30)),
+    };
+    section.finish();
+    pool
+}
+
+fn timeout(section: &mut Section<'_>, key: &'static str, default: Duration) -> Option<Duration> {
+    section.take(key, duration_or_none).unwrap_or(Some(default))
+}
+
+fn pool_mode(value: &DeValue<'_>) -> Result<PoolMode, Wrong> {
+    match value.as_str() {
+        Some("statement") => {
+            Err(Wrong::new("statement pooling is not supported").hint("transaction pooling serves the same clients"))
+        }
+        _ => word(POOL_MODES)(value),
+    }
+}
+
+fn read_users(root: &mut Section<'_>) -> Vec<Located<User>> {
+    let sections = root.take_sections("users", "[[users]]");
+    let users: Vec<_> = sections.into_iter().filter_map(read_user).collect();
+    report_repeated(root.file, "user", users.iter().map(|user| (user.value.name.as_str(), user.offset)));
+    users
+}
+
+fn read_user(mut section: Section<'_>) -> Option<Located<User>> {
+    let name = section.require("name", name);
+    let auth = section.take("auth", word(AUTH_METHODS)).unwrap_or(AuthMethod::ScramSha256);
+    let password = section.take("password", password);
+    let server_password = section.take("server_password", string).map(Secret::new);
+    check_password(&section, auth, password.as_ref());
+    section.finish();
+    name.map(|Located { value: name, offset }| Located {
+        value: User { name, auth, password, server_password },
+        offset,
+    })
+}
+
+fn check_password(section: &Section<'_>, auth: AuthMethod, password: Option<&Password>) {
+    match (auth, password) {
+        (AuthMethod::ScramSha256 | AuthMethod::Md5, None) if !section.has("password") => section.missing("password"),
+        (AuthMethod::Md5, Some(Password::Scram(_))) => {
+            section.mistake("auth = \"md5\" needs a plain password: a SCRAM secret cannot check an md5 answer");
+        }
+        _ => {}
+    }
+}
+
+/// A SCRAM secret by its prefix, any other string as it is. Messages never show it.
+fn password(value: &DeValue<'_>) -> Result<Password, Wrong> {
+    let DeValue::String(text) = value else { return Err(Wrong::new("expected a string")) };
+    let secret = Secret::new(text.as_ref());
+    match text.strip_prefix("SCRAM-SHA-256$") {
+        None if text.is_empty() => Err(Wrong::new("must not be empty")),
+        None => Ok(Password::Plain(secret)),
+        Some(rest) if is_scram_secret(rest) => Ok(Password::Scram(secret)),
+        Some(_) => Err(Wrong::new("not a SCRAM secret")
+            .hint("SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey, as in pg_authid.rolpassword")),
+    }
+}
+
+/// `iterations:salt$StoredKey:ServerKey`, the last three in base64.
+fn is_scram_secret(text: &str) -> bool {
+    let is_base64 = |text: &str| {
+        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'='))
+    };
+    let parts = text.split_once('$').and_then(|(salted, keys)| Some((salted.split_once(':')?, keys.split_once(':')?)));
+    parts.is_some_and(|((iterations, salt), (stored_key, server_key))| {
+        iterations.parse::<u32>().is_ok_and(|number| number > 0)
+            && [salt, stored_key, server_key].into_iter().all(is_base64)
+    })
+}
+
+fn read_databases(root: &mut Section<'_>, pool: &Pool, read: Read<'_>) -> Vec<Database> {
+    let sections = root.take_section("databases", "[databases]").named_sections(|name| format!("[databases.{name}]"));
+    if sections.is_empty() {
+        root.file.mistake(0, "there is no database", Some("add a table [databases.NAME]".to_owned()));
+    }
+    sections.into_iter().map(|(name, section)| read_database(name.value, section, pool, read)).collect()
+}
+
+fn read_database(name: &str, mut section: Section<'_>, pool: &Pool, read: Read<'_>) -> Database {
+    if name == CONSOLE_DATABASE {
+        section.mistake(format!("the name {CONSOLE_DATABASE} is the console's"));
+    }
+    let shards = read_shards(&mut section, name);
+    let database = Database {
+        name: name.to_owned(),
+        pool_mode: section.take("pool_mode", pool_mode).unwrap_or(pool.pool_mode),
+        pool_size: section.take("pool_size", positive).unwrap_or(pool.default_pool_size),
+        read_write_split: section.take("read_write_split", boolean).unwrap_or(false),
+        shard_map: read_shard_map(&mut section, &shards, read),
+        shards: values(shards),
+    };
+    section.finish();
+    database
+}
+
+/// The map that the database names. Without one there must be exactly one shard.
+fn read_shard_map(section: &mut Section<'_>, shards: &[Located<Shard>], read: Read<'_>) -> Option<ShardMap> {
+    if !section.has("shard_map") && shards.len() > 1 {
+        section.missing("shard_map, which a database with several shards needs");
+    }
+    let Located { value: path, offset } = section.take_located("shard_map", name)?;
+    let path = section.file.resolve(&path);
+    match read(&path) {
+        Ok(text) => {
+            let names = shards.iter().map(|shard| shard.value.name.clone()).collect();
+            shard_map::read(&File::new(&path, text, section.file.mistakes), Some(names))
+        }
+        Err(error) => {
+            section.file.mistake(offset, format!("shard_map: {} cannot be read: {error}", path.display()), None);
+            None
+        }
+    }
+}
+
+fn read_shards(database: &mut Section<'_>, database_name: &str) -> Vec<Located<Shard>> {
+    let sections = database.take_sections("shards", &format!("[[databases.{database_name}.shards]]"));
+    if sections.is_empty() {
+        database.missing("shards");
+    }
+    let shards: Vec<_> = sections.into_iter().filter_map(|section| read_shard(section, database_name)).collect();
+    report_repeated(database.file, "shard", shards.iter().map(|shard| (shard.value.name.as_str(), shard.offset)));
+    report_shared_nodes(database.file, &shards);
+    shards
+}
+
+fn read_shard(mut section: Section<'_>, database: &str) -> Option<Located<Shard>> {
+    let shard_name = section.require("name", name);
+    let primary = section.require("primary", node_address);
+    let replicas = section.take_list("replicas", node_address).unwrap_or_default();
+    let dbname = section.take("dbname", name).unwrap_or_else(|| database.to_owned());
+    section.finish();
+    let Located { value: name, offset } = shard_name?;
+    Some(Located { value: Shard { name, primary: primary?.value, replicas: values(replicas), dbname }, offset })
+}
+
+/// Two nodes of a database must not be the same server and database.
+fn report_shared_nodes(file: &File<'_>, shards: &[Located<Shard>]) {
+    let mut seen = BTreeSet::new();
+    for Located { value: shard, offset } in shards {
+        for node in std::iter::once(&shard.primary).chain(&shard.replicas) {
+            if !seen.insert((node, &shard.dbname)) {
+                file.mistake(*offset, format!("{node}, database {}, is given twice", shard.dbname), None);
+            }
+        }
+    }
+}
+
+/// Records names that were given before.
+pub(super) fn report_repeated<'n>(file: &File<'_>, what: &str, names: impl Iterator<Item = (&'n str, usize)>) {
+    let mut seen = BTreeSet::new();
+    for (name, offset) in names {
+        if !seen.insert(name) {
+            file.mistake(offset, format!("{what} {name} is given twice"), None);
+        }
+    }
+}
+
+fn values<T>(located: Vec<Located<T>>) -> Vec<T> {
+    located.into_iter().map(|located| located.value).collect()
+}

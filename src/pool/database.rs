@@ -1,0 +1,176 @@
+//! A configured database at run time.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio::sync::Notify;
+
+use super::freshness::Freshness;
+use super::shared::{Limits, MailSender, NodeIndex, PoolId, Shared};
+use crate::auth::Password;
+use crate::shardmap::ShardMap;
+use crate::sql::schema::Schema;
+use crate::types::ShardId;
+
+/// How long a client keeps a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PoolMode {
+    Session,
+    Transaction,
+}
+
+impl PoolMode {
+    /// The word of the configuration and the console.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Session => "session",
+            Self::Transaction => "transaction",
+        }
+    }
+}
+
+/// One PostgreSQL server of a shard.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// `host:port`.
+    pub address: Arc<str>,
+    /// The database's name there.
+    pub dbname: Arc<str>,
+}
+
+/// One shard: its primary, then its replicas, and how far these are.
+#[derive(Debug)]
+pub struct Shard {
+    pub name: Arc<str>,
+    pub nodes: Vec<Node>,
+    pub freshness: Freshness,
+}
+
+/// A database that clients can name.
+#[derive(Debug)]
+pub struct Database {
+    pub name: Arc<str>,
+    pub pool_mode: PoolMode,
+    pub read_write_split: bool,
+    pub limits: Limits,
+    pub shards: Vec<Shard>,
+    /// The shard map; `None` for an unsharded database.
+    map: Option<ArcSwap<ShardMap>>,
+    schema: ArcSwapOption<Schema>,
+    /// Counts requests to read the schema anew, and those that were fulfilled.
+    schema_wanted: AtomicU64,
+    schema_read: AtomicU64,
+    schema_wake: Notify,
+    schema_done: Notify,
+    pools: Mutex<HashMap<PoolId, Arc<Shared>>>,
+}
+
+impl Database {
+    pub fn new(
+        name: &str,
+        pool_mode: PoolMode,
+        read_write_split: bool,
+        limits: Limits,
+        shards: Vec<Shard>,
+        map: Option<ShardMap>,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            pool_mode,
+            read_write_split,
+            limits,
+            shards,
+            map: map.map(ArcSwap::from_pointee),
+            schema: ArcSwapOption::empty(),
+            schema_wanted: AtomicU64::new(1),
+            schema_read: AtomicU64::new(0),
+            schema_wake: Notify::new(),
+            schema_done: Notify::new(),
+            pools: Mutex::default(),
+        }
+    }
+
+    /// The shard map of now; `None` for an unsharded database.
+    pub fn map(&self) -> Option<Arc<ShardMap>> {
+        self.map.as_ref().map(ArcSwap::load_full)
+    }
+
+    pub fn is_sharded(&self) -> bool {
+        self.map.is_some()
+    }
+
+    /// What is known of the schema; `None` before it was read for the first time.
+    pub fn schema(&self) -> Option<Arc<Schema>> {
+        self.schema.load_full()
+    }
+
+    /// The pool of a node for a user, made when it is first asked for.
+    pub fn pool(
+        &self,
+        user: &Arc<str>,
+        password: Option<&Password>,
+        shard: ShardId,
+        node: NodeIndex,
+        mail: &[MailSender],
+    ) -> Option<Arc<Shared>> {
+        let place = self.shards.get(shard.index())?.nodes.get(usize::from(node.0))?;
+        let id = PoolId { database: Arc::clone(&self.name), user: Arc::clone(user), shard, node };
+        let mut pools = self.pools.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let make = || {
+            Arc::new(Shared::new(
+                id.clone(),
+                Arc::clone(&place.address),
+                Arc::clone(&place.dbname),
+                password.cloned(),
+                self.limits.clone(),
+                mail,
+            ))
+        };
+        Some(Arc::clone(pools.entry(id.clone()).or_insert_with(make)))
+    }
+
+    /// All pools that were ever asked for.
+    pub fn pools(&self) -> Vec<Arc<Shared>> {
+        self.pools.lock().unwrap_or_else(std::sync::PoisonError::into_inner).values().cloned().collect()
+    }
+
+    // ---- the schema's refresh: clients ask, one reader per database reads
+
+    /// Asks for the schema to be read anew. Gives a ticket for [`Database::schema_as_of`].
+    pub fn want_schema(&self) -> u64 {
+        let ticket = self.schema_wanted.fetch_add(1, Ordering::SeqCst) + 1;
+        self.schema_wake.notify_one();
+        ticket
+    }
+
+    /// Waits until a reading of the schema that began after `ticket` was given is there.
+    pub async fn schema_as_of(&self, ticket: u64) {
+        loop {
+            let done = self.schema_done.notified();
+            if self.schema_read.load(Ordering::SeqCst) >= ticket {
+                return;
+            }
+            done.await;
+        }
+    }
+
+    /// Waits until somebody wants the schema; gives the ticket that a reading begun now fulfils.
+    pub async fn schema_wanted(&self) -> u64 {
+        loop {
+            let wanted = self.schema_wanted.load(Ordering::SeqCst);
+            if wanted > self.schema_read.load(Ordering::SeqCst) {
+                return wanted;
+            }
+            self.schema_wake.notified().await;
+        }
+    }
+
+    /// Keeps a schema that was read to fulfil `ticket`.
+    pub fn set_schema(&self, schema: Schema, ticket: u64) {
+        self.schema.store(Some(Arc::new(schema)));
+        self.schema_read.fetch_max(ticket, Ordering::SeqCst);
+        self.schema_done.notify_waiters();
+    }
+}

@@ -1,0 +1,131 @@
+//! Reads a database's catalogs into a [`Schema`], and compares its shards.
+
+use std::collections::{HashMap, HashSet};
+
+use tokio_postgres::{Client, Row};
+
+use crate::sql::schema::{Column, FunctionClass, Relation, Schema, Volatility};
+use crate::types::{Error, Kind, Origin, Result, ShardId};
+
+/// Function names with what their overloads have in common; the most harmful one counts.
+const FUNCTIONS: &str = "
+    SELECT p.proname::text,
+           bool_and(n.nspname IN ('pg_catalog', 'information_schema')),
+           max(CASE p.provolatile WHEN 'i' THEN 0 WHEN 's' THEN 1 ELSE 2 END),
+           bool_or(p.prokind = 'a'),
+           bool_or(p.prokind = 'w')
+      FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+     GROUP BY 1";
+
+/// User relations, and why statements on them may run code that the statements do not show.
+const RELATIONS: &str = "
+    SELECT n.nspname::text, c.relname::text, c.relkind = 'v', c.relpersistence = 'u',
+           CASE WHEN c.relkind = 'v' THEN 'it is a view'
+                WHEN c.relkind = 'f' THEN 'it is a foreign table'
+                WHEN c.relrowsecurity THEN 'it has row level security'
+                WHEN EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal)
+                THEN 'it has triggers'
+                WHEN EXISTS (SELECT FROM pg_catalog.pg_rewrite r WHERE r.ev_class = c.oid AND r.rulename <> '_RETURN')
+                THEN 'it has rules'
+                WHEN EXISTS (SELECT FROM pg_catalog.pg_depend d
+                              WHERE d.refclassid = 'pg_catalog.pg_proc'::regclass
+                                AND (d.classid = 'pg_catalog.pg_attrdef'::regclass
+                                     AND d.objid IN (SELECT a.oid FROM pg_catalog.pg_attrdef a WHERE a.adrelid = c.oid)
+                                  OR d.classid = 'pg_catalog.pg_constraint'::regclass
+                                     AND d.objid IN (SELECT k.oid FROM pg_catalog.pg_constraint k WHERE k.conrelid = c.oid)
+                                  OR d.classid = 'pg_catalog.pg_class'::regclass
+                                     AND d.objid IN (SELECT i.indexrelid FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid)))
+                THEN 'a default, check constraint or index of it calls a user function'
+           END
+      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+       AND n.nspname !~ '^pg_(toast|temp)'";
+
+/// Their columns. A default is computed unless the stored expression is a bare constant.
+const COLUMNS: &str = "
+    SELECT n.nspname::text, c.relname::text, a.attname::text, a.atttypid,
+           a.attidentity <> '' OR a.attgenerated <> '' OR coalesce(d.adbin::text NOT LIKE '{CONST %', false)
+      FROM pg_catalog.pg_attribute a
+      JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
+      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+      LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+     WHERE a.attnum > 0 AND NOT a.attisdropped
+       AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+       AND n.nspname !~ '^pg_(toast|temp)'
+     ORDER BY a.attrelid, a.attnum";
+
+const SEARCH_PATH: &str = "SELECT s FROM unnest(pg_catalog.current_schemas(false)) WITH ORDINALITY AS u(s, n)
+    WHERE s <> 'pg_catalog' ORDER BY n";
+
+const NONDETERMINISTIC: &str = "SELECT EXISTS (SELECT FROM pg_catalog.pg_collation WHERE NOT collisdeterministic)";
+
+/// Types that are not PostgreSQL's own; 16384 is its FirstNormalObjectId.
+const USER_TYPES: &str = "
+    SELECT n.nspname::text || '.' || t.typname::text, t.oid
+      FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
+     WHERE t.oid >= 16384 AND n.nspname !~ '^pg_(toast|temp)'";
+
+/// Reads the catalogs of the home shard (the first of `shards`) and compares the user types of the others with it.
+pub async fn inspect(version: u64, shards: &[Client]) -> Result<Schema> {
+    let Some((home, others)) = shards.split_first() else {
+        return Err(Error::internal("a database without shards cannot be inspected"));
+    };
+    let mut schema = Schema {
+        version,
+        functions: functions(home).await?,
+        relations: relations(home).await?,
+        search_path: rows(home, SEARCH_PATH).await?.iter().map(|row| row.get(0)).collect(),
+        has_nondeterministic_collations: rows(home, NONDETERMINISTIC).await?.iter().any(|row| row.get(0)),
+        differing_types: HashSet::new(),
+    };
+    let own = user_types(home).await?;
+    for other in others {
+        let theirs = user_types(other).await?;
+        let differing = own.iter().filter(|(name, oid)| theirs.get(*name) != Some(oid)).map(|(_, oid)| *oid);
+        schema.differing_types.extend(differing);
+    }
+    Ok(schema)
+}
+
+async fn functions(client: &Client) -> Result<HashMap<String, FunctionClass>> {
+    let class = |row: &Row| FunctionClass {
+        builtin: row.get(1),
+        volatility: match row.get::<_, i32>(2) {
+            0 => Volatility::Immutable,
+            1 => Volatility::Stable,
+            _ => Volatility::Volatile,
+        },
+        aggregate: row.get(3),
+        window: row.get(4),
+    };
+    Ok(rows(client, FUNCTIONS).await?.iter().map(|row| (row.get(0), class(row))).collect())
+}
+
+async fn relations(client: &Client) -> Result<HashMap<(String, String), Relation>> {
+    let mut relations = HashMap::new();
+    for row in rows(client, RELATIONS).await? {
+        let relation = Relation { columns: Vec::new(), is_view: row.get(2), unlogged: row.get(3), opaque: row.get(4) };
+        relations.insert((row.get(0), row.get(1)), relation);
+    }
+    for row in rows(client, COLUMNS).await? {
+        // A relation that was created between the two queries is found by the next refresh.
+        if let Some(relation) = relations.get_mut(&(row.get(0), row.get(1))) {
+            relation.columns.push(Column { name: row.get(2), type_oid: row.get(3), computed_default: row.get(4) });
+        }
+    }
+    Ok(relations)
+}
+
+async fn user_types(client: &Client) -> Result<HashMap<String, u32>> {
+    Ok(rows(client, USER_TYPES).await?.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
+
+async fn rows(client: &Client, sql: &str) -> Result<Vec<Row>> {
+    client.query(sql, &[]).await.map_err(|error| failed(ShardId(0), error))
+}
+
+/// A query of Weir's own that failed on a server.
+pub fn failed(shard: ShardId, error: tokio_postgres::Error) -> Error {
+    Error::new(Origin::Server(shard), Kind::ServerUnavailable, format!("cannot query a server of shard {shard}"))
+        .source(error)
+}

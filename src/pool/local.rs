@@ -1,0 +1,290 @@
+//! One worker's part of a pool.
+//!
+//! A worker serves its own clients first, in the order they came. A server crosses over to another worker only when
+//! somebody waits there and either nobody waits here, or this worker has more than its share and the other one less.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::server::{self, InTransit, Server};
+use super::shared::{Mail, Need, Place, Shared};
+use crate::types::{Error, Kind, Origin, Result};
+
+/// What a waiting client gets.
+type Answer = Result<Server>;
+
+/// The servers of one pool that live on this worker, and the clients that wait for one.
+#[derive(Debug)]
+pub struct Local {
+    pub shared: Arc<Shared>,
+    worker: usize,
+    idle: RefCell<VecDeque<Server>>,
+    waiting: RefCell<VecDeque<Waiter>>,
+    connecting: Cell<usize>,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    since: Instant,
+    answer: oneshot::Sender<Answer>,
+}
+
+/// Numbers for the console.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    pub idle: usize,
+    pub used: usize,
+    pub connecting: usize,
+    pub waiting: usize,
+    /// How long the first in the queue has waited.
+    pub longest_wait: Duration,
+}
+
+impl Local {
+    pub fn new(shared: Arc<Shared>, worker: usize) -> Self {
+        Self {
+            shared,
+            worker,
+            idle: RefCell::default(),
+            waiting: RefCell::default(),
+            connecting: Cell::new(0),
+        }
+    }
+
+    /// Takes a server, opens one if there is room, or waits for one.
+    /// Cancel safe: a server that was about to be given goes to the next in the queue.
+    pub async fn check_out(self: &Rc<Self>) -> Answer {
+        if self.waiting.borrow().is_empty() {
+            if let Some(server) = self.take_idle() {
+                return Ok(server);
+            }
+            if let Some(place) = self.shared.reserve(self.worker) {
+                return self.open_server(place).await;
+            }
+        }
+        self.wait().await
+    }
+
+    /// Takes a server back. It goes to whoever waits, to another worker in need, to the idle ones, or is closed.
+    pub fn check_in(self: &Rc<Self>, mut server: Server) {
+        debug_assert!(Arc::ptr_eq(server.shared(), &self.shared), "a server came back to another pool");
+        if !server.is_reusable() || server.opened.elapsed() > self.shared.limits.lifetime {
+            server::close(server);
+            return;
+        }
+        server.conn.release_buffers();
+        server.since = Instant::now();
+        match self.worker_to_help() {
+            Some(worker) => self.hand_over(server, worker),
+            None => self.give(server),
+        }
+    }
+
+    /// A server arrived from another worker.
+    pub fn arrived(self: &Rc<Self>, server: InTransit) {
+        if let Some(server) = server.arrive(self.worker) {
+            self.give(server);
+        }
+    }
+
+    /// Somebody waits on another worker: gives an idle server away.
+    pub fn wanted_elsewhere(self: &Rc<Self>) {
+        if let Some(worker) = self.shared.in_need(self.worker, Need::Hungry)
+            && let Some(server) = self.take_idle()
+        {
+            self.hand_over(server, worker);
+        }
+    }
+
+    /// A place is free: opens a server for the first in the queue.
+    pub fn place_became_free(self: &Rc<Self>) {
+        if self.waiting.borrow().is_empty() {
+            return;
+        }
+        if let Some(place) = self.shared.reserve(self.worker) {
+            let pool = Rc::clone(self);
+            tokio::task::spawn_local(async move {
+                match pool.open_server(place).await {
+                    Ok(server) => pool.give(server),
+                    Err(error) => pool.refuse_first(error),
+                }
+            });
+        }
+    }
+
+    /// Closes idle servers that have been idle or open for too long.
+    pub fn sweep(self: &Rc<Self>) {
+        let limits = &self.shared.limits;
+        let is_old = |server: &Server| {
+            server.opened.elapsed() > limits.lifetime
+                || (!limits.idle_timeout.is_zero() && server.since.elapsed() > limits.idle_timeout)
+                || server.conn.has_news()
+        };
+        let (old, kept): (VecDeque<_>, VecDeque<_>) = self.idle.take().into_iter().partition(is_old);
+        self.idle.replace(kept);
+        old.into_iter().for_each(server::close);
+    }
+
+    pub fn counts(&self) -> Counts {
+        let idle = self.idle.borrow().len();
+        let waiting = self.waiting.borrow();
+        Counts {
+            idle,
+            used: self.open().saturating_sub(idle + self.connecting.get()),
+            connecting: self.connecting.get(),
+            waiting: waiting.len(),
+            longest_wait: waiting.front().map_or(Duration::ZERO, |waiter| waiter.since.elapsed()),
+        }
+    }
+
+    /// Lets `visit` look at each idle server.
+    pub fn for_each_idle(&self, mut visit: impl FnMut(&Server)) {
+        self.idle.borrow().iter().for_each(&mut visit);
+    }
+
+    /// An idle server that is still connected.
+    fn take_idle(self: &Rc<Self>) -> Option<Server> {
+        loop {
+            let candidate = if self.shared.limits.round_robin {
+                self.idle.borrow_mut().pop_front()
+            } else {
+                self.idle.borrow_mut().pop_back()
+            };
+            let mut server = candidate?;
+            // A server that sends something while idle was stopped, or tells of a changed parameter: not worth the doubt.
+            if !server.conn.has_news() {
+                server.since = Instant::now();
+                return Some(server);
+            }
+            server::close(server);
+        }
+    }
+
+    /// Servers on this worker: idle, in use, or being opened.
+    fn open(&self) -> usize {
+        self.shared.open_on(self.worker)
+    }
+
+    async fn open_server(self: &Rc<Self>, place: Place) -> Answer {
+        let _connecting = Connecting::new(self);
+        Server::open(place).await
+    }
+
+    async fn wait(self: &Rc<Self>) -> Answer {
+        let (answer, wakes) = oneshot::channel();
+        self.waiting.borrow_mut().push_back(Waiter { since: Instant::now(), answer });
+        self.say_need();
+        self.shared.ask_others(self.worker);
+        let mut waiting = Waiting { pool: self, wakes };
+        let limit = self.shared.limits.wait_timeout;
+        let answer = if limit.is_zero() {
+            (&mut waiting.wakes).await.ok()
+        } else {
+            tokio::time::timeout(limit, &mut waiting.wakes).await.ok().and_then(std::result::Result::ok)
+        };
+        answer.unwrap_or_else(|| Err(self.timed_out(limit)))
+    }
+
+    fn timed_out(&self, limit: Duration) -> Error {
+        let id = &self.shared.id;
+        Error::new(Origin::Weir, Kind::TooManyConnections, "no server became free in time")
+            .detail(format!(
+                "All {} servers of database \"{}\" for user \"{}\" on shard {} were in use for query_wait_timeout ({} s).",
+                self.shared.limits.size,
+                id.database,
+                id.user,
+                id.shard,
+                limit.as_secs_f32()
+            ))
+            .hint("Try again, or ask for a larger default_pool_size.")
+    }
+
+    /// Gives a server to the first who waits, else keeps it idle.
+    fn give(self: &Rc<Self>, server: Server) {
+        let mut answer = Ok(server);
+        loop {
+            let Some(waiter) = self.waiting.borrow_mut().pop_front() else { break };
+            match waiter.answer.send(answer) {
+                Ok(()) => {
+                    self.say_need();
+                    return;
+                }
+                // That client gave up waiting.
+                Err(unclaimed) => answer = unclaimed,
+            }
+        }
+        self.say_need();
+        if let Ok(server) = answer {
+            self.idle.borrow_mut().push_back(server);
+        }
+    }
+
+    fn refuse_first(&self, error: Error) {
+        if let Some(waiter) = self.waiting.borrow_mut().pop_front() {
+            let _gave_up = waiter.answer.send(Err(error));
+        }
+        self.say_need();
+    }
+
+    fn worker_to_help(&self) -> Option<usize> {
+        let nobody_here = self.waiting.borrow().is_empty();
+        if nobody_here {
+            return self.shared.in_need(self.worker, Need::Hungry);
+        }
+        let may_give = self.open() > self.shared.share();
+        may_give.then(|| self.shared.in_need(self.worker, Need::BelowShare)).flatten()
+    }
+
+    fn hand_over(self: &Rc<Self>, server: Server, worker: usize) {
+        if let Some(server) = server.into_transit() {
+            self.shared.mail(worker, Mail::Handover(server));
+        }
+    }
+
+    fn say_need(&self) {
+        let need = match (self.waiting.borrow().is_empty(), self.open() < self.shared.share()) {
+            (true, _) => Need::None,
+            (false, false) => Need::Hungry,
+            (false, true) => Need::BelowShare,
+        };
+        self.shared.set_need(self.worker, need);
+    }
+}
+
+/// Counts a server that is being opened, also when the client leaves meanwhile.
+struct Connecting<'p>(&'p Local);
+
+impl<'p> Connecting<'p> {
+    fn new(pool: &'p Local) -> Self {
+        pool.connecting.set(pool.connecting.get() + 1);
+        Self(pool)
+    }
+}
+
+impl Drop for Connecting<'_> {
+    fn drop(&mut self) {
+        self.0.connecting.set(self.0.connecting.get() - 1);
+    }
+}
+
+/// A client in the queue. One that leaves gives back what it was given in the last moment.
+struct Waiting<'p> {
+    pool: &'p Rc<Local>,
+    wakes: oneshot::Receiver<Answer>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.wakes.close();
+        if let Ok(Ok(server)) = self.wakes.try_recv() {
+            self.pool.check_in(server);
+        }
+        self.pool.waiting.borrow_mut().retain(|waiter| !waiter.answer.is_closed());
+        self.pool.say_need();
+    }
+}

@@ -1,0 +1,315 @@
+//! One connection to a server.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+
+use super::shared::{Place, Shared};
+use crate::auth::{ServerLogin, ServerStep};
+use crate::net::Conn;
+use crate::session::ledger::Event;
+use crate::session::request::ServerSession;
+use crate::types::{Error, Kind, Origin, Result, ShardId, SqlState};
+use crate::wire::backend::{self, Authentication, CancelKey, ErrorFields, tag};
+use crate::wire::frame::{self, Frame, Sender};
+use crate::wire::{TransactionStatus, frontend, startup};
+
+/// A server connection with its protocol state. Dropping it closes it and gives its place in the pool back.
+#[derive(Debug)]
+pub struct Server {
+    pub conn: Conn,
+    pub session: ServerSession,
+    pub cancel_key: CancelKey,
+    pub opened: Instant,
+    /// Since when the server has been idle or in use.
+    pub since: Instant,
+    /// Why the server must not be given to another client, if it must not.
+    pub retired: Option<&'static str>,
+    place: Place,
+}
+
+/// A server on its way to another worker: its socket belongs to no runtime.
+#[derive(Debug)]
+pub struct InTransit {
+    socket: std::net::TcpStream,
+    session: ServerSession,
+    cancel_key: CancelKey,
+    opened: Instant,
+    place: Place,
+}
+
+impl Server {
+    /// Opens a connection and logs in, within the pool's `server_connect_timeout`.
+    pub async fn open(place: Place) -> Result<Self> {
+        let limit = place.shared().limits.connect_timeout;
+        match tokio::time::timeout(limit, Self::log_in(place)).await {
+            Ok(result) => result,
+            Err(_) => Err(Error::new(Origin::Weir, Kind::ServerUnavailable, "a server did not answer in time")
+                .detail(format!("The login took longer than server_connect_timeout ({} s).", limit.as_secs_f32()))),
+        }
+    }
+
+    async fn log_in(place: Place) -> Result<Self> {
+        let shared = Arc::clone(place.shared());
+        let shard = shared.id.shard;
+        let mut conn = Conn::connect(&shared.address, shared.limits.connect_timeout)
+            .await
+            .map_err(|error| unavailable(shard, &shared.address, error))?;
+        startup::startup_message(conn.queue(), [("user", &*shared.id.user), ("database", &*shared.dbname)]);
+        conn.flush().await.map_err(|error| unavailable(shard, &shared.address, error))?;
+        let mut login = Login::new(&shared);
+        loop {
+            while let Some(frame) = frame::first(&conn.input, Sender::Server)? {
+                let len = frame.raw.len();
+                let done = login.message(frame)?;
+                let _used = conn.input.split_to(len);
+                if done {
+                    return Ok(login.finish(conn, place));
+                }
+            }
+            if !login.answer.is_empty() {
+                let answer = login.answer.split();
+                conn.send(&answer).await.map_err(|error| unavailable(shard, &shared.address, error))?;
+            }
+            match conn.fill().await {
+                Ok(0) => return Err(unavailable(shard, &shared.address, std::io::ErrorKind::UnexpectedEof.into())),
+                Ok(_) => {}
+                Err(error) => return Err(unavailable(shard, &shared.address, error)),
+            }
+        }
+    }
+
+    /// What the pool of this server is.
+    pub fn shared(&self) -> &Arc<Shared> {
+        self.place.shared()
+    }
+
+    pub fn shard(&self) -> ShardId {
+        self.place.shared().id.shard
+    }
+
+    /// Marks the server as not to be used by anybody else. The first reason stays.
+    pub fn retire(&mut self, reason: &'static str) {
+        self.retired.get_or_insert(reason);
+    }
+
+    /// Whether the server owes nothing, is outside of transactions, and may serve somebody else.
+    pub fn is_reusable(&self) -> bool {
+        self.retired.is_none()
+            && self.session.ledger.is_settled()
+            && self.session.ledger.status() == TransactionStatus::Idle
+            && self.conn.input.is_empty()
+            && self.conn.unsent() == 0
+    }
+
+    /// Runs a query of Weir's own to its end and gives each column of the first row, as text.
+    /// Not cancel safe: a dropped future leaves the server in the middle of an answer, so that it cannot be reused.
+    pub async fn run(&mut self, sql: &str) -> Result<Vec<Option<Bytes>>> {
+        self.session.own_query(self.conn.queue(), sql);
+        self.finish_own_queries().await
+    }
+
+    /// Reads until the server owes nothing. The first error among the replies is the result.
+    pub async fn finish_own_queries(&mut self) -> Result<Vec<Option<Bytes>>> {
+        let mut failure = None;
+        let mut first_row = Vec::new();
+        let mut hidden = BytesMut::new();
+        let shard = self.shard();
+        self.conn.flush().await.map_err(|error| lost(shard, error))?;
+        while !self.session.ledger.is_settled() {
+            if let Some(row) = peek_row(&self.conn.input)?.filter(|_| first_row.is_empty()) {
+                first_row = row;
+            }
+            let scanned = self.session.ledger.scan(&self.conn.input, &mut hidden)?;
+            let _used = self.conn.input.split_to(scanned.consumed);
+            for event in self.session.ledger.take_events() {
+                self.session.note(&event);
+                match event {
+                    Event::OwnError(body) => drop(failure.get_or_insert(body)),
+                    Event::Fatal(body) => return Err(ended(shard, &body)),
+                    Event::ClientError | Event::NotPrepared(_) | Event::Parameter { .. } => {}
+                }
+            }
+            if !self.session.ledger.is_settled()
+                && self.conn.fill().await.map_err(|error| lost(shard, error))? == 0
+            {
+                return Err(lost(shard, std::io::ErrorKind::UnexpectedEof.into()));
+            }
+        }
+        match failure {
+            Some(body) => Err(server_error(shard, &body)),
+            None => Ok(first_row),
+        }
+    }
+
+    /// Takes the server off this thread's runtime. Gives `None`, and closes the server, when that fails.
+    pub fn into_transit(self) -> Option<InTransit> {
+        let Self { conn, session, cancel_key, opened, place, .. } = self;
+        conn.into_std().ok().map(|socket| InTransit { socket, session, cancel_key, opened, place })
+    }
+}
+
+impl InTransit {
+    /// Puts the server on the runtime of `worker`, this thread's. Gives `None`, and closes the server, when that fails.
+    pub fn arrive(self, worker: usize) -> Option<Server> {
+        let Self { socket, session, cancel_key, opened, mut place } = self;
+        place.move_to(worker);
+        let conn = Conn::from_std(socket).ok()?;
+        Some(Server { conn, session, cancel_key, opened, since: Instant::now(), retired: None, place })
+    }
+
+    /// The pool that the server belongs to.
+    pub fn shared(&self) -> &Arc<Shared> {
+        self.place.shared()
+    }
+}
+
+/// The part of a connection's life between StartupMessage and the first ReadyForQuery.
+struct Login {
+    shard: ShardId,
+    exchange: Option<ServerLogin>,
+    answer: BytesMut,
+    session: ServerSession,
+    cancel_key: CancelKey,
+}
+
+impl Login {
+    fn new(shared: &Shared) -> Self {
+        Self {
+            shard: shared.id.shard,
+            exchange: Some(ServerLogin::new(shared.id.shard, &shared.id.user, shared.password.clone())),
+            answer: BytesMut::new(),
+            session: ServerSession::new(shared.limits.prepared_max),
+            cancel_key: CancelKey { process_id: 0, secret: 0 },
+        }
+    }
+
+    /// Takes one message; true when the server is ready.
+    fn message(&mut self, frame: Frame<'_>) -> Result<bool> {
+        match frame.tag {
+            tag::AUTHENTICATION => self.authentication(frame.body)?,
+            tag::PARAMETER_STATUS => {
+                let (name, value) = backend::read_parameter_status(frame.body)?;
+                self.session.report(name, value);
+            }
+            tag::BACKEND_KEY_DATA => self.cancel_key = backend::read_backend_key_data(frame.body)?,
+            tag::ERROR_RESPONSE => return Err(login_error(self.shard, frame.body)),
+            tag::NOTICE_RESPONSE | tag::NEGOTIATE_PROTOCOL_VERSION => {}
+            tag::READY_FOR_QUERY if self.exchange.is_none() => return Ok(true),
+            other => {
+                return Err(Error::new(
+                    Origin::Server(self.shard),
+                    Kind::ServerUnavailable,
+                    format!("unexpected message type {:?} while logging in to a server", other as char),
+                ));
+            }
+        }
+        Ok(false)
+    }
+
+    fn authentication(&mut self, body: &[u8]) -> Result<()> {
+        let exchange = self.exchange.take().ok_or_else(|| {
+            Error::new(Origin::Server(self.shard), Kind::ServerUnavailable, "a server authenticated twice")
+        })?;
+        match exchange.authentication(&Authentication::read(body)?, &mut self.answer)? {
+            ServerStep::Continue(exchange) => self.exchange = Some(exchange),
+            ServerStep::Done => {}
+        }
+        Ok(())
+    }
+
+    fn finish(self, conn: Conn, place: Place) -> Server {
+        let now = Instant::now();
+        Server {
+            conn,
+            session: self.session,
+            cancel_key: self.cancel_key,
+            opened: now,
+            since: now,
+            retired: None,
+            place,
+        }
+    }
+}
+
+/// Asks the server at `address` to cancel what the holder of `key` runs. Returns when the server has dealt with it:
+/// PostgreSQL closes the connection only after the signal was sent.
+pub async fn cancel(address: &str, key: CancelKey, limit: Duration) -> std::io::Result<()> {
+    let mut conn = Conn::connect(address, limit).await?;
+    startup::cancel_request(conn.queue(), key);
+    conn.flush().await?;
+    let closed = async {
+        while conn.fill().await? > 0 {
+            conn.input.clear();
+        }
+        Ok(())
+    };
+    tokio::time::timeout(limit, closed).await.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+}
+
+/// Says goodbye as libpq does, as far as the socket takes it at once, and closes.
+pub fn close(mut server: Server) {
+    let mut goodbye = BytesMut::new();
+    frontend::terminate(&mut goodbye);
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    let _best_effort = server.conn.poll_send(&mut cx, &goodbye);
+}
+
+/// The first DataRow in `input`, if a whole one is there.
+fn peek_row(mut input: &[u8]) -> Result<Option<Vec<Option<Bytes>>>> {
+    while let Some(frame) = frame::first(input, Sender::Server)? {
+        if frame.tag == tag::DATA_ROW {
+            let values = backend::read_data_row(frame.body)?;
+            return Ok(Some(values.into_iter().map(|value| value.map(Bytes::copy_from_slice)).collect()));
+        }
+        input = &input[frame.raw.len()..];
+    }
+    Ok(None)
+}
+
+fn unavailable(shard: ShardId, address: &str, error: std::io::Error) -> Error {
+    tracing::warn!(%shard, address, %error, "cannot connect to a server: is it running, and is its address right?");
+    Error::new(Origin::Server(shard), Kind::ServerUnavailable, format!("cannot connect to a server of shard {shard}"))
+        .detail(format!("{error}."))
+        .hint("Try again; the operator's log says which server it is.")
+}
+
+/// A server went away in the middle of an exchange.
+pub fn lost(shard: ShardId, error: std::io::Error) -> Error {
+    Error::new(Origin::Server(shard), Kind::ServerLost, format!("the connection to a server of shard {shard} was lost"))
+        .detail(format!("{error}."))
+        .hint("Whether the statement took effect is not known, unless it only reads.")
+}
+
+/// An ErrorResponse to something that Weir asked for. Server text is kept: it speaks of statements, not of logins.
+pub fn server_error(shard: ShardId, body: &[u8]) -> Error {
+    let fields = match ErrorFields::read(body) {
+        Ok(fields) => fields,
+        Err(error) => return error,
+    };
+    let mut error = Error::new(Origin::Server(shard), Kind::Reported, fields.message().into_owned());
+    error.reported = fields.sqlstate().and_then(|code| SqlState::parse(&code));
+    error.detail = fields.get(b'D').map(|text| text.into_owned().into());
+    error.hint = fields.get(b'H').map(|text| text.into_owned().into());
+    error
+}
+
+/// The server said why it ends the connection.
+pub fn ended(shard: ShardId, body: &[u8]) -> Error {
+    let mut error = server_error(shard, body);
+    error.kind = Kind::ServerLost;
+    error
+}
+
+/// An ErrorResponse to a login. Its text can name hosts and roles, so it goes to the log only.
+fn login_error(shard: ShardId, body: &[u8]) -> Error {
+    let reported = server_error(shard, body);
+    tracing::warn!(%shard, error = %reported, "a server refused Weir's login: check server_password and pg_hba.conf");
+    let kind = match reported.sqlstate() {
+        SqlState::TOO_MANY_CONNECTIONS => Kind::TooManyConnections,
+        _ => Kind::ServerUnavailable,
+    };
+    Error::new(Origin::Server(shard), kind, format!("a server of shard {shard} refused the login"))
+        .hint("The operator's log says why.")
+}

@@ -1,0 +1,211 @@
+//! What the workers share of one pool: its identity, its limit, and who is in need.
+//!
+//! Nothing here is locked, and nothing is written on the way of a query that finds a server on its own worker.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::server::InTransit;
+use crate::auth::Password;
+use crate::types::ShardId;
+
+/// Which servers a pool has: those of one node, for one database and one user.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PoolId {
+    pub database: Arc<str>,
+    pub user: Arc<str>,
+    pub shard: ShardId,
+    pub node: NodeIndex,
+}
+
+/// A node of a shard: 0 is the primary, then come the replicas in the order of the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeIndex(pub u16);
+
+impl NodeIndex {
+    pub const PRIMARY: Self = Self(0);
+
+    pub fn is_primary(self) -> bool {
+        self == Self::PRIMARY
+    }
+
+    /// The word for metrics and the console.
+    pub fn role(self) -> &'static str {
+        if self.is_primary() { "primary" } else { "replica" }
+    }
+}
+
+/// The limits of one pool.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Servers over all workers.
+    pub size: usize,
+    pub connect_timeout: Duration,
+    /// How long a client waits for a server. Zero: for ever.
+    pub wait_timeout: Duration,
+    /// Age at which a server is closed when it comes back.
+    pub lifetime: Duration,
+    /// How long a server may stay idle. Zero: for ever.
+    pub idle_timeout: Duration,
+    /// Prepared statements kept on a server.
+    pub prepared_max: usize,
+    /// Serve the server that has been idle longest first, instead of the one used last.
+    pub round_robin: bool,
+}
+
+/// What a worker tells another one about a pool.
+#[derive(Debug)]
+pub enum Mail {
+    /// A server for whoever waits there.
+    Handover(InTransit),
+    /// Somebody waits on another worker: hand over an idle server, if there is one.
+    Wanted(Arc<Shared>),
+    /// A place became free: open a server if somebody waits.
+    PlaceFree(Arc<Shared>),
+}
+
+/// Sends [`Mail`] to a worker.
+pub type MailSender = UnboundedSender<Mail>;
+
+/// A worker's need for servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Need {
+    None = 0,
+    /// Clients wait.
+    Hungry = 1,
+    /// Clients wait, and the worker has fewer servers than its share.
+    BelowShare = 2,
+}
+
+/// One pool as all workers see it.
+#[derive(Debug)]
+pub struct Shared {
+    pub id: PoolId,
+    /// `host:port`.
+    pub address: Arc<str>,
+    /// The database's name on the server.
+    pub dbname: Arc<str>,
+    pub password: Option<Password>,
+    pub limits: Limits,
+    /// Servers that are open or being opened, over all workers.
+    open: AtomicUsize,
+    workers: Box<[WorkerShare]>,
+}
+
+/// What the others may know of one worker.
+#[derive(Debug)]
+struct WorkerShare {
+    /// Servers of this pool on this worker, open or being opened.
+    open: AtomicUsize,
+    /// See [`Need`].
+    need: AtomicU8,
+    mail: MailSender,
+}
+
+/// A server's place among the servers that its pool may have. Dropping it frees the place and tells who waits.
+#[derive(Debug)]
+pub struct Place {
+    shared: Arc<Shared>,
+    worker: usize,
+}
+
+impl Place {
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// The server moved to another worker.
+    pub fn move_to(&mut self, worker: usize) {
+        self.shared.workers[self.worker].open.fetch_sub(1, Ordering::Relaxed);
+        self.shared.workers[worker].open.fetch_add(1, Ordering::Relaxed);
+        self.worker = worker;
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.shared.workers[self.worker].open.fetch_sub(1, Ordering::Relaxed);
+        self.shared.open.fetch_sub(1, Ordering::Relaxed);
+        for worker in &self.shared.workers {
+            if worker.need.load(Ordering::Relaxed) != Need::None as u8 {
+                let _gone = worker.mail.send(Mail::PlaceFree(Arc::clone(&self.shared)));
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// A pool without servers. `mail` reaches every worker, in their order.
+    pub fn new(
+        id: PoolId,
+        address: Arc<str>,
+        dbname: Arc<str>,
+        password: Option<Password>,
+        limits: Limits,
+        mail: &[MailSender],
+    ) -> Self {
+        let share = |mail: &MailSender| WorkerShare {
+            open: AtomicUsize::new(0),
+            need: AtomicU8::new(Need::None as u8),
+            mail: mail.clone(),
+        };
+        let workers = mail.iter().map(share).collect();
+        Self { id, address, dbname, password, limits, open: AtomicUsize::new(0), workers }
+    }
+
+    /// Takes a place for one more server on `worker`; `None` when the pool is full.
+    pub fn reserve(self: &Arc<Self>, worker: usize) -> Option<Place> {
+        let more = |open: usize| (open < self.limits.size).then_some(open + 1);
+        self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
+        self.workers[worker].open.fetch_add(1, Ordering::Relaxed);
+        Some(Place { shared: Arc::clone(self), worker })
+    }
+
+    /// Servers that are open or being opened, over all workers.
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Servers that are open or being opened on one worker.
+    pub fn open_on(&self, worker: usize) -> usize {
+        self.workers[worker].open.load(Ordering::Relaxed)
+    }
+
+    /// The servers that a worker may keep while others wait.
+    pub fn share(&self) -> usize {
+        self.limits.size.div_ceil(self.workers.len().max(1))
+    }
+
+    /// Says what a worker needs.
+    pub fn set_need(&self, worker: usize, need: Need) {
+        let own = &self.workers[worker].need;
+        // Most of the time nothing changes; then other cores' copies of this word stay valid.
+        if own.load(Ordering::Relaxed) != need as u8 {
+            own.store(need as u8, Ordering::Relaxed);
+        }
+    }
+
+    /// Another worker in need: any, or only one that has less than its share.
+    pub fn in_need(&self, except: usize, at_least: Need) -> Option<usize> {
+        self.workers
+            .iter()
+            .enumerate()
+            .position(|(worker, share)| worker != except && share.need.load(Ordering::Relaxed) >= at_least as u8)
+    }
+
+    /// Sends mail to a worker. A worker that is gone has no clients that could wait.
+    pub fn mail(&self, worker: usize, mail: Mail) {
+        let _gone = self.workers[worker].mail.send(mail);
+    }
+
+    /// Asks the other workers for a server that they do not need.
+    pub fn ask_others(self: &Arc<Self>, worker: usize) {
+        for other in (0..self.workers.len()).filter(|other| *other != worker) {
+            self.mail(other, Mail::Wanted(Arc::clone(self)));
+        }
+    }
+}

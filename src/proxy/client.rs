@@ -1,0 +1,236 @@
+//! A client's life after login: one unit after another.
+//!
+//! A *unit* is what a client sends before it waits for ReadyForQuery: a Query, a FunctionCall, or a batch of the
+//! extended protocol up to its Sync. A batch also comes in pieces when the client flushes, or when it is very long.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+
+use super::handle::{Handle, State};
+use super::instance::User;
+use super::links::Link;
+use super::outcome::{Step, Stop};
+use super::worker::Worker;
+use crate::net::Conn;
+use crate::pool::database::Database;
+use crate::pool::freshness::Mark;
+use crate::session::settings::Settings;
+use crate::session::statements::Names;
+use crate::session::transaction::Transaction;
+use crate::sql::facts::PinReason;
+use crate::types::{Error, Kind, Origin, ShardId};
+use crate::wire::backend::{self, Severity};
+use crate::wire::frame::{self, Sender};
+use crate::wire::frontend::tag;
+use crate::wire::{Frame, TransactionStatus};
+
+/// Complete messages of an unsharded batch are passed on when they come to this many bytes without a Sync.
+const BATCH_PIECE: usize = 256 * 1024;
+
+/// A batch for a sharded database is looked at whole; it may have this many bytes.
+const SHARDED_BATCH_MAX: usize = 256 * 1024 * 1024;
+
+/// A client that is logged in.
+pub struct Client {
+    pub conn: Conn,
+    pub worker: Rc<Worker>,
+    pub database: Arc<Database>,
+    pub user: Arc<User>,
+    pub handle: Rc<Handle>,
+    /// What the client asked for in its StartupMessage.
+    pub settings: Arc<Settings>,
+    pub names: Names,
+    /// The servers that the client holds now: at most one per shard.
+    pub links: Vec<Link>,
+    /// Why the client keeps its servers, if it does.
+    pub pinned: Option<PinReason>,
+    /// What the client did to its servers that DISCARD ALL does not undo.
+    pub indelible: Option<&'static str>,
+    /// The open transaction block, where Weir itself keeps it: on a sharded database, and after the server of an
+    /// open block was lost.
+    pub block: Option<Transaction>,
+    /// SET statements that every server of the session must have, on a sharded database.
+    pub lasting: Vec<String>,
+    /// What a replica of each shard must have replayed.
+    pub marks: Vec<Mark>,
+    /// An extended batch is open: no Sync yet.
+    pub batch_open: bool,
+    /// The open batch failed before a server took part: everything up to Sync is ignored.
+    pub skip_to_sync: bool,
+    /// The schema changed in the open transaction.
+    pub schema_touched: bool,
+    /// When the open transaction began, for statistics.
+    pub transaction_began: Option<Instant>,
+}
+
+/// What a client sent.
+pub enum Unit {
+    Query(BytesMut),
+    FunctionCall(BytesMut),
+    /// Messages of a batch; `complete` when the last one is Sync.
+    Batch { messages: BytesMut, complete: bool },
+    Terminate,
+}
+
+impl Client {
+    /// Serves the client until it leaves.
+    pub async fn run(mut self) {
+        let end = loop {
+            match self.serve_unit().await {
+                Ok(true) => {}
+                Ok(false) => break None,
+                Err(Stop::Gone) => break None,
+                Err(Stop::Failed(error) | Stop::Fatal(error)) => break Some(error),
+            }
+        };
+        if let Some(error) = end {
+            self.worker.count_error(error.kind);
+            backend::error_response(self.conn.queue(), Severity::Fatal, &error);
+            let _unsent = tokio::time::timeout(FAREWELL_LIMIT, self.conn.flush()).await;
+        }
+        self.leave();
+    }
+
+    /// Serves one unit; false when the client said goodbye.
+    async fn serve_unit(&mut self) -> Step<bool> {
+        let unit = self.next_unit().await?;
+        self.handle.state.set(State::Active(Instant::now()));
+        let result = match unit {
+            Unit::Query(message) => self.query(message).await,
+            Unit::FunctionCall(message) => self.function_call(message).await,
+            Unit::Batch { messages, complete } => self.batch(messages, complete).await,
+            Unit::Terminate => return Ok(false),
+        };
+        self.end_unit(result).await?;
+        Ok(true)
+    }
+
+    /// Answers a unit that failed, gives servers back, and sends what is left to send.
+    async fn end_unit(&mut self, result: Step) -> Step {
+        match result {
+            Ok(()) => {}
+            Err(Stop::Failed(error)) => self.answer_failure(&error),
+            Err(stop) => return Err(stop),
+        }
+        self.handle.prepared.set(self.names.len());
+        self.leave_servers().await;
+        self.conn.flush().await.map_err(|_| Stop::Gone)?;
+        if !self.batch_open {
+            self.handle.state.set(State::Idle);
+        }
+        Ok(())
+    }
+
+    /// Queues an ErrorResponse, and ReadyForQuery where the client waits for it.
+    fn answer_failure(&mut self, error: &Error) {
+        self.worker.count_error(error.kind);
+        if let Some(block) = &mut self.block {
+            block.fail();
+        }
+        backend::error_response(self.conn.queue(), Severity::Error, error);
+        if self.batch_open {
+            self.skip_to_sync = true;
+        } else {
+            let status = self.status();
+            backend::ready_for_query(self.conn.queue(), status);
+        }
+    }
+
+    /// The transaction status as the client sees it.
+    pub fn status(&self) -> TransactionStatus {
+        match (&self.block, self.links.first()) {
+            (Some(block), _) => block.status(),
+            (None, Some(link)) => link.server.session.ledger.status(),
+            (None, None) => TransactionStatus::Idle,
+        }
+    }
+
+    pub fn in_transaction(&self) -> bool {
+        self.status() != TransactionStatus::Idle
+    }
+
+    /// Waits for the client's next unit.
+    async fn next_unit(&mut self) -> Step<Unit> {
+        loop {
+            if let Some(unit) = self.cut_unit().map_err(Stop::Fatal)? {
+                return Ok(unit);
+            }
+            if self.links.is_empty() {
+                self.conn.release_buffers();
+            }
+            tokio::select! {
+                biased;
+                read = self.conn.fill() => match read {
+                    Ok(1..) => {}
+                    Ok(0) | Err(_) => return Err(Stop::Gone),
+                },
+                () = self.handle.stop.notified() => return Err(Stop::Fatal(shutting_down())),
+            }
+        }
+    }
+
+    /// Cuts the next unit off what the client has sent; `None` when it is not complete.
+    fn cut_unit(&mut self) -> Result<Option<Unit>, Error> {
+        loop {
+            let Some(first) = frame::first(&self.conn.input, Sender::Client)? else { return Ok(None) };
+            let len = first.raw.len();
+            match first.tag {
+                tag::QUERY => return Ok(Some(Unit::Query(self.conn.input.split_to(len)))),
+                tag::FUNCTION_CALL => return Ok(Some(Unit::FunctionCall(self.conn.input.split_to(len)))),
+                tag::TERMINATE => return Ok(Some(Unit::Terminate)),
+                // A COPY that failed on the server: the client learns of it while its data is still on the way.
+                tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL => drop(self.conn.input.split_to(len)),
+                tag if is_extended(tag) => return self.cut_batch(),
+                other => return Err(Error::protocol(format!("invalid frontend message type {other}"))),
+            }
+        }
+    }
+
+    fn cut_batch(&mut self) -> Result<Option<Unit>, Error> {
+        let mut len = 0;
+        let mut whole = None;
+        while let Some(Frame { tag, raw, .. }) = frame::first(&self.conn.input[len..], Sender::Client)? {
+            if !is_extended(tag) {
+                whole = Some((len, false));
+                break;
+            }
+            len += raw.len();
+            if matches!(tag, tag::SYNC | tag::FLUSH) {
+                whole = Some((len, tag == tag::SYNC));
+                break;
+            }
+        }
+        if whole.is_none() && len >= BATCH_PIECE && !self.database.is_sharded() {
+            whole = Some((len, false));
+        }
+        if self.database.is_sharded() && len > SHARDED_BATCH_MAX {
+            return Err(Error::new(Origin::Client, Kind::LimitExceeded, "a batch is too long for a sharded database")
+                .detail(format!("It has more than {SHARDED_BATCH_MAX} bytes without a Sync."))
+                .hint("Send Sync more often."));
+        }
+        Ok(whole.map(|(len, complete)| Unit::Batch { messages: self.conn.input.split_to(len), complete }))
+    }
+
+    /// What a replica of the shard must have replayed for this client.
+    pub fn mark(&mut self, shard: ShardId) -> Option<&mut Mark> {
+        self.marks.get_mut(shard.index())
+    }
+}
+
+/// How long a client that is sent away may take to read why.
+const FAREWELL_LIMIT: Duration = Duration::from_secs(2);
+
+fn is_extended(message: u8) -> bool {
+    matches!(
+        message,
+        tag::PARSE | tag::BIND | tag::DESCRIBE | tag::EXECUTE | tag::CLOSE | tag::SYNC | tag::FLUSH
+    )
+}
+
+/// What a client reads when Weir stops.
+pub fn shutting_down() -> Error {
+    Error::new(Origin::Weir, Kind::Shutdown, "terminating connection due to administrator command")
+}

@@ -1,0 +1,307 @@
+//! The servers that a client holds: getting them, bringing them to the client's state, and leaving them.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::client::Client;
+use super::handle::State;
+use super::outcome::{Step, Stop};
+use super::relay::{self, End, Listen, Seen};
+use crate::net::Conn;
+use crate::pool::database::PoolMode;
+use crate::pool::local::Local;
+use crate::pool::server::{self, Server};
+use crate::pool::shared::NodeIndex;
+use crate::route::plan::Access;
+use crate::session::ledger::Event;
+use crate::session::transaction::Transaction;
+use crate::telemetry::PoolStats;
+use crate::types::{Error, Kind, Origin, ShardId};
+use crate::wire::TransactionStatus;
+
+/// A server that works for the client, and the pool it came from.
+#[derive(Debug)]
+pub struct Link {
+    pub server: Server,
+    pool: Rc<Local>,
+    pub stats: Arc<PoolStats>,
+}
+
+impl Link {
+    fn is_primary(&self) -> bool {
+        self.pool.shared.id.node.is_primary()
+    }
+}
+
+/// Bytes read from a client that waits for a server.
+const READ_AHEAD: usize = 64 * 1024;
+
+/// How long cleaning a server may take after its client left.
+const CLEANING_LIMIT: Duration = Duration::from_secs(5);
+
+impl Client {
+    /// The place in `links` of a server of the shard; takes one from its pool if the client holds none.
+    pub async fn link(&mut self, shard: ShardId, access: Access) -> Step<usize> {
+        if let Some(at) = self.links.iter().position(|link| link.server.shard() == shard) {
+            return Ok(at);
+        }
+        let joined: Vec<ShardId> = self.links.iter().map(|link| link.server.shard()).collect();
+        if let Some(block) = &self.block {
+            block.may_join(shard, &joined)?;
+        }
+        let link = self.take_server(shard, access).await?;
+        self.handle.aim(&link.pool.shared.address, link.server.cancel_key);
+        self.links.push(link);
+        let at = self.links.len() - 1;
+        self.bring_up(at).await?;
+        Ok(at)
+    }
+
+    /// Brings a server that has just been taken to the client's state.
+    async fn bring_up(&mut self, at: usize) -> Step {
+        let Self { links, settings, block, lasting, .. } = self;
+        let Server { conn, session, .. } = &mut links[at].server;
+        session.adopt_settings(conn.queue(), settings);
+        let prelude = block.as_ref().map(Transaction::prelude).unwrap_or_default();
+        for sql in lasting.iter().chain(&prelude) {
+            session.own_query(conn.queue(), sql);
+        }
+        // A plain BEGIN cannot fail, so it goes in one write with the statement. Anything more is waited for.
+        if !lasting.is_empty() || prelude.len() > 1 {
+            self.own_replies(at).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the replies to Weir's own queries on a link.
+    pub async fn own_replies(&mut self, at: usize) -> Step {
+        match self.links[at].server.finish_own_queries().await {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind == Kind::Reported => Err(Stop::Failed(error)),
+            Err(error) => Err(self.lose(at, error)),
+        }
+    }
+
+    /// Takes a server of the shard: a replica where that is allowed and keeps the session's view, else the primary.
+    async fn take_server(&mut self, shard: ShardId, access: Access) -> Step<Link> {
+        if access == Access::Read
+            && let Some(node) = self.replica_for(shard)
+        {
+            match self.take_from(shard, node).await {
+                Err(Stop::Failed(error)) if error.kind == Kind::ServerUnavailable => {
+                    self.database.shards[shard.index()].freshness.unusable(usize::from(node.0) - 1);
+                }
+                other => return other,
+            }
+        }
+        self.take_from(shard, NodeIndex::PRIMARY).await
+    }
+
+    /// The replica that this session may read from now. A session has one replica of a shard, so that it never goes
+    /// back in time by changing to another one.
+    fn replica_for(&mut self, shard: ShardId) -> Option<NodeIndex> {
+        let free = self.database.read_write_split && self.pinned.is_none() && !self.in_transaction() && !self.batch_open;
+        if !free || self.database.pool_mode == PoolMode::Session {
+            return None;
+        }
+        let database = Arc::clone(&self.database);
+        let freshness = &database.shards.get(shard.index())?.freshness;
+        let replica = usize::try_from(self.handle.id).ok()?.checked_rem(freshness.replica_count())?;
+        let mark = self.mark(shard)?;
+        let node = u16::try_from(replica + 1).ok()?;
+        freshness.admits(mark, replica).then_some(NodeIndex(node))
+    }
+
+    async fn take_from(&mut self, shard: ShardId, node: NodeIndex) -> Step<Link> {
+        let (pool, stats) = self.worker.pool(&self.database, &self.user, shard, node)?;
+        let began = Instant::now();
+        let state = self.handle.state.replace(State::Waiting(began));
+        let result = tokio::select! {
+            biased;
+            result = pool.check_out() => result.map_err(Stop::Failed),
+            () = self.handle.canceled_waiting() => Err(Stop::Failed(canceled())),
+            () = until_gone(&mut self.conn) => Err(Stop::Gone),
+            () = self.handle.stop.notified() => Err(Stop::Fatal(super::client::shutting_down())),
+        };
+        self.handle.state.set(state);
+        let server = result?;
+        stats.server_assigned(began.elapsed());
+        Ok(Link { server, pool, stats })
+    }
+
+    /// Relays between the client and a server until the server owes nothing, or the client sends what is wanted.
+    pub async fn relay(&mut self, at: usize, listen: Listen) -> Step<(End, Seen)> {
+        let mut seen = Seen::default();
+        let began = Instant::now();
+        let link = &mut self.links[at];
+        let result = relay::relay(&mut self.conn, &mut link.server, listen, &mut seen).await;
+        link.stats.sent(seen.sent);
+        for event in &seen.events {
+            match event {
+                Event::NotPrepared(gives) => {
+                    if let Some(name) = &gives.name {
+                        self.names.remove(name);
+                    }
+                }
+                Event::OwnError(body) => {
+                    let error = server::server_error(self.links[at].server.shard(), body);
+                    tracing::error!(%error, "a server did not accept a client's settings");
+                    self.links[at].server.retire("its settings are not certain");
+                }
+                Event::ClientError | Event::Parameter { .. } | Event::Fatal(_) => {}
+            }
+        }
+        match result {
+            Ok(End::ClientGone) => Err(Stop::Gone),
+            Ok(end) => {
+                if end == End::Settled {
+                    self.links[at].stats.query_done(began.elapsed());
+                }
+                Ok((end, seen))
+            }
+            Err(error) => Err(self.lose(at, error)),
+        }
+    }
+
+    /// A server went away. Says how that ends for the client.
+    pub fn lose(&mut self, at: usize, error: Error) -> Stop {
+        let link = self.links.swap_remove(at);
+        self.handle.unaim(link.server.cancel_key);
+        link.stats.error(error.kind);
+        let inside_message = link.server.session.ledger.is_inside_message();
+        let in_transaction = link.server.session.ledger.status() != TransactionStatus::Idle;
+        drop(link);
+        if inside_message || self.pinned.is_some() {
+            return Stop::Fatal(error.hint("Connect again: what the session had on this server is lost."));
+        }
+        if in_transaction && self.block.is_none() {
+            self.block = Some(Transaction::begin("BEGIN", false));
+        }
+        if let Some(block) = &mut self.block {
+            block.fail();
+        }
+        Stop::Failed(error)
+    }
+
+    /// Gives back the servers that the client does not need any more.
+    pub async fn leave_servers(&mut self) {
+        if self.links.is_empty() || self.batch_open {
+            return;
+        }
+        if self.status() != TransactionStatus::Idle {
+            return;
+        }
+        self.transaction_ended();
+        if self.keeps_servers() {
+            return;
+        }
+        if self.handle.has_cancels() {
+            let handle = Rc::clone(&self.handle);
+            handle.cancels_done().await;
+        }
+        while let Some(link) = self.links.pop() {
+            self.leave_server(link);
+        }
+    }
+
+    fn keeps_servers(&self) -> bool {
+        self.pinned.is_some() || self.database.pool_mode == PoolMode::Session
+    }
+
+    /// Statistics, the marks of replicas and the schema, once the client's transaction is over.
+    fn transaction_ended(&mut self) {
+        if let (Some(began), Some(link)) = (self.transaction_began.take(), self.links.first()) {
+            link.stats.transaction_done(began.elapsed());
+            if let Some(reason) = self.pinned {
+                link.stats.pinned(reason);
+            }
+        }
+        if std::mem::take(&mut self.schema_touched) {
+            self.database.want_schema();
+        }
+        if self.database.read_write_split {
+            for link in self.links.iter().filter(|link| link.is_primary()) {
+                let shard = link.server.shard();
+                if let (Some(state), Some(mark)) =
+                    (self.database.shards.get(shard.index()), self.marks.get_mut(shard.index()))
+                {
+                    *mark = state.freshness.mark();
+                }
+            }
+        }
+    }
+
+    fn leave_server(&self, mut link: Link) {
+        self.handle.unaim(link.server.cancel_key);
+        if let Some(reason) = self.indelible {
+            link.server.retire(reason);
+        }
+        link.pool.check_in(link.server);
+    }
+
+    /// The client is gone: its servers are cleaned, or closed when they are in the middle of something.
+    pub fn leave(&mut self) {
+        self.worker.forget(&self.handle);
+        let dirty = self.keeps_servers();
+        for link in std::mem::take(&mut self.links) {
+            self.handle.unaim(link.server.cancel_key);
+            if !link.server.session.ledger.is_settled() || link.server.conn.unsent() > 0 {
+                abandon(link);
+            } else if self.indelible.is_some() {
+                server::close(link.server);
+            } else {
+                tokio::task::spawn_local(clean(link, dirty));
+            }
+        }
+    }
+}
+
+/// Stops what the server does for a client that is gone, and closes it.
+fn abandon(link: Link) {
+    let Link { server, pool, .. } = link;
+    let address = Arc::clone(&pool.shared.address);
+    tokio::task::spawn_local(async move {
+        if let Err(error) = server::cancel(&address, server.cancel_key, CLEANING_LIMIT).await {
+            tracing::debug!(%error, "the query of a client that left could not be cancelled");
+        }
+        server::close(server);
+    });
+}
+
+/// Undoes what a client left on its server, and gives the server back.
+async fn clean(link: Link, dirty: bool) {
+    let Link { mut server, pool, .. } = link;
+    let cleaned = tokio::time::timeout(CLEANING_LIMIT, async {
+        if server.session.ledger.status() != TransactionStatus::Idle {
+            server.run("ROLLBACK").await?;
+        }
+        if dirty {
+            server.run("DISCARD ALL").await?;
+            server.session.forget_statements();
+            server.session.forget_settings();
+        }
+        Ok::<_, Error>(())
+    });
+    match cleaned.await {
+        Ok(Ok(())) => pool.check_in(server),
+        Ok(Err(error)) => tracing::debug!(%error, "a server could not be cleaned and is closed"),
+        Err(_) => tracing::debug!("a server could not be cleaned in time and is closed"),
+    }
+}
+
+/// Reads ahead until the client's connection ends.
+async fn until_gone(conn: &mut Conn) {
+    loop {
+        if conn.input.len() >= READ_AHEAD {
+            std::future::pending::<()>().await;
+        }
+        if !matches!(conn.fill().await, Ok(1..)) {
+            return;
+        }
+    }
+}
+
+fn canceled() -> Error {
+    Error::new(Origin::Client, Kind::Canceled, "canceling statement due to user request")
+}

@@ -1,0 +1,131 @@
+//! Bytes between a client and one server, until the server owes nothing.
+//!
+//! The decisions are the ledger's; this loop only moves bytes. It reads no more than it can pass on: when the client
+//! does not take its rows, the server is not read, and when the server does not take its data, the client is not.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, BytesMut};
+
+use crate::net::Conn;
+use crate::pool::server::{Server, ended, lost};
+use crate::session::ledger::{Copying, Event};
+use crate::types::Error;
+
+/// Unsent bytes towards one side above which the other side is not read.
+const HIGH_WATER: usize = 256 * 1024;
+
+/// Bytes read from a client while its server works.
+const READ_AHEAD: usize = 64 * 1024;
+
+/// Whether the client's next messages are wanted before the server has answered everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// The unit is complete.
+    No,
+    /// A batch is open (no Sync yet).
+    ForBatch,
+}
+
+/// Why the relay stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The server owes nothing. Bytes for the client may still be unsent.
+    Settled,
+    /// The client sent something that is wanted.
+    ClientSent,
+    /// The client closed its connection or it broke.
+    ClientGone,
+}
+
+/// What the relay saw besides bytes.
+#[derive(Debug, Default)]
+pub struct Seen {
+    pub events: Vec<Event>,
+    /// Bytes that went to the client.
+    pub sent: usize,
+}
+
+/// Relays until the server owes nothing, the client sends what is wanted, or one of them is gone.
+///
+/// # Errors
+/// The server went away or broke the protocol; it must be closed.
+pub async fn relay(client: &mut Conn, server: &mut Server, listen: Listen, seen: &mut Seen) -> Result<End, Error> {
+    let mut out = BytesMut::new();
+    poll_fn(|cx| poll_relay(cx, client, server, listen, seen, &mut out)).await
+}
+
+fn poll_relay(
+    cx: &mut Context<'_>,
+    client: &mut Conn,
+    server: &mut Server,
+    listen: Listen,
+    seen: &mut Seen,
+    out: &mut BytesMut,
+) -> Poll<Result<End, Error>> {
+    loop {
+        if pass_on(cx, client, server, seen, out)?.is_err() {
+            return Poll::Ready(Ok(End::ClientGone));
+        }
+        if server.session.ledger.is_settled() && !(listen == Listen::ForBatch) {
+            return Poll::Ready(Ok(End::Settled));
+        }
+        if let Poll::Ready(Err(error)) = server.conn.poll_flush(cx) {
+            return Poll::Ready(Err(lost(server.shard(), error)));
+        }
+        if client.unsent() > 0 && matches!(client.poll_flush(cx), Poll::Ready(Err(_))) {
+            return Poll::Ready(Ok(End::ClientGone));
+        }
+        if client.unsent() < HIGH_WATER {
+            match server.conn.poll_fill(cx) {
+                Poll::Ready(Ok(0)) => {
+                    return Poll::Ready(Err(lost(server.shard(), std::io::ErrorKind::UnexpectedEof.into())));
+                }
+                Poll::Ready(Ok(_)) => continue,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(lost(server.shard(), error))),
+                Poll::Pending => {}
+            }
+        }
+        let wanted = listen == Listen::ForBatch || server.session.ledger.copying() == Copying::In;
+        let room = server.conn.unsent() < HIGH_WATER && (wanted || client.input.len() < READ_AHEAD);
+        if room {
+            match client.poll_fill(cx) {
+                Poll::Ready(Ok(1..)) if wanted => return Poll::Ready(Ok(End::ClientSent)),
+                Poll::Ready(Ok(1..)) => continue,
+                Poll::Ready(_) => return Poll::Ready(Ok(End::ClientGone)),
+                Poll::Pending => {}
+            }
+        }
+        return Poll::Pending;
+    }
+}
+
+/// Gives the client what the server sent. The inner error means that the client's connection broke.
+fn pass_on(
+    cx: &mut Context<'_>,
+    client: &mut Conn,
+    server: &mut Server,
+    seen: &mut Seen,
+    out: &mut BytesMut,
+) -> Result<std::io::Result<()>, Error> {
+    let scanned = server.session.ledger.scan(&server.conn.input, out)?;
+    if server.session.ledger.has_events() {
+        for event in server.session.ledger.take_events() {
+            server.session.note(&event);
+            if let Event::Fatal(body) = &event {
+                return Err(ended(server.shard(), body));
+            }
+            seen.events.push(event);
+        }
+    }
+    let bytes = match &scanned.verbatim {
+        Some(range) => &server.conn.input[range.clone()],
+        None => &out[..],
+    };
+    seen.sent += bytes.len();
+    let result = if bytes.is_empty() { Ok(()) } else { client.poll_send(cx, bytes) };
+    out.clear();
+    server.conn.input.advance(scanned.consumed);
+    Ok(result)
+}

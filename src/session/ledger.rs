@@ -1,0 +1,436 @@
+//! What one server still owes, in the order it was asked, and what of it the client sees.
+//!
+//! Every message that makes a server answer is entered here. The server's bytes are then read against the entries:
+//! most are forwarded as they are, replies to Weir's own messages are dropped, and replies that no server needs to
+//! give (a Parse of a statement that the server has already) are put in at their place.
+//!
+//! ```text
+//!   request            entry        reply that settles it
+//!   Query              Query        ReadyForQuery
+//!   Parse              Parse        ParseComplete
+//!   Bind               Bind         BindComplete
+//!   Describe           Describe     RowDescription | NoData
+//!   Execute            Execute      CommandComplete | EmptyQueryResponse | PortalSuspended
+//!   Close              Close        CloseComplete
+//!   Sync               Sync         ReadyForQuery
+//!   (none)             Insert       at once, when it comes to stand first
+//! ```
+//! An ErrorResponse in the extended protocol cancels every entry up to the next Sync, as the server does.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use bytes::{Bytes, BytesMut};
+
+use super::statements::StatementId;
+use crate::types::{Error, Kind, Origin, Result};
+use crate::wire::TransactionStatus;
+use crate::wire::backend::{self, ErrorFields, tag};
+use crate::wire::frame::{self, Sender};
+
+/// Who asked, and so who sees the replies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asker {
+    Client,
+    Weir,
+}
+
+/// One thing that the server owes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// A simple Query or a FunctionCall; settled by ReadyForQuery.
+    Query(Asker),
+    /// A simple Query that is one of several steps of the client's: its ReadyForQuery stays hidden.
+    Step,
+    /// A Parse; what it gives is lost when it fails.
+    Parse(Asker, Gives),
+    /// A Parse of a named statement that the server has already: the client gets its ParseComplete from Weir.
+    ParseElided(Gives),
+    Bind,
+    Describe,
+    Execute,
+    Close(Asker),
+    Sync(Asker),
+    /// Bytes for the client that no server gives.
+    Insert(Bytes),
+    /// A request that Weir made fail on purpose ([`super::request::REFUSED_STATEMENT`]), so that the server's
+    /// transaction fails as it should; the client reads these bytes in place of the server's ErrorResponse.
+    Refuse(Bytes),
+}
+
+/// What a Parse gives when it succeeds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Gives {
+    /// A named statement on the server.
+    pub statement: Option<StatementId>,
+    /// A name of the client's.
+    pub name: Option<Box<[u8]>>,
+}
+
+/// Whether a COPY is under way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Copying {
+    #[default]
+    No,
+    /// The server waits for CopyData.
+    In,
+    Out,
+    Both,
+}
+
+/// What happened while replies were read, for those who keep the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A Parse failed or was ignored.
+    NotPrepared(Gives),
+    /// The server reported a run-time parameter.
+    Parameter { name: Vec<u8>, value: Vec<u8> },
+    /// An error of the client's own request; the SQLSTATE as sent.
+    ClientError,
+    /// An error in something that Weir asked for; the body of the ErrorResponse.
+    OwnError(Bytes),
+    /// The server ends the connection; the body of the ErrorResponse, which the client does not see: its own
+    /// connection goes on.
+    Fatal(Bytes),
+}
+
+/// What reading a piece of the server's bytes came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scanned {
+    /// Bytes that were used up.
+    pub consumed: usize,
+    /// The part of the input that goes to the client as it is. When it is `None`, what goes to the client was
+    /// appended to the output.
+    pub verbatim: Option<Range<usize>>,
+}
+
+/// The entries of one server, and where in the protocol it stands.
+#[derive(Debug)]
+pub struct Ledger {
+    entries: VecDeque<Entry>,
+    status: TransactionStatus,
+    copying: Copying,
+    /// An error was seen and no Sync has been sent yet: the server ignores everything up to it.
+    skipping: bool,
+    /// Bytes of a DataRow or CopyData that are still to come.
+    passing: usize,
+    events: Vec<Event>,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self {
+            entries: VecDeque::new(),
+            status: TransactionStatus::Idle,
+            copying: Copying::No,
+            skipping: false,
+            passing: 0,
+            events: Vec::new(),
+        }
+    }
+}
+
+impl Ledger {
+    /// Enters a request that goes to the server. Gives false when the server is known to ignore it (an earlier
+    /// request of the batch failed): then it need not be sent, and nothing is owed.
+    #[must_use]
+    pub fn enter(&mut self, entry: Entry) -> bool {
+        if self.skipping {
+            match entry {
+                Entry::Sync(_) => self.skipping = false,
+                Entry::Parse(_, gives) => {
+                    self.events.push(Event::NotPrepared(gives));
+                    return false;
+                }
+                Entry::ParseElided(Gives { name, .. }) => {
+                    self.events.push(Event::NotPrepared(Gives { statement: None, name }));
+                    return false;
+                }
+                _ => return false,
+            }
+        }
+        self.entries.push_back(entry);
+        true
+    }
+
+    /// True when the server owes nothing and no COPY is under way.
+    pub fn is_settled(&self) -> bool {
+        self.entries.is_empty() && self.copying == Copying::No && self.passing == 0 && !self.skipping
+    }
+
+    /// The transaction status of the last ReadyForQuery.
+    pub fn status(&self) -> TransactionStatus {
+        self.status
+    }
+
+    pub fn copying(&self) -> Copying {
+        self.copying
+    }
+
+    /// A row of a result is on its way and not complete: nothing else can be told to the client now.
+    pub fn is_inside_message(&self) -> bool {
+        self.passing > 0
+    }
+
+    /// An exchange that was not entered here is over, with this status.
+    pub fn ready_by_own_exchange(&mut self, status: TransactionStatus) {
+        self.status = status;
+    }
+
+    /// The number of entries, for limits.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Takes what happened since the last call.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
+    }
+
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
+    /// Reads the server's bytes. What the client shall see is either a range of `input` or is appended to `out`.
+    pub fn scan(&mut self, input: &[u8], out: &mut BytesMut) -> Result<Scanned> {
+        let mut pass = Pass { input, out, start: 0, at: 0, copied: false };
+        self.insert_ready(&mut pass);
+        loop {
+            if self.passing > 0 {
+                let step = self.passing.min(input.len() - pass.at);
+                self.passing -= step;
+                pass.at += step;
+            }
+            let Some(header) = frame::header(&input[pass.at..], Sender::Server)? else { break };
+            let available = input.len() - pass.at;
+            if header.total_len <= available {
+                let body = &input[pass.at + frame::HEADER_LEN..pass.at + header.total_len];
+                self.reply(header.tag, body, header.total_len, &mut pass)?;
+            } else if self.may_pass_in_parts(header.tag) {
+                self.passing = header.total_len - available;
+                pass.at = input.len();
+                break;
+            } else {
+                break;
+            }
+        }
+        Ok(pass.finish())
+    }
+
+    fn may_pass_in_parts(&self, tag: u8) -> bool {
+        matches!(tag, tag::DATA_ROW | tag::COPY_DATA) && self.asker() == Asker::Client
+    }
+
+    /// Who asked for the reply that comes next.
+    fn asker(&self) -> Asker {
+        match self.entries.front() {
+            Some(Entry::Query(asker) | Entry::Parse(asker, _) | Entry::Close(asker) | Entry::Sync(asker)) => *asker,
+            Some(
+                Entry::Step
+                | Entry::Bind
+                | Entry::Describe
+                | Entry::Execute
+                | Entry::ParseElided(_)
+                | Entry::Insert(_)
+                | Entry::Refuse(_),
+            )
+            | None => Asker::Client,
+        }
+    }
+
+    fn reply(&mut self, tag: u8, body: &[u8], len: usize, pass: &mut Pass<'_>) -> Result<()> {
+        let asker = self.asker();
+        match tag {
+            tag::DATA_ROW
+            | tag::COPY_DATA
+            | tag::ROW_DESCRIPTION
+            | tag::PARAMETER_DESCRIPTION
+            | tag::NO_DATA
+            | tag::COMMAND_COMPLETE
+            | tag::EMPTY_QUERY_RESPONSE
+            | tag::PORTAL_SUSPENDED
+            | tag::COPY_DONE
+            | tag::FUNCTION_CALL_RESPONSE
+            | tag::NOTICE_RESPONSE
+            | tag::NOTIFICATION_RESPONSE => pass.show(len, asker),
+            tag::COPY_IN_RESPONSE => self.begin_copy(Copying::In, len, pass),
+            tag::COPY_OUT_RESPONSE => self.begin_copy(Copying::Out, len, pass),
+            tag::COPY_BOTH_RESPONSE => self.begin_copy(Copying::Both, len, pass),
+            tag::PARSE_COMPLETE | tag::BIND_COMPLETE | tag::CLOSE_COMPLETE => pass.show(len, asker),
+            tag::PARAMETER_STATUS => self.parameter(body, len, asker, pass)?,
+            tag::ERROR_RESPONSE => return self.error(body, len, asker, pass),
+            tag::READY_FOR_QUERY => return self.ready(body, len, pass),
+            other => return Err(unexpected(other)),
+        }
+        self.settle(tag, pass)
+    }
+
+    /// Strikes off the first entry when `tag` is the reply that settles it.
+    fn settle(&mut self, tag: u8, pass: &mut Pass<'_>) -> Result<()> {
+        let settled = match (self.entries.front(), tag) {
+            (Some(Entry::Parse(..)), tag::PARSE_COMPLETE)
+            | (Some(Entry::Bind), tag::BIND_COMPLETE)
+            | (Some(Entry::Describe), tag::ROW_DESCRIPTION | tag::NO_DATA)
+            | (Some(Entry::Close(_)), tag::CLOSE_COMPLETE) => true,
+            (Some(Entry::Execute), tag::COMMAND_COMPLETE | tag::EMPTY_QUERY_RESPONSE | tag::PORTAL_SUSPENDED) => {
+                self.copying = Copying::No;
+                true
+            }
+            (Some(Entry::Query(_) | Entry::Step), tag::COMMAND_COMPLETE) => {
+                self.copying = Copying::No;
+                false
+            }
+            (_, tag::PARSE_COMPLETE | tag::BIND_COMPLETE | tag::CLOSE_COMPLETE) => return Err(unexpected(tag)),
+            _ => false,
+        };
+        if settled {
+            self.entries.pop_front();
+            self.insert_ready(pass);
+        }
+        Ok(())
+    }
+
+    fn begin_copy(&mut self, copying: Copying, len: usize, pass: &mut Pass<'_>) {
+        self.copying = copying;
+        pass.show(len, Asker::Client);
+    }
+
+    fn parameter(&mut self, body: &[u8], len: usize, asker: Asker, pass: &mut Pass<'_>) -> Result<()> {
+        let (name, value) = backend::read_parameter_status(body)?;
+        self.events.push(Event::Parameter { name: name.to_vec(), value: value.to_vec() });
+        pass.show(len, asker);
+        Ok(())
+    }
+
+    fn error(&mut self, body: &[u8], len: usize, asker: Asker, pass: &mut Pass<'_>) -> Result<()> {
+        if ErrorFields::read(body)?.is_fatal() {
+            self.events.push(Event::Fatal(Bytes::copy_from_slice(body)));
+            pass.show(len, Asker::Weir);
+            return Ok(());
+        }
+        match asker {
+            Asker::Client => self.events.push(Event::ClientError),
+            Asker::Weir => self.events.push(Event::OwnError(Bytes::copy_from_slice(body))),
+        }
+        match self.entries.front() {
+            // An injected Parse that fails fails on the client's behalf: its Bind cannot run, and the reason is this error.
+            Some(Entry::Parse(..)) => pass.show(len, Asker::Client),
+            Some(Entry::Refuse(bytes)) => {
+                pass.show(len, Asker::Weir);
+                pass.insert(bytes);
+            }
+            _ => pass.show(len, asker),
+        }
+        self.copying = Copying::No;
+        self.cancel_to_sync();
+        Ok(())
+    }
+
+    /// After an error in the extended protocol the server ignores everything up to Sync.
+    fn cancel_to_sync(&mut self) {
+        if matches!(self.entries.front(), None | Some(Entry::Query(_) | Entry::Step)) {
+            return;
+        }
+        while let Some(front) = self.entries.front() {
+            match front {
+                Entry::Sync(_) => return,
+                Entry::Parse(_, gives) => self.events.push(Event::NotPrepared(gives.clone())),
+                Entry::ParseElided(Gives { name, .. }) => {
+                    self.events.push(Event::NotPrepared(Gives { statement: None, name: name.clone() }));
+                }
+                _ => {}
+            }
+            self.entries.pop_front();
+        }
+        self.skipping = true;
+    }
+
+    fn ready(&mut self, body: &[u8], len: usize, pass: &mut Pass<'_>) -> Result<()> {
+        self.status = backend::read_ready_for_query(body).ok_or_else(|| unexpected(tag::READY_FOR_QUERY))?;
+        self.copying = Copying::No;
+        match self.entries.pop_front() {
+            Some(Entry::Query(asker) | Entry::Sync(asker)) => pass.show(len, asker),
+            Some(Entry::Step) => pass.show(len, Asker::Weir),
+            _ => return Err(unexpected(tag::READY_FOR_QUERY)),
+        }
+        self.insert_ready(pass);
+        Ok(())
+    }
+
+    /// Gives the client what was to be inserted and has come to stand first.
+    fn insert_ready(&mut self, pass: &mut Pass<'_>) {
+        loop {
+            match self.entries.front() {
+                Some(Entry::Insert(bytes)) => pass.insert(bytes),
+                Some(Entry::ParseElided(_)) => pass.insert(PARSE_COMPLETE),
+                _ => return,
+            }
+            self.entries.pop_front();
+        }
+    }
+
+    /// The client sent CopyDone or CopyFail: the server waits for no more data.
+    pub fn copy_ended_by_client(&mut self) {
+        if self.copying == Copying::In {
+            self.copying = Copying::No;
+        }
+    }
+}
+
+/// ParseComplete as bytes.
+const PARSE_COMPLETE: &[u8] = &[tag::PARSE_COMPLETE, 0, 0, 0, 4];
+
+/// A walk over the server's bytes that copies only where something is left out or put in.
+struct Pass<'a> {
+    input: &'a [u8],
+    out: &'a mut BytesMut,
+    /// Start of the stretch that is shown as it is and has not been copied yet.
+    start: usize,
+    at: usize,
+    copied: bool,
+}
+
+impl Pass<'_> {
+    /// Goes over the next `len` bytes, shown to the client or not.
+    fn show(&mut self, len: usize, to: Asker) {
+        match to {
+            Asker::Client => self.at += len,
+            Asker::Weir => {
+                self.copy_stretch();
+                self.at += len;
+                self.start = self.at;
+            }
+        }
+    }
+
+    fn insert(&mut self, bytes: &[u8]) {
+        self.copy_stretch();
+        self.out.extend_from_slice(bytes);
+        self.copied = true;
+    }
+
+    fn copy_stretch(&mut self) {
+        if self.start < self.at {
+            self.out.extend_from_slice(&self.input[self.start..self.at]);
+            self.copied = true;
+            self.start = self.at;
+        }
+    }
+
+    fn finish(mut self) -> Scanned {
+        if self.copied {
+            self.copy_stretch();
+            return Scanned { consumed: self.at, verbatim: None };
+        }
+        Scanned { consumed: self.at, verbatim: Some(self.start..self.at) }
+    }
+}
+
+fn unexpected(tag: u8) -> Error {
+    Error::new(Origin::Weir, Kind::ServerLost, format!("unexpected message type {:?} from a server", tag as char))
+        .detail("The server's connection is closed.")
+}

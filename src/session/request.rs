@@ -1,0 +1,248 @@
+//! A client's requests, written for the server that gets them: statement names become the server's own, what the
+//! server lacks is prepared on the way, and every request is entered in the ledger.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use hashlink::LinkedHashMap;
+
+use super::ledger::{Asker, Entry, Event, Gives, Ledger};
+use super::settings::Settings;
+use super::statements::{Prepared, StatementId};
+use crate::types::Error;
+use crate::wire::backend::{self, Severity};
+use crate::wire::frontend::{self, Target};
+
+/// A statement that no server has. Binding it makes a server's transaction fail on purpose.
+pub const REFUSED_STATEMENT: &[u8] = b"weir_refused";
+
+/// What one server has and owes, as far as the protocol goes.
+#[derive(Debug)]
+pub struct ServerSession {
+    pub ledger: Ledger,
+    /// Statements that the server has, the least recently used first.
+    prepared: LinkedHashMap<StatementId, ()>,
+    prepared_max: usize,
+    /// The definition behind the server's unnamed statement, when it is known.
+    unnamed: Option<StatementId>,
+    /// The settings that the server has.
+    settings: Arc<Settings>,
+    /// The run-time parameters that the server reported.
+    parameters: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl ServerSession {
+    /// A fresh server. `prepared_max` limits the statements that are kept on it.
+    pub fn new(prepared_max: usize) -> Self {
+        Self {
+            ledger: Ledger::default(),
+            prepared: LinkedHashMap::new(),
+            prepared_max: prepared_max.max(1),
+            unnamed: None,
+            settings: Arc::default(),
+            parameters: Vec::new(),
+        }
+    }
+
+    /// Run-time parameters as the server reported them, name and value.
+    pub fn parameters(&self) -> &[(Vec<u8>, Vec<u8>)] {
+        &self.parameters
+    }
+
+    /// Keeps what a ParameterStatus said.
+    pub fn report(&mut self, name: &[u8], value: &[u8]) {
+        match self.parameters.iter_mut().find(|(own, _)| own == name) {
+            Some((_, own)) => *own = value.to_vec(),
+            None => self.parameters.push((name.to_vec(), value.to_vec())),
+        }
+    }
+
+    /// Brings the server to the settings that its next client wants, in front of that client's own request.
+    pub fn adopt_settings(&mut self, out: &mut BytesMut, wanted: &Arc<Settings>) {
+        if Arc::ptr_eq(&self.settings, wanted) {
+            return;
+        }
+        let difference = self.settings.difference(wanted);
+        if !difference.is_empty() {
+            self.own_query(out, &difference);
+        }
+        self.settings = Arc::clone(wanted);
+    }
+
+    /// A simple Query of Weir's own; its replies stay hidden, an error in it becomes an event.
+    pub fn own_query(&mut self, out: &mut BytesMut, sql: &str) {
+        self.unnamed = None;
+        if self.ledger.enter(Entry::Query(Asker::Weir)) {
+            frontend::query(out, sql);
+        }
+    }
+
+    /// A client's simple Query or FunctionCall, forwarded as it is.
+    pub fn query(&mut self, out: &mut BytesMut, raw: &[u8]) {
+        self.unnamed = None;
+        if self.ledger.enter(Entry::Query(Asker::Client)) {
+            out.extend_from_slice(raw);
+        }
+    }
+
+    /// One of several steps of a client's simple Query: its ReadyForQuery stays hidden.
+    pub fn query_step(&mut self, out: &mut BytesMut, sql: &str) {
+        self.unnamed = None;
+        if self.ledger.enter(Entry::Step) {
+            frontend::query(out, sql);
+        }
+    }
+
+    /// A client's Parse. `name` is the client's name for it, empty for the unnamed statement.
+    pub fn parse(&mut self, out: &mut BytesMut, name: &[u8], prepared: &Prepared) {
+        if name.is_empty() {
+            self.parse_unnamed(out, Asker::Client, prepared);
+            return;
+        }
+        let gives = Gives { statement: Some(prepared.id), name: Some(name.into()) };
+        if self.touch(prepared.id) {
+            let _entered = self.ledger.enter(Entry::ParseElided(gives));
+            return;
+        }
+        self.parse_named(out, Asker::Client, gives, prepared);
+    }
+
+    /// A client's Bind; `named` says whether the client bound a named statement or the unnamed one.
+    pub fn bind(&mut self, out: &mut BytesMut, portal: &[u8], named: bool, prepared: &Prepared, arguments: &[u8]) {
+        let statement = self.ensure(out, named, prepared);
+        if self.ledger.enter(Entry::Bind) {
+            frontend::bind(out, portal, statement, arguments);
+        }
+    }
+
+    /// A client's Describe of a statement.
+    pub fn describe_statement(&mut self, out: &mut BytesMut, named: bool, prepared: &Prepared) {
+        let statement = self.ensure(out, named, prepared);
+        if self.ledger.enter(Entry::Describe) {
+            frontend::describe(out, Target::Statement(statement));
+        }
+    }
+
+    /// A client's Describe of a portal, forwarded as it is.
+    pub fn describe_portal(&mut self, out: &mut BytesMut, raw: &[u8]) {
+        self.forward(out, Entry::Describe, raw);
+    }
+
+    /// A client's Execute, forwarded as it is.
+    pub fn execute(&mut self, out: &mut BytesMut, raw: &[u8]) {
+        self.forward(out, Entry::Execute, raw);
+    }
+
+    /// A client's Close of a portal, forwarded as it is.
+    pub fn close_portal(&mut self, out: &mut BytesMut, raw: &[u8]) {
+        self.forward(out, Entry::Close(Asker::Client), raw);
+    }
+
+    /// A client's Close of a statement: the server keeps it for others.
+    pub fn close_statement(&mut self) {
+        let mut bytes = BytesMut::new();
+        backend::bare(&mut bytes, backend::tag::CLOSE_COMPLETE);
+        let _entered = self.ledger.enter(Entry::Insert(bytes.freeze()));
+    }
+
+    /// A client's Sync.
+    pub fn sync(&mut self, out: &mut BytesMut) {
+        if self.ledger.enter(Entry::Sync(Asker::Client)) {
+            frontend::sync(out);
+        }
+    }
+
+    /// Weir refuses a request in the middle of a batch: the server is made to fail where the request would stand.
+    pub fn refuse(&mut self, out: &mut BytesMut, error: &Error) {
+        if self.ledger.enter(Entry::Refuse(error_bytes(error))) {
+            frontend::bind(out, b"", REFUSED_STATEMENT, &[0; 6]);
+        }
+    }
+
+    /// The server dropped all its statements (DISCARD ALL, DEALLOCATE ALL).
+    pub fn forget_statements(&mut self) {
+        self.prepared.clear();
+        self.unnamed = None;
+    }
+
+    /// The server's settings went back to what it started with (DISCARD ALL, RESET ALL).
+    pub fn forget_settings(&mut self) {
+        self.settings = Arc::default();
+    }
+
+    /// Takes note of an event of this server's ledger.
+    pub fn note(&mut self, event: &Event) {
+        match event {
+            Event::NotPrepared(Gives { statement, .. }) => {
+                if let Some(id) = statement {
+                    self.prepared.remove(id);
+                }
+                self.unnamed = None;
+            }
+            Event::Parameter { name, value } => self.report(name, value),
+            Event::ClientError | Event::OwnError(_) | Event::Fatal(_) => self.unnamed = None,
+        }
+    }
+
+    /// How many statements the server has.
+    pub fn prepared_count(&self) -> usize {
+        self.prepared.len()
+    }
+
+    fn forward(&mut self, out: &mut BytesMut, entry: Entry, raw: &[u8]) {
+        if self.ledger.enter(entry) {
+            out.extend_from_slice(raw);
+        }
+    }
+
+    /// Makes sure that the server has the statement; gives the name to bind.
+    fn ensure<'p>(&mut self, out: &mut BytesMut, named: bool, prepared: &'p Prepared) -> &'p [u8] {
+        if !named {
+            if self.unnamed != Some(prepared.id) {
+                self.parse_unnamed(out, Asker::Weir, prepared);
+            }
+            return b"";
+        }
+        if !self.touch(prepared.id) {
+            let gives = Gives { statement: Some(prepared.id), name: None };
+            self.parse_named(out, Asker::Weir, gives, prepared);
+        }
+        &prepared.server_name
+    }
+
+    fn parse_named(&mut self, out: &mut BytesMut, asker: Asker, gives: Gives, prepared: &Prepared) {
+        self.make_room(out);
+        if self.ledger.enter(Entry::Parse(asker, gives)) {
+            frontend::parse(out, &prepared.server_name, &prepared.definition);
+            self.prepared.insert(prepared.id, ());
+        }
+    }
+
+    fn parse_unnamed(&mut self, out: &mut BytesMut, asker: Asker, prepared: &Prepared) {
+        if self.ledger.enter(Entry::Parse(asker, Gives::default())) {
+            frontend::parse(out, b"", &prepared.definition);
+            self.unnamed = Some(prepared.id);
+        }
+    }
+
+    /// Whether the server has the statement; if so it counts as just used.
+    fn touch(&mut self, id: StatementId) -> bool {
+        self.prepared.to_back(&id).is_some()
+    }
+
+    fn make_room(&mut self, out: &mut BytesMut) {
+        while self.prepared.len() >= self.prepared_max {
+            let Some((oldest, ())) = self.prepared.pop_front() else { return };
+            if self.ledger.enter(Entry::Close(Asker::Weir)) {
+                frontend::close(out, Target::Statement(oldest.server_name().as_bytes()));
+            }
+        }
+    }
+}
+
+/// The bytes of an ErrorResponse for one of Weir's own errors.
+pub fn error_bytes(error: &Error) -> Bytes {
+    let mut bytes = BytesMut::new();
+    backend::error_response(&mut bytes, Severity::Error, error);
+    bytes.freeze()
+}

@@ -1,0 +1,135 @@
+//! Prepared statements that follow the client over servers.
+//!
+//! A client's statement is known by its definition (text and parameter types). Clients that prepare the same
+//! definition share one entry, and every server that has it knows it by the same name, so that a statement which
+//! one client prepared on a server serves all.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use rustc_hash::FxHashMap;
+
+use crate::sql::facts::Facts;
+
+/// A statement's number, unique in the process: servers cross over between workers and keep their statements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct StatementId(pub u64);
+
+impl StatementId {
+    /// The name by which servers know the statement.
+    pub fn server_name(self) -> String {
+        format!("weir_{}", self.0)
+    }
+}
+
+/// Gives out statement numbers; one for all workers.
+#[derive(Debug, Default)]
+pub struct StatementIds(AtomicU64);
+
+impl StatementIds {
+    pub fn next(&self) -> StatementId {
+        StatementId(self.0.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// A prepared statement's definition and what is known of it.
+#[derive(Debug)]
+pub struct Prepared {
+    pub id: StatementId,
+    pub server_name: Vec<u8>,
+    /// Text, its terminating zero, and parameter types, as in the body of Parse behind the name.
+    pub definition: Bytes,
+    pub text: Arc<str>,
+    pub parameter_types: Vec<u32>,
+    pub facts: Arc<Facts>,
+}
+
+/// The statements of one worker's clients of one database, by definition.
+#[derive(Debug, Default)]
+pub struct Registry {
+    by_definition: FxHashMap<Bytes, Rc<Prepared>>,
+}
+
+/// Above this many entries, those that no client holds are dropped.
+const SWEEP_AT: usize = 4096;
+
+impl Registry {
+    /// Finds a definition that was seen before.
+    pub fn find(&self, definition: &[u8]) -> Option<Rc<Prepared>> {
+        self.by_definition.get(definition).cloned()
+    }
+
+    /// Keeps a new definition.
+    pub fn insert(&mut self, prepared: Prepared) -> Rc<Prepared> {
+        if self.by_definition.len() >= SWEEP_AT && self.by_definition.len().is_power_of_two() {
+            self.by_definition.retain(|_, held| Rc::strong_count(held) > 1);
+        }
+        let prepared = Rc::new(prepared);
+        self.by_definition.insert(prepared.definition.clone(), Rc::clone(&prepared));
+        prepared
+    }
+
+    pub fn len(&self) -> usize {
+        self.by_definition.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.by_definition.is_empty()
+    }
+}
+
+/// The statements of one client, by the names that the client gave them.
+#[derive(Debug, Default)]
+pub struct Names {
+    named: FxHashMap<Vec<u8>, Rc<Prepared>>,
+    unnamed: Option<Rc<Prepared>>,
+}
+
+impl Names {
+    pub fn get(&self, name: &[u8]) -> Option<&Rc<Prepared>> {
+        if name.is_empty() { self.unnamed.as_ref() } else { self.named.get(name) }
+    }
+
+    pub fn set(&mut self, name: &[u8], prepared: Rc<Prepared>) {
+        if name.is_empty() {
+            self.unnamed = Some(prepared);
+        } else {
+            self.named.insert(name.to_vec(), prepared);
+        }
+    }
+
+    pub fn contains(&self, name: &[u8]) -> bool {
+        self.get(name).is_some()
+    }
+
+    /// Forgets a name. Gives whether it was known.
+    pub fn remove(&mut self, name: &[u8]) -> bool {
+        if name.is_empty() { self.unnamed.take().is_some() } else { self.named.remove(name).is_some() }
+    }
+
+    /// A server refused the definition: every name that stands for it is gone.
+    pub fn remove_id(&mut self, id: StatementId) {
+        self.named.retain(|_, prepared| prepared.id != id);
+    }
+
+    /// A simple Query destroys the unnamed statement.
+    pub fn clear_unnamed(&mut self) {
+        self.unnamed = None;
+    }
+
+    /// DEALLOCATE ALL and DISCARD ALL.
+    pub fn clear(&mut self) {
+        self.named.clear();
+        self.unnamed = None;
+    }
+
+    pub fn len(&self) -> usize {
+        self.named.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.named.is_empty()
+    }
+}

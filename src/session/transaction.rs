@@ -1,0 +1,155 @@
+//! A transaction block over several shards: what a server must be told before it may take part.
+//!
+//! BEGIN reaches a server only when the transaction first needs its shard. What came before (BEGIN, savepoints, SET)
+//! is kept as the *prelude* and told to every server that joins later.
+
+use crate::types::{Error, Kind, Origin, Result, ShardId};
+use crate::wire::TransactionStatus;
+
+/// One step of the prelude.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Step {
+    Begin(String),
+    Savepoint {
+        name: String,
+    },
+    /// SET, RESET, SET LOCAL. One that outlives the transaction is kept when it commits.
+    Setting {
+        sql: String,
+        outlives: bool,
+    },
+}
+
+/// A transaction block as the client sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transaction {
+    steps: Vec<Step>,
+    failed: bool,
+    /// The shard that was written; a second one is refused.
+    writer: Option<ShardId>,
+    /// REPEATABLE READ or SERIALIZABLE: one snapshot cannot span shards.
+    one_snapshot: bool,
+}
+
+impl Transaction {
+    /// A block that the client opened with `begin`, its own words.
+    pub fn begin(begin: &str, one_snapshot: bool) -> Self {
+        Self { steps: vec![Step::Begin(begin.to_owned())], failed: false, writer: None, one_snapshot }
+    }
+
+    pub fn status(&self) -> TransactionStatus {
+        if self.failed { TransactionStatus::Failed } else { TransactionStatus::InTransaction }
+    }
+
+    /// A statement failed: nothing but ROLLBACK, or ROLLBACK TO a savepoint, is accepted any more.
+    pub fn fail(&mut self) {
+        self.failed = true;
+    }
+
+    pub fn is_failed(&self) -> bool {
+        self.failed
+    }
+
+    /// The block's isolation became REPEATABLE READ or SERIALIZABLE after BEGIN.
+    pub fn require_one_snapshot(&mut self) {
+        self.one_snapshot = true;
+    }
+
+    pub fn writer(&self) -> Option<ShardId> {
+        self.writer
+    }
+
+    /// What a joining server is told, in order; each is a statement without its semicolon.
+    pub fn prelude(&self) -> Vec<String> {
+        self.steps
+            .iter()
+            .map(|step| match step {
+                Step::Begin(sql) | Step::Setting { sql, .. } => sql.clone(),
+                Step::Savepoint { name } => format!("SAVEPOINT {}", quote_identifier(name)),
+            })
+            .collect()
+    }
+
+    /// Allows `shard` to join a transaction that `joined` already take part in, or says why not.
+    pub fn may_join(&self, shard: ShardId, joined: &[ShardId]) -> Result<()> {
+        if self.one_snapshot && joined.iter().any(|other| *other != shard) {
+            return Err(Error::refuse(
+                "a REPEATABLE READ or SERIALIZABLE transaction cannot read a second shard",
+                format!("The transaction has a snapshot of shard {}, this statement needs shard {shard}.", joined[0]),
+            )
+            .hint("Use READ COMMITTED, which takes one snapshot per statement and shard."));
+        }
+        Ok(())
+    }
+
+    /// Notes that the transaction writes `shard`, or refuses a second one.
+    pub fn write(&mut self, shard: ShardId) -> Result<()> {
+        match self.writer {
+            Some(writer) if writer != shard => Err(Error::refuse(
+                "a transaction cannot write to more than one shard",
+                format!("The transaction has written to shard {writer}, this statement writes to shard {shard}."),
+            )
+            .hint("Commit first, or keep rows that change together under one shard key.")),
+            _ => {
+                self.writer = Some(shard);
+                Ok(())
+            }
+        }
+    }
+
+    pub fn savepoint(&mut self, name: &str) {
+        self.steps.push(Step::Savepoint { name: name.to_owned() });
+    }
+
+    /// RELEASE: the savepoint and those after it are gone, their effects stay.
+    pub fn release(&mut self, name: &str) -> Result<()> {
+        let at = self.find(name)?;
+        let kept: Vec<Step> = self.steps.drain(at..).filter(|step| !matches!(step, Step::Savepoint { .. })).collect();
+        self.steps.extend(kept);
+        Ok(())
+    }
+
+    /// ROLLBACK TO: everything after the savepoint is undone, the savepoint stays, the block is usable again.
+    pub fn rollback_to(&mut self, name: &str) -> Result<()> {
+        let at = self.find(name)?;
+        self.steps.truncate(at + 1);
+        self.failed = false;
+        Ok(())
+    }
+
+    /// A SET inside the block.
+    pub fn set(&mut self, sql: &str, outlives: bool) {
+        self.steps.push(Step::Setting { sql: sql.to_owned(), outlives });
+    }
+
+    /// The settings that stay when the block commits.
+    pub fn lasting_settings(self) -> Vec<String> {
+        self.steps
+            .into_iter()
+            .filter_map(|step| match step {
+                Step::Setting { sql, outlives: true } => Some(sql),
+                Step::Setting { outlives: false, .. } | Step::Begin(_) | Step::Savepoint { .. } => None,
+            })
+            .collect()
+    }
+
+    fn find(&self, name: &str) -> Result<usize> {
+        self.steps
+            .iter()
+            .rposition(|step| matches!(step, Step::Savepoint { name: own } if own == name))
+            .ok_or_else(|| Error::new(Origin::Client, Kind::Savepoint, format!("savepoint \"{name}\" does not exist")))
+    }
+}
+
+/// The error that PostgreSQL gives for a statement in a failed block.
+pub fn aborted() -> Error {
+    Error::new(
+        Origin::Client,
+        Kind::InFailedTransaction,
+        "current transaction is aborted, commands ignored until end of transaction block",
+    )
+}
+
+fn quote_identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}

@@ -1,0 +1,235 @@
+//! Who is connected, and to whom: plain data that the console and the metrics show.
+//! The words are PgBouncer's where it has one (SHOW POOLS, SHOW CLIENTS, SHOW SERVERS, SHOW DATABASES).
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::pool_stats::PoolKey;
+use crate::sql::facts::PinReason;
+use crate::types::{Epoch, Role, ShardId};
+
+/// How much a snapshot shall hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Everything but the lists of clients and servers, which can be long.
+    Pools,
+    /// Everything.
+    Connections,
+}
+
+/// A future that gives a snapshot.
+pub type SnapshotFuture<'a> = Pin<Box<dyn Future<Output = Snapshot> + Send + 'a>>;
+
+/// Whoever can say what the workers are doing.
+pub trait Inspect: Send + Sync {
+    /// The state of all workers, each at some moment between the call and the answer.
+    fn snapshot(&self, scope: Scope) -> SnapshotFuture<'_>;
+}
+
+/// The state of all workers.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Several entries may have the same key, one per worker; readers add them up.
+    pub pools: Vec<PoolInfo>,
+    pub clients: Vec<ClientInfo>,
+    pub servers: Vec<ServerInfo>,
+    pub databases: Vec<DatabaseInfo>,
+    pub shards: Vec<ShardInfo>,
+    pub in_doubt: Vec<InDoubtInfo>,
+}
+
+/// A pool's gauges on one worker.
+#[derive(Clone, Debug)]
+pub struct PoolInfo {
+    pub key: PoolKey,
+    pub pool_mode: &'static str,
+    /// Clients that are linked to a server of this pool; those that have nothing to do count for the primary of the
+    /// home shard.
+    pub cl_active: u64,
+    /// Clients that wait for a server of this pool.
+    pub cl_waiting: u64,
+    /// Servers linked to a client.
+    pub sv_active: u64,
+    /// Servers ready for a client.
+    pub sv_idle: u64,
+    /// Servers that must be checked before they are used again.
+    pub sv_used: u64,
+    /// Servers that are being reset or checked.
+    pub sv_tested: u64,
+    /// Servers that are being connected or logged in to.
+    pub sv_login: u64,
+    /// How long the client that waits longest has waited.
+    pub maxwait: Duration,
+}
+
+impl PoolInfo {
+    /// All connections to servers.
+    pub fn servers(&self) -> u64 {
+        self.sv_active + self.sv_idle + self.sv_used + self.sv_tested + self.sv_login
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientState {
+    /// Linked to at least one server.
+    Active,
+    /// Nothing to do.
+    Idle,
+    /// Waits for a server.
+    Waiting,
+}
+
+impl ClientState {
+    /// PgBouncer's word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Idle => "idle",
+            Self::Waiting => "waiting",
+        }
+    }
+}
+
+/// A client's connection.
+#[derive(Clone, Debug)]
+pub struct ClientInfo {
+    /// Unique in the process.
+    pub id: u64,
+    pub user: Arc<str>,
+    pub database: Arc<str>,
+    pub state: ClientState,
+    pub addr: SocketAddr,
+    pub local_addr: SocketAddr,
+    pub connect_time: SystemTime,
+    /// When the latest request came; `None` before the first.
+    pub request_time: Option<SystemTime>,
+    /// How long it has been waiting for a server.
+    pub wait: Duration,
+    /// The ids of the servers that it holds, one per shard that its transaction touches.
+    pub links: Vec<u64>,
+    pub application_name: String,
+    pub prepared_statements: usize,
+    /// Why it keeps its servers beyond its transaction.
+    pub pinned_by: Option<PinReason>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerState {
+    /// Linked to a client.
+    Active,
+    /// Ready for a client.
+    Idle,
+    /// To be checked before it is used again.
+    Used,
+    /// Being reset or checked.
+    Tested,
+    /// Being connected or logged in to.
+    New,
+}
+
+impl ServerState {
+    /// PgBouncer's word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Idle => "idle",
+            Self::Used => "used",
+            Self::Tested => "tested",
+            Self::New => "new",
+        }
+    }
+}
+
+/// A connection to a server.
+#[derive(Clone, Debug)]
+pub struct ServerInfo {
+    /// Unique in the process.
+    pub id: u64,
+    pub key: PoolKey,
+    pub state: ServerState,
+    pub addr: SocketAddr,
+    /// `None` while the connection is being made.
+    pub local_addr: Option<SocketAddr>,
+    pub connect_time: SystemTime,
+    pub request_time: Option<SystemTime>,
+    /// It will be closed as soon as its client lets go of it.
+    pub close_needed: bool,
+    /// The id of the client that holds it.
+    pub link: Option<u64>,
+    /// The process id of the server's backend; 0 until it is known.
+    pub remote_pid: i32,
+    /// The linked client's `application_name`.
+    pub application_name: String,
+    pub prepared_statements: usize,
+}
+
+/// A configured database.
+#[derive(Clone, Debug)]
+pub struct DatabaseInfo {
+    pub name: String,
+    /// The primary of the home shard.
+    pub host: String,
+    pub port: u16,
+    /// The database's name on the home shard's primary.
+    pub dbname: String,
+    pub pool_mode: &'static str,
+    /// Servers per pool.
+    pub pool_size: usize,
+    pub server_lifetime: Duration,
+    /// Clients that may be connected at once.
+    pub max_client_connections: usize,
+    pub read_write_split: bool,
+    /// The current epoch of the shard map; `None` for an unsharded database.
+    pub epoch: Option<Epoch>,
+}
+
+/// A shard of a database and its nodes.
+#[derive(Clone, Debug)]
+pub struct ShardInfo {
+    pub database: String,
+    pub shard: ShardId,
+    pub name: String,
+    /// The primary first.
+    pub nodes: Vec<NodeInfo>,
+}
+
+/// One PostgreSQL server of a shard.
+#[derive(Clone, Debug)]
+pub struct NodeInfo {
+    pub role: Role,
+    pub host: String,
+    pub port: u16,
+}
+
+/// What was decided about a transaction over several shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Undecided,
+    Commit,
+    Abort,
+}
+
+impl Outcome {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Undecided => "undecided",
+            Self::Commit => "commit",
+            Self::Abort => "abort",
+        }
+    }
+}
+
+/// A two-phase transaction that is not finished on all of its shards.
+#[derive(Clone, Debug)]
+pub struct InDoubtInfo {
+    /// What its names in `pg_prepared_xacts` begin with.
+    pub gid: String,
+    pub database: String,
+    /// The names of the shards that take part.
+    pub shards: Vec<String>,
+    pub started_at: SystemTime,
+    pub outcome: Outcome,
+}
