@@ -6,18 +6,21 @@ use std::sync::Arc;
 use bitflags::bitflags;
 
 /// The facts of one text, which may hold several statements (or none).
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Facts {
     pub statements: Vec<Statement>,
 }
 
 /// The facts of one statement.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Statement {
-    /// Where the statement stands in the text, in bytes, without its semicolon.
-    pub range: Range<usize>,
+    /// Where the statement stands in the text, in bytes, without its semicolon. `None` for the only statement of a text:
+    /// its facts are shared by texts of one shape, whose lengths differ. [`Statement::text`] knows both.
+    pub range: Option<Range<usize>>,
     pub kind: StatementKind,
     pub effects: Effects,
+    /// What made the statement [`Effects::OPAQUE`]: functions by name, tables with the reason.
+    pub opaque_names: Vec<String>,
     /// Why the client must keep its server after this statement, if it must.
     pub pin: Option<PinReason>,
     /// Every occurrence of a table or view, wherever it stands in the statement; not CTE names.
@@ -29,12 +32,41 @@ pub struct Statement {
     pub carries: Vec<Carry>,
     /// The rows of an INSERT.
     pub insert: Option<InsertShape>,
+    /// Every place of a `$n` in the statement. A parameter whose type the client does not declare has the type that its
+    /// places give it, so a value of it is certain only if they all agree.
+    pub parameters: Vec<ParameterUse>,
     /// Columns assigned by UPDATE, by MERGE or by ON CONFLICT DO UPDATE, with the index of the relation they belong to.
     pub assigned: Vec<ColumnUse>,
     /// Something in the statement that the analysis does not know. Pooling goes on without it; a sharded database refuses.
     pub unknown: Option<String>,
     /// DDL on tables, as far as a sharded database must look into it.
     pub ddl: Option<Ddl>,
+}
+
+impl Statement {
+    /// A statement of which only the kind is known yet.
+    pub fn new(kind: StatementKind) -> Self {
+        Self {
+            range: None,
+            kind,
+            effects: Effects::empty(),
+            opaque_names: Vec::new(),
+            pin: None,
+            relations: Vec::new(),
+            restrictions: Vec::new(),
+            carries: Vec::new(),
+            insert: None,
+            parameters: Vec::new(),
+            assigned: Vec::new(),
+            unknown: None,
+            ddl: None,
+        }
+    }
+
+    /// The statement's own part of the text that the facts were asked for.
+    pub fn text<'t>(&self, text: &'t str) -> &'t str {
+        self.range.clone().and_then(|range| text.get(range)).unwrap_or(text)
+    }
 }
 
 /// The kind of a statement.
@@ -148,7 +180,7 @@ bitflags! {
         const SHAPES_RESULT = 1 << 7;
         /// Names a type that is not in pg_catalog.
         const USER_TYPE = 1 << 8;
-        /// Touches tables or views of pg_catalog or information_schema.
+        /// Reads tables or views of pg_catalog or information_schema.
         const SYSTEM_RELATIONS = 1 << 9;
     }
 }
@@ -245,7 +277,7 @@ pub struct Carry {
 /// A value that is known when the statement is routed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operand {
-    /// The n-th literal of the text, as [`super::scan`] numbers them; negated when a minus sign stands in front.
+    /// The n-th literal of the text, from zero, as [`super::scan`] finds them; negated when a minus sign stands in front.
     Literal {
         slot: usize,
         negated: bool,
@@ -262,6 +294,27 @@ pub enum Operand {
     Computed,
     /// DEFAULT in a VALUES row.
     Default,
+}
+
+/// One place of a parameter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParameterUse {
+    /// `$n`, counted from 1.
+    pub number: u16,
+    pub context: ParameterContext,
+}
+
+/// What its place says about the type of a parameter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ParameterContext {
+    /// Compared with this column, or inserted into it: the parameter takes the column's type.
+    Column(ColumnUse),
+    /// Inserted into the target's column of this position, counted from zero, of a statement without a column list.
+    Position(usize),
+    /// Cast to this type of pg_catalog.
+    Cast(Arc<str>),
+    /// Anything else.
+    Unknown,
 }
 
 /// The rows that an INSERT adds.
@@ -290,22 +343,40 @@ pub enum Ddl {
         temporary: bool,
         columns: Vec<String>,
         constraints: Vec<Uniqueness>,
+        foreign_keys: Vec<ForeignKey>,
+        /// Columns whose default takes numbers from a sequence (serial types, identity, nextval).
         sequences: Vec<String>,
+        /// A part that cannot be judged from the text (LIKE, INHERITS, PARTITION, AS, OF).
         inexplicable: Option<String>,
     },
     AlterTable {
         added_constraints: Vec<Uniqueness>,
+        foreign_keys: Vec<ForeignKey>,
         sequences: Vec<String>,
+        /// Columns dropped, renamed, retyped or given another default.
         touched_columns: Vec<String>,
         inexplicable: Option<String>,
     },
     CreateIndex {
         unique: Option<Uniqueness>,
     },
-    /// DROP, RENAME, COMMENT, GRANT, CREATE TYPE, CREATE SCHEMA, TRUNCATE and what else may run on every shard alike.
+    Truncate,
+    /// A table gets another name or schema.
+    RenameTable,
+    /// DROP, COMMENT, GRANT, CREATE TYPE, CREATE SCHEMA and what else may run on every shard alike, in its own words.
     Other {
-        node: String,
+        command: String,
     },
+}
+
+/// A FOREIGN KEY constraint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForeignKey {
+    pub columns: Vec<String>,
+    pub referenced: RelationName,
+    /// ON UPDATE CASCADE, SET NULL or SET DEFAULT, or ON DELETE SET NULL or SET DEFAULT: the server itself may assign
+    /// the columns.
+    pub assigns: bool,
 }
 
 /// A PRIMARY KEY, UNIQUE or EXCLUDE constraint, or a unique index: the plain columns that it spans.

@@ -1,10 +1,14 @@
 //! What a statement is and does: scanning, parsing, facts, rewriting. The only module that names the parser crate.
 //!
 //! * [`scan`] takes the literals out of a text, so that statements of one shape share their facts.
+//! * [`analyze`] parses and finds the facts, [`cache`] keeps them.
 //! * [`facts`] says what a statement does: its kind, its effects on the session, the relations that it reads and
 //!   writes, and what truly restricts each of them.
 //! * [`schema`] is what is known of the database that the statement speaks of: functions, relations, types.
 //! * [`distribute`] rewrites a SELECT for several shards and says how their rows become one result.
 
+pub mod analyze;
+pub mod cache;
 pub mod facts;
+pub mod scan;
 pub mod schema;

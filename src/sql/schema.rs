@@ -14,6 +14,8 @@ pub struct Schema {
     pub functions: HashMap<String, FunctionClass>,
     /// User relations by schema and name. System relations are not listed.
     pub relations: HashMap<(String, String), Relation>,
+    /// Operators by name that exist outside pg_catalog: an unqualified use may run code of users.
+    pub user_operators: HashSet<String>,
     /// The schemas that an unqualified name is looked up in, in order (`search_path` of a fresh session,
     /// `$user` resolved), without pg_catalog.
     pub search_path: Vec<String>,
@@ -45,8 +47,11 @@ pub enum Volatility {
 pub struct Relation {
     /// In the order of a bare INSERT; dropped columns are not listed.
     pub columns: Vec<Column>,
-    /// Why statements on this relation may run code that their text does not show (triggers, rules, row security, views, ...).
-    pub opaque: Option<String>,
+    /// Why writing it may run code that a statement's text does not show: triggers, rules, row security, defaults or
+    /// checks that call user functions.
+    pub opaque_write: Option<String>,
+    /// Why reading it may: row security, a foreign table. Views always may.
+    pub opaque_read: Option<String>,
     pub is_view: bool,
     pub unlogged: bool,
 }
@@ -56,6 +61,8 @@ pub struct Relation {
 pub struct Column {
     pub name: String,
     pub type_oid: u32,
+    /// `pg_attribute.atttypmod`: -1 when the type has no modifier, such as the length of `varchar(n)`.
+    pub type_modifier: i32,
     /// The column has a default (or is generated, or an identity) that is not a plain constant.
     pub computed_default: bool,
 }

@@ -1,0 +1,198 @@
+//! From a text to its facts: PostgreSQL's own parser, then a walk over the whole tree.
+//!
+//! Two rules hold everywhere. *Effects* are collected from every node, and a node that the walk does not know makes the
+//! statement opaque. *Inference* (restrictions and carries) looks only at conditions that truly restrict; what it does
+//! not recognise there gives no inference, which is always sound.
+
+mod command;
+mod condition;
+mod expression;
+mod from;
+mod function;
+mod names;
+mod operand;
+mod query;
+mod scope;
+mod setting;
+mod table;
+
+use pg_query::{NodeEnum, ParserOptions, protobuf as pg};
+
+use self::scope::Env;
+use super::facts::{
+    Effects, Facts, ParameterContext, ParameterUse, PinReason, RelationName, RelationUse, Statement, StatementKind,
+};
+use super::scan::{LiteralSpan, scan};
+use super::schema::{Relation, Resolved, Schema};
+
+/// The facts of `text`. A text that does not parse is one statement of kind [`StatementKind::Unparsed`].
+pub fn analyze(text: &str, standard_conforming_strings: bool, schema: &Schema) -> Facts {
+    let (mut key, mut literals) = (Vec::new(), Vec::new());
+    if scan(text, standard_conforming_strings, &mut key, &mut literals).is_err() {
+        literals.clear();
+    }
+    analyze_scanned(text, &literals, standard_conforming_strings, schema)
+}
+
+/// As [`analyze`], with the literals of the text already known. Literals that are not listed are computed values.
+pub fn analyze_scanned(
+    text: &str,
+    literals: &[LiteralSpan],
+    standard_conforming_strings: bool,
+    schema: &Schema,
+) -> Facts {
+    let options = if standard_conforming_strings {
+        ParserOptions::DEFAULT
+    } else {
+        ParserOptions::DISABLE_STANDARD_CONFORMING_STRINGS
+    };
+    match pg_query::parse(text, options) {
+        Ok(parsed) => statements(&parsed.protobuf.stmts, text, literals, schema),
+        Err(_) => Facts { statements: vec![unparsed()] },
+    }
+}
+
+fn statements(parsed: &[pg::RawStmt], text: &str, literals: &[LiteralSpan], schema: &Schema) -> Facts {
+    let alone = parsed.len() == 1;
+    let statements = parsed.iter().map(|raw| {
+        let mut analyzer = Analyzer { text, literals, schema, statement: Statement::new(StatementKind::Unparsed) };
+        analyzer.raw(raw);
+        let range = (!alone).then(|| raw_range(raw, text.len()));
+        Statement { range, ..analyzer.statement }
+    });
+    Facts { statements: statements.collect() }
+}
+
+fn raw_range(raw: &pg::RawStmt, length: usize) -> std::ops::Range<usize> {
+    let start = usize::try_from(raw.stmt_location).unwrap_or(0);
+    // A length of zero means the rest of the text.
+    match usize::try_from(raw.stmt_len) {
+        Ok(0) | Err(_) => start..length,
+        Ok(len) => start..start + len,
+    }
+}
+
+fn unparsed() -> Statement {
+    let mut statement = Statement::new(StatementKind::Unparsed);
+    statement.effects = Effects::OPAQUE | Effects::WRITES_ROWS;
+    statement.pin = Some(PinReason::Unparsed);
+    statement.unknown = Some("text that PostgreSQL 18's grammar does not know".to_owned());
+    statement
+}
+
+/// Collects the facts of one statement.
+struct Analyzer<'a> {
+    text: &'a str,
+    literals: &'a [LiteralSpan],
+    schema: &'a Schema,
+    statement: Statement,
+}
+
+impl<'a> Analyzer<'a> {
+    fn raw(&mut self, raw: &pg::RawStmt) {
+        match raw.stmt.as_deref().and_then(inner) {
+            Some(node) => self.statement.kind = self.command(node, Env::TOP),
+            None => self.statement = unparsed(),
+        }
+    }
+
+    fn effect(&mut self, effects: Effects) {
+        self.statement.effects |= effects;
+    }
+
+    /// The first reason stays: one is enough to keep the server.
+    fn pin(&mut self, reason: PinReason) {
+        self.statement.pin.get_or_insert(reason);
+    }
+
+    fn opaque(&mut self, name: String) {
+        self.effect(Effects::OPAQUE);
+        if !self.statement.opaque_names.contains(&name) {
+            self.statement.opaque_names.push(name);
+        }
+    }
+
+    /// A part of the statement that the analysis does not know: it may do anything.
+    fn unknown(&mut self, what: impl Into<String>) {
+        self.effect(Effects::OPAQUE);
+        self.pin(PinReason::Opaque);
+        self.refused(what);
+    }
+
+    /// A part that the analysis knows, but not well enough for a sharded database.
+    fn refused(&mut self, what: impl Into<String>) {
+        self.statement.unknown.get_or_insert(what.into());
+    }
+
+    fn parameter(&mut self, number: i32, context: ParameterContext) {
+        match u16::try_from(number) {
+            Ok(number) => self.statement.parameters.push(ParameterUse { number, context }),
+            Err(_) => self.unknown("a parameter number that the protocol does not know"),
+        }
+    }
+
+    /// Records an occurrence of a relation with what reading or writing it does; returns its index.
+    fn relation(&mut self, range: &pg::RangeVar, written: bool) -> usize {
+        if range.relpersistence == "t" || range.schemaname.starts_with("pg_temp") {
+            self.pin(PinReason::TemporaryTable);
+        }
+        let schema = (!range.schemaname.is_empty()).then(|| range.schemaname.clone());
+        let name = RelationName { schema, name: range.relname.clone() };
+        self.relation_effects(&name, written);
+        self.statement.relations.push(RelationUse { name, written });
+        self.statement.relations.len() - 1
+    }
+
+    fn relation_effects(&mut self, name: &RelationName, written: bool) {
+        match self.schema.resolve(name) {
+            Resolved::System => {
+                self.effect(Effects::SYSTEM_RELATIONS);
+                if names::is_primary_only_relation(&name.name) {
+                    self.effect(Effects::PRIMARY_ONLY);
+                }
+            }
+            Resolved::User { relation, .. } => self.user_relation_effects(name, relation, written),
+            // It may have been created a moment ago. Nothing is known against it, but a replica may not have it yet.
+            Resolved::Unknown => self.effect(Effects::PRIMARY_ONLY),
+        }
+    }
+
+    fn user_relation_effects(&mut self, name: &RelationName, relation: &Relation, written: bool) {
+        if relation.unlogged {
+            self.effect(Effects::PRIMARY_ONLY);
+        }
+        let reason = if written { &relation.opaque_write } else { &relation.opaque_read };
+        match reason {
+            Some(reason) => self.opaque(format!("{} ({reason})", name.name)),
+            None if relation.is_view => self.opaque(format!("{} (a view)", name.name)),
+            None => {}
+        }
+    }
+}
+
+/// The node in its wrapper; PostgreSQL leaves the wrapper empty for a NULL pointer in a list.
+fn inner(node: &pg::Node) -> Option<&NodeEnum> {
+    node.node.as_ref()
+}
+
+/// The strings of a list of names (`pg_catalog`, `int4`); anything else in the list is left out of no name, as the
+/// grammar puts only strings there.
+fn strings(nodes: &[pg::Node]) -> Vec<&str> {
+    nodes.iter().filter_map(string).collect()
+}
+
+fn string(node: &pg::Node) -> Option<&str> {
+    match inner(node) {
+        Some(NodeEnum::String(string)) => Some(&string.sval),
+        _ => None,
+    }
+}
+
+/// The parser's name of a node, for messages.
+fn node_name(node: &NodeEnum) -> String {
+    let debug = format!("{node:?}");
+    debug.split(['(', ' ']).next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,364 @@
+//! Kinds of statements. A statement that is not listed here is [`StatementKind::Other`], which a sharded database refuses.
+
+use pg_query::protobuf::{CopyStmt, DiscardMode, ObjectType, ReindexObjectType};
+use pg_query::{Node, NodeEnum, protobuf as pg};
+
+use super::scope::{Env, Scope};
+use super::{Analyzer, inner, node_name};
+use crate::sql::facts::{Ddl, DiscardTarget, Effects, PinReason, StatementKind};
+
+/// `CURSOR_OPT_HOLD` of PostgreSQL's `parsenodes.h`.
+const CURSOR_OPT_HOLD: i32 = 0x0020;
+
+impl<'a> Analyzer<'a> {
+    /// Analyses a statement and says of what kind it is.
+    pub(super) fn command(&mut self, node: &NodeEnum, env: Env<'_>) -> StatementKind {
+        match node {
+            NodeEnum::SelectStmt(select) => self.top_select(select, env),
+            NodeEnum::InsertStmt(_) | NodeEnum::UpdateStmt(_) | NodeEnum::DeleteStmt(_) | NodeEnum::MergeStmt(_) => {
+                self.data_modification(node, env)
+            }
+            NodeEnum::CopyStmt(copy) => self.copy(copy, env),
+            NodeEnum::ExplainStmt(explain) => self.explain(explain, env),
+            NodeEnum::TransactionStmt(transaction) => self.transaction(transaction),
+            NodeEnum::VariableSetStmt(set) => self.set(set),
+            NodeEnum::VariableShowStmt(_) => self.show(),
+            NodeEnum::DiscardStmt(discard) => discard_kind(discard),
+            NodeEnum::PrepareStmt(prepare) => self.prepare(prepare.query.as_deref(), env),
+            NodeEnum::ExecuteStmt(execute) => self.execute(&execute.params),
+            NodeEnum::DeallocateStmt(deallocate) => deallocate_kind(deallocate),
+            NodeEnum::DeclareCursorStmt(declare) => self.declare(declare, env),
+            NodeEnum::FetchStmt(_) => StatementKind::Fetch,
+            NodeEnum::ClosePortalStmt(_) => StatementKind::CloseCursor,
+            NodeEnum::ListenStmt(_) => self.listen(),
+            NodeEnum::UnlistenStmt(_) => StatementKind::Unlisten,
+            NodeEnum::NotifyStmt(_) => StatementKind::Notify,
+            NodeEnum::LockStmt(lock) => self.lock(lock),
+            NodeEnum::DoStmt(_) => self.opaque_code("DO"),
+            NodeEnum::CallStmt(call) => self.call(call),
+            NodeEnum::LoadStmt(_) => self.load(),
+            NodeEnum::ConstraintsSetStmt(_) => StatementKind::Set { name: "constraints".to_owned(), local: true },
+            NodeEnum::CheckPointStmt(_) => StatementKind::Standalone,
+            _ => self.schema_command(node, env),
+        }
+    }
+
+    fn top_select(&mut self, select: &pg::SelectStmt, env: Env<'_>) -> StatementKind {
+        self.select(select, env);
+        if self.statement.effects.contains(Effects::DDL) {
+            self.inexplicable("SELECT INTO")
+        } else {
+            StatementKind::Select
+        }
+    }
+
+    /// DDL, and what cannot run in a transaction block.
+    fn schema_command(&mut self, node: &NodeEnum, env: Env<'_>) -> StatementKind {
+        if is_standalone(node) {
+            self.effect(Effects::WRITES_ROWS);
+            return StatementKind::Standalone;
+        }
+        match node {
+            NodeEnum::CreateStmt(create) => self.create_table(create),
+            NodeEnum::CreateTableAsStmt(create) => self.create_table_as(create, env),
+            NodeEnum::AlterTableStmt(alter) => self.alter_table(alter),
+            NodeEnum::IndexStmt(index) => self.create_index(index),
+            NodeEnum::RenameStmt(rename) => self.rename(rename),
+            NodeEnum::AlterObjectSchemaStmt(alter) => self.set_schema(alter),
+            NodeEnum::TruncateStmt(truncate) => self.truncate(truncate),
+            NodeEnum::ViewStmt(view) => self.create_view(view),
+            NodeEnum::CreateSeqStmt(create) => self.create_sequence(create),
+            NodeEnum::DropStmt(drop) => self.drop(drop),
+            NodeEnum::CreateSchemaStmt(create) if !create.schema_elts.is_empty() => {
+                self.inexplicable("CREATE SCHEMA with elements")
+            }
+            _ => match plain_schema_command(node) {
+                Some(command) => self.plain_ddl(command),
+                None => self.other(node),
+            },
+        }
+    }
+
+    fn other(&mut self, node: &NodeEnum) -> StatementKind {
+        let name = node_name(node);
+        self.unknown(name.clone());
+        self.effect(Effects::WRITES_ROWS);
+        StatementKind::Other(name)
+    }
+
+    /// DDL that may run on every shard alike.
+    pub(super) fn plain_ddl(&mut self, command: &str) -> StatementKind {
+        self.ddl(Ddl::Other { command: command.to_owned() })
+    }
+
+    /// DDL whose meaning for a sharded database cannot be read from its text.
+    fn inexplicable(&mut self, what: &str) -> StatementKind {
+        self.refused(what);
+        self.plain_ddl(what)
+    }
+
+    pub(super) fn ddl(&mut self, ddl: Ddl) -> StatementKind {
+        self.effect(Effects::DDL);
+        self.statement.ddl = Some(ddl);
+        StatementKind::Ddl
+    }
+
+    fn create_table_as(&mut self, create: &pg::CreateTableAsStmt, env: Env<'_>) -> StatementKind {
+        if let Some(into) = &create.into {
+            self.into_table(into);
+        }
+        match create.query.as_deref().and_then(inner) {
+            Some(NodeEnum::ExecuteStmt(execute)) => {
+                self.execute(&execute.params);
+            }
+            Some(query) => self.subquery(query, env),
+            None => self.unknown("CREATE TABLE AS"),
+        }
+        self.inexplicable("CREATE TABLE AS")
+    }
+
+    /// A view's query runs when it is read; now it is only parsed.
+    fn create_view(&mut self, view: &pg::ViewStmt) -> StatementKind {
+        if let Some(range) = &view.view {
+            self.relation(range, true);
+        }
+        self.plain_ddl("CREATE VIEW")
+    }
+
+    fn create_sequence(&mut self, create: &pg::CreateSeqStmt) -> StatementKind {
+        if let Some(range) = &create.sequence {
+            self.relation(range, true);
+        }
+        self.plain_ddl("CREATE SEQUENCE")
+    }
+
+    fn drop(&mut self, drop: &pg::DropStmt) -> StatementKind {
+        match drop.remove_type() {
+            ObjectType::ObjectTable => self.plain_ddl("DROP TABLE"),
+            _ => self.plain_ddl("DROP"),
+        }
+    }
+
+    fn truncate(&mut self, truncate: &pg::TruncateStmt) -> StatementKind {
+        self.written_relations(&truncate.relations);
+        self.effect(Effects::WRITES_ROWS);
+        if truncate.restart_seqs {
+            self.refused("TRUNCATE ... RESTART IDENTITY");
+        }
+        self.ddl(Ddl::Truncate)
+    }
+
+    fn written_relations(&mut self, relations: &[Node]) {
+        for relation in relations {
+            match inner(relation) {
+                Some(NodeEnum::RangeVar(range)) => {
+                    self.relation(range, true);
+                }
+                _ => self.unknown("a relation"),
+            }
+        }
+    }
+
+    fn copy(&mut self, copy: &CopyStmt, env: Env<'_>) -> StatementKind {
+        let mut scope = Scope::new(env);
+        if let Some(range) = &copy.relation {
+            let source = self.source(range, copy.is_from);
+            scope.sources.push(source);
+        }
+        if let Some(query) = copy.query.as_deref().and_then(inner) {
+            self.subquery(query, env);
+        }
+        self.optional(copy.where_clause.as_deref(), &scope);
+        if copy.is_from {
+            self.effect(Effects::WRITES_ROWS);
+            StatementKind::CopyFrom
+        } else {
+            if copy.is_program || !copy.filename.is_empty() {
+                self.effect(Effects::PRIMARY_ONLY);
+                self.refused("COPY TO a file or program of the server");
+            }
+            StatementKind::CopyTo
+        }
+    }
+
+    /// The statement's own facts become the EXPLAIN's. An ANALYZE option counts as on, whatever its value is.
+    fn explain(&mut self, explain: &pg::ExplainStmt, env: Env<'_>) -> StatementKind {
+        let analyze = explain.options.iter().any(
+            |option| matches!(inner(option), Some(NodeEnum::DefElem(option)) if option.defname.eq_ignore_ascii_case("analyze")),
+        );
+        match explain.query.as_deref().and_then(inner) {
+            Some(query) => {
+                self.command(query, env);
+            }
+            None => self.unknown("EXPLAIN"),
+        }
+        StatementKind::Explain { analyze }
+    }
+
+    fn prepare(&mut self, query: Option<&Node>, env: Env<'_>) -> StatementKind {
+        self.pin(PinReason::Prepare);
+        if let Some(query) = query.and_then(inner) {
+            self.command(query, env);
+        }
+        StatementKind::Prepare
+    }
+
+    /// What a prepared statement does is not in this text.
+    fn execute(&mut self, parameters: &[Node]) -> StatementKind {
+        self.pin(PinReason::Prepare);
+        self.effect(Effects::OPAQUE | Effects::WRITES_ROWS);
+        self.expressions(parameters, &Scope::new(Env::TOP));
+        StatementKind::Execute
+    }
+
+    fn declare(&mut self, declare: &pg::DeclareCursorStmt, env: Env<'_>) -> StatementKind {
+        let hold = declare.options & CURSOR_OPT_HOLD != 0;
+        if hold {
+            self.pin(PinReason::HoldCursor);
+        }
+        match declare.query.as_deref().and_then(inner) {
+            Some(query) => self.subquery(query, env),
+            None => self.unknown("DECLARE CURSOR"),
+        }
+        StatementKind::DeclareCursor { hold }
+    }
+
+    fn listen(&mut self) -> StatementKind {
+        self.pin(PinReason::Listen);
+        StatementKind::Listen
+    }
+
+    fn lock(&mut self, lock: &pg::LockStmt) -> StatementKind {
+        self.effect(Effects::LOCKS);
+        self.written_relations(&lock.relations);
+        StatementKind::Lock
+    }
+
+    fn opaque_code(&mut self, name: &str) -> StatementKind {
+        self.opaque(name.to_owned());
+        self.effect(Effects::WRITES_ROWS);
+        self.pin(PinReason::Opaque);
+        StatementKind::Opaque
+    }
+
+    fn call(&mut self, call: &pg::CallStmt) -> StatementKind {
+        if let Some(function) = &call.funccall {
+            self.function_call(function, &Scope::new(Env::TOP));
+        }
+        self.opaque_code("CALL")
+    }
+
+    fn load(&mut self) -> StatementKind {
+        self.pin(PinReason::Load);
+        self.opaque_code("LOAD")
+    }
+}
+
+fn discard_kind(discard: &pg::DiscardStmt) -> StatementKind {
+    StatementKind::Discard(match discard.target() {
+        DiscardMode::DiscardPlans => DiscardTarget::Plans,
+        DiscardMode::DiscardSequences => DiscardTarget::Sequences,
+        DiscardMode::DiscardTemp => DiscardTarget::Temp,
+        DiscardMode::DiscardAll | DiscardMode::Undefined => DiscardTarget::All,
+    })
+}
+
+fn deallocate_kind(deallocate: &pg::DeallocateStmt) -> StatementKind {
+    StatementKind::Deallocate { name: (!deallocate.name.is_empty()).then(|| deallocate.name.clone()) }
+}
+
+/// Statements that call `PreventInTransactionBlock` in PostgreSQL. VACUUM's kin is one node with ANALYZE, which may run
+/// in a block; options given with a value count as on.
+fn is_standalone(node: &NodeEnum) -> bool {
+    match node {
+        NodeEnum::CreatedbStmt(_)
+        | NodeEnum::DropdbStmt(_)
+        | NodeEnum::CreateTableSpaceStmt(_)
+        | NodeEnum::DropTableSpaceStmt(_)
+        | NodeEnum::AlterSystemStmt(_)
+        | NodeEnum::CreateSubscriptionStmt(_)
+        | NodeEnum::AlterSubscriptionStmt(_)
+        | NodeEnum::DropSubscriptionStmt(_) => true,
+        NodeEnum::IndexStmt(index) => index.concurrent,
+        NodeEnum::DropStmt(drop) => drop.concurrent,
+        NodeEnum::VacuumStmt(vacuum) => vacuum.is_vacuumcmd,
+        NodeEnum::ClusterStmt(cluster) => cluster.relation.is_none(),
+        NodeEnum::ReindexStmt(reindex) => !reindex.params.is_empty() || !is_single_reindex(reindex.kind()),
+        NodeEnum::AlterDatabaseStmt(alter) => has_option(&alter.options, "tablespace"),
+        NodeEnum::AlterTableStmt(alter) => alter.cmds.iter().any(detaches_concurrently),
+        _ => false,
+    }
+}
+
+fn is_single_reindex(kind: ReindexObjectType) -> bool {
+    matches!(kind, ReindexObjectType::ReindexObjectIndex | ReindexObjectType::ReindexObjectTable)
+}
+
+fn has_option(options: &[Node], name: &str) -> bool {
+    options.iter().any(|option| matches!(inner(option), Some(NodeEnum::DefElem(option)) if option.defname == name))
+}
+
+fn detaches_concurrently(command: &Node) -> bool {
+    let Some(NodeEnum::AlterTableCmd(command)) = inner(command) else { return false };
+    matches!(command.def.as_deref().and_then(inner), Some(NodeEnum::PartitionCmd(partition)) if partition.concurrent)
+}
+
+/// DDL that needs no look inside: it means the same on every shard.
+fn plain_schema_command(node: &NodeEnum) -> Option<&'static str> {
+    Some(match node {
+        NodeEnum::VacuumStmt(_) => "ANALYZE",
+        NodeEnum::ClusterStmt(_) => "CLUSTER",
+        NodeEnum::ReindexStmt(_) => "REINDEX",
+        NodeEnum::CommentStmt(_) => "COMMENT",
+        NodeEnum::GrantStmt(_) | NodeEnum::GrantRoleStmt(_) => "GRANT or REVOKE",
+        NodeEnum::AlterDefaultPrivilegesStmt(_) => "ALTER DEFAULT PRIVILEGES",
+        NodeEnum::AlterOwnerStmt(_) => "ALTER ... OWNER TO",
+        NodeEnum::SecLabelStmt(_) => "SECURITY LABEL",
+        NodeEnum::CreateSchemaStmt(_) => "CREATE SCHEMA",
+        NodeEnum::CreateEnumStmt(_) | NodeEnum::CompositeTypeStmt(_) | NodeEnum::CreateRangeStmt(_) => "CREATE TYPE",
+        NodeEnum::AlterEnumStmt(_) | NodeEnum::AlterTypeStmt(_) => "ALTER TYPE",
+        NodeEnum::CreateDomainStmt(_) => "CREATE DOMAIN",
+        NodeEnum::AlterDomainStmt(_) => "ALTER DOMAIN",
+        NodeEnum::DefineStmt(_) => "CREATE AGGREGATE, OPERATOR, TYPE, COLLATION or TEXT SEARCH object",
+        NodeEnum::CreateFunctionStmt(_) => "CREATE FUNCTION",
+        NodeEnum::AlterFunctionStmt(_) => "ALTER FUNCTION",
+        NodeEnum::CreateTrigStmt(_) => "CREATE TRIGGER",
+        NodeEnum::CreateEventTrigStmt(_) | NodeEnum::AlterEventTrigStmt(_) => "EVENT TRIGGER",
+        NodeEnum::RuleStmt(_) => "CREATE RULE",
+        NodeEnum::CreatePolicyStmt(_) | NodeEnum::AlterPolicyStmt(_) => "POLICY",
+        NodeEnum::CreateStatsStmt(_) | NodeEnum::AlterStatsStmt(_) => "STATISTICS",
+        NodeEnum::AlterSeqStmt(_) => "ALTER SEQUENCE",
+        NodeEnum::CreateExtensionStmt(_) => "CREATE EXTENSION",
+        NodeEnum::AlterExtensionStmt(_) | NodeEnum::AlterExtensionContentsStmt(_) => "ALTER EXTENSION",
+        NodeEnum::CreateRoleStmt(_) => "CREATE ROLE",
+        NodeEnum::AlterRoleStmt(_) | NodeEnum::AlterRoleSetStmt(_) => "ALTER ROLE",
+        NodeEnum::DropRoleStmt(_) => "DROP ROLE",
+        NodeEnum::DropOwnedStmt(_) => "DROP OWNED",
+        NodeEnum::ReassignOwnedStmt(_) => "REASSIGN OWNED",
+        NodeEnum::AlterDatabaseStmt(_)
+        | NodeEnum::AlterDatabaseSetStmt(_)
+        | NodeEnum::AlterDatabaseRefreshCollStmt(_) => "ALTER DATABASE",
+        NodeEnum::AlterCollationStmt(_) => "ALTER COLLATION",
+        NodeEnum::AlterOperatorStmt(_) => "ALTER OPERATOR",
+        NodeEnum::AlterObjectDependsStmt(_) => "ALTER ... DEPENDS ON EXTENSION",
+        NodeEnum::CreateCastStmt(_) => "CREATE CAST",
+        NodeEnum::CreateConversionStmt(_) => "CREATE CONVERSION",
+        NodeEnum::CreateTransformStmt(_) => "CREATE TRANSFORM",
+        NodeEnum::CreatePlangStmt(_) => "CREATE LANGUAGE",
+        NodeEnum::CreateAmStmt(_) => "CREATE ACCESS METHOD",
+        NodeEnum::CreateOpClassStmt(_) | NodeEnum::CreateOpFamilyStmt(_) | NodeEnum::AlterOpFamilyStmt(_) => {
+            "OPERATOR CLASS or FAMILY"
+        }
+        NodeEnum::AlterTsdictionaryStmt(_) | NodeEnum::AlterTsconfigurationStmt(_) => "ALTER TEXT SEARCH",
+        NodeEnum::CreatePublicationStmt(_) | NodeEnum::AlterPublicationStmt(_) => "PUBLICATION",
+        NodeEnum::RefreshMatViewStmt(_) => "REFRESH MATERIALIZED VIEW",
+        NodeEnum::CreateFdwStmt(_) | NodeEnum::AlterFdwStmt(_) => "FOREIGN DATA WRAPPER",
+        NodeEnum::CreateForeignServerStmt(_) | NodeEnum::AlterForeignServerStmt(_) => "SERVER",
+        NodeEnum::CreateUserMappingStmt(_) | NodeEnum::AlterUserMappingStmt(_) | NodeEnum::DropUserMappingStmt(_) => {
+            "USER MAPPING"
+        }
+        NodeEnum::CreateForeignTableStmt(_) => "CREATE FOREIGN TABLE",
+        NodeEnum::ImportForeignSchemaStmt(_) => "IMPORT FOREIGN SCHEMA",
+        _ => return None,
+    })
+}

@@ -1,0 +1,217 @@
+//! FROM: its items become the sources of a scope, its joins become restrictions and carries.
+
+use std::ops::Range;
+
+use pg_query::protobuf::JoinType;
+use pg_query::{Node, NodeEnum, protobuf as pg};
+
+use super::condition::Filter;
+use super::scope::{Bound, Env, Scope, Source};
+use super::{Analyzer, inner, node_name, string, strings};
+use crate::sql::facts::Effects;
+use crate::sql::schema::Resolved;
+
+impl<'a> Analyzer<'a> {
+    /// Adds every item of a FROM (or USING) list to the scope.
+    pub(super) fn from_clause<'e>(&mut self, items: &[Node], scope: &mut Scope<'e>)
+    where
+        'a: 'e,
+    {
+        for item in items.iter().filter_map(inner) {
+            self.from_item(item, scope);
+        }
+    }
+
+    /// Adds one item; returns the places of its sources.
+    pub(super) fn from_item<'e>(&mut self, item: &NodeEnum, scope: &mut Scope<'e>) -> Range<usize>
+    where
+        'a: 'e,
+    {
+        let start = scope.sources.len();
+        match item {
+            NodeEnum::RangeVar(range) => self.from_relation(range, scope),
+            NodeEnum::RangeSubselect(subselect) => self.from_subselect(subselect, scope),
+            NodeEnum::RangeFunction(function) => self.from_function(function, scope),
+            NodeEnum::RangeTableFunc(function) => self.from_table_function(function, scope),
+            NodeEnum::RangeTableSample(sample) => self.from_sample(sample, scope),
+            NodeEnum::JoinExpr(join) => self.from_join(join, scope),
+            other => {
+                self.unknown(node_name(other));
+                scope.sources.push(Source::opaque(Some(String::new())));
+            }
+        }
+        start..scope.sources.len()
+    }
+
+    fn from_relation<'e>(&mut self, range: &pg::RangeVar, scope: &mut Scope<'e>)
+    where
+        'a: 'e,
+    {
+        let source = if range.schemaname.is_empty() && scope.env.is_cte(&range.relname) {
+            let name = range.alias.as_ref().map_or(&range.relname, |alias| &alias.aliasname);
+            Source::opaque(Some(name.clone()))
+        } else {
+            self.source(range, false)
+        };
+        scope.sources.push(source);
+    }
+
+    /// The source that a relation makes, and its occurrence.
+    pub(super) fn source<'e>(&mut self, range: &pg::RangeVar, written: bool) -> Source<'e>
+    where
+        'a: 'e,
+    {
+        let index = self.relation(range, written);
+        let name = &self.statement.relations[index].name;
+        let columns = match self.schema.resolve(name) {
+            Resolved::User { relation, .. } => Some(relation.columns.as_slice()),
+            Resolved::System | Resolved::Unknown => None,
+        };
+        match &range.alias {
+            // Renamed columns: which is which cannot be followed without the catalogs.
+            Some(alias) if !alias.colnames.is_empty() => Source::opaque(Some(alias.aliasname.clone())),
+            Some(alias) => Source { name: Some(alias.aliasname.clone()), schema: None, relation: Some(index), columns },
+            None => {
+                Source { name: Some(name.name.clone()), schema: name.schema.clone(), relation: Some(index), columns }
+            }
+        }
+    }
+
+    fn from_subselect<'e>(&mut self, subselect: &pg::RangeSubselect, scope: &mut Scope<'e>) {
+        if let Some(query) = subselect.subquery.as_deref().and_then(inner) {
+            // Without LATERAL the items beside it are not visible, those around the whole level are.
+            let env =
+                if subselect.lateral { scope.inside() } else { Env { ctes: scope.env.ctes, outer: scope.env.outer } };
+            self.subquery(query, env);
+        }
+        scope.sources.push(Source::opaque(alias_name(subselect.alias.as_ref())));
+    }
+
+    /// Functions in FROM: each item is a list of the call and its column definitions.
+    fn from_function(&mut self, function: &pg::RangeFunction, scope: &mut Scope<'_>) {
+        for item in &function.functions {
+            match inner(item) {
+                Some(NodeEnum::List(list)) => self.expressions(&list.items, scope),
+                _ => self.optional(Some(item), scope),
+            }
+        }
+        self.expressions(&function.coldeflist, scope);
+        self.effect(Effects::SHAPES_RESULT);
+        scope.sources.push(Source::opaque(alias_name(function.alias.as_ref())));
+    }
+
+    /// XMLTABLE.
+    fn from_table_function(&mut self, function: &pg::RangeTableFunc, scope: &mut Scope<'_>) {
+        self.optional(function.docexpr.as_deref(), scope);
+        self.optional(function.rowexpr.as_deref(), scope);
+        self.expressions(&function.namespaces, scope);
+        for column in &function.columns {
+            match inner(column) {
+                Some(NodeEnum::RangeTableFuncCol(column)) => {
+                    self.type_name(column.type_name.as_ref());
+                    self.optional(column.colexpr.as_deref(), scope);
+                    self.optional(column.coldefexpr.as_deref(), scope);
+                }
+                _ => self.unknown("a column of XMLTABLE"),
+            }
+        }
+        self.effect(Effects::SHAPES_RESULT);
+        scope.sources.push(Source::opaque(alias_name(function.alias.as_ref())));
+    }
+
+    fn from_sample<'e>(&mut self, sample: &pg::RangeTableSample, scope: &mut Scope<'e>)
+    where
+        'a: 'e,
+    {
+        let method = strings(&sample.method).join(".");
+        if !matches!(method.as_str(), "bernoulli" | "system" | "pg_catalog.bernoulli" | "pg_catalog.system") {
+            self.opaque(method);
+        }
+        self.effect(Effects::SHAPES_RESULT | Effects::VOLATILE);
+        self.expressions(&sample.args, scope);
+        self.optional(sample.repeatable.as_deref(), scope);
+        if let Some(relation) = sample.relation.as_deref().and_then(inner) {
+            self.from_item(relation, scope);
+        }
+    }
+
+    fn from_join<'e>(&mut self, join: &pg::JoinExpr, scope: &mut Scope<'e>)
+    where
+        'a: 'e,
+    {
+        let left = self.join_side(join.larg.as_deref(), scope);
+        let right = self.join_side(join.rarg.as_deref(), scope);
+        let filter = Filter { restricts: restricted_side(join.jointype(), &left, &right) };
+        scope.natural |= join.is_natural;
+        for column in join.using_clause.iter().filter_map(string) {
+            self.join_using(column, join.jointype(), &filter, scope, (left.clone(), right.clone()));
+        }
+        self.join_condition(join, &filter, left.start, scope);
+        if let Some(alias) = &join.alias {
+            scope.hide_from(left.start);
+            scope.sources.push(Source::opaque(Some(alias.aliasname.clone())));
+        }
+        if let Some(alias) = &join.join_using_alias {
+            scope.sources.push(Source::opaque(Some(alias.aliasname.clone())));
+        }
+    }
+
+    fn join_side<'e>(&mut self, side: Option<&Node>, scope: &mut Scope<'e>) -> Range<usize>
+    where
+        'a: 'e,
+    {
+        match side.and_then(inner) {
+            Some(item) => self.from_item(item, scope),
+            None => scope.sources.len()..scope.sources.len(),
+        }
+    }
+
+    fn join_condition(&mut self, join: &pg::JoinExpr, filter: &Filter, first: usize, scope: &mut Scope<'_>) {
+        let around = std::mem::replace(&mut scope.visible_from, first);
+        self.optional(join.quals.as_deref(), scope);
+        self.conditions(join.quals.as_deref(), filter, scope);
+        scope.visible_from = around;
+    }
+
+    /// `JOIN ... USING (column)`: equality of the two sides, and one column instead of two.
+    fn join_using(
+        &mut self,
+        column: &str,
+        kind: JoinType,
+        filter: &Filter,
+        scope: &mut Scope<'_>,
+        (left, right): (Range<usize>, Range<usize>),
+    ) {
+        let first = left.start;
+        let (left, right) = scope.using(column, left, right);
+        if let (Some(left), Some(right)) = (&left, &right) {
+            self.carry(left, right, filter);
+        }
+        scope.merge(column, first, merged_binding(kind, left, right));
+    }
+}
+
+/// Whose rows a join condition restricts: both sides of an inner join, the nullable side of an outer one, neither of a
+/// full one.
+fn restricted_side(kind: JoinType, left: &Range<usize>, right: &Range<usize>) -> Range<usize> {
+    match kind {
+        JoinType::JoinInner => left.start..right.end,
+        JoinType::JoinLeft => right.clone(),
+        JoinType::JoinRight => left.clone(),
+        _ => 0..0,
+    }
+}
+
+/// The side whose value the merged column of USING has in every row.
+fn merged_binding(kind: JoinType, left: Option<Bound>, right: Option<Bound>) -> Option<Bound> {
+    match kind {
+        JoinType::JoinInner | JoinType::JoinLeft => left,
+        JoinType::JoinRight => right,
+        _ => None,
+    }
+}
+
+fn alias_name(alias: Option<&pg::Alias>) -> Option<String> {
+    // An item without an alias still is an item: its columns have bare names.
+    Some(alias.map(|alias| alias.aliasname.clone()).unwrap_or_default())
+}

@@ -1,0 +1,78 @@
+//! What calling a function does.
+
+use pg_query::protobuf as pg;
+
+use super::scope::Scope;
+use super::{Analyzer, names, strings};
+use crate::sql::facts::{Effects, PinReason};
+use crate::sql::schema::{FunctionClass, Volatility};
+
+impl Analyzer<'_> {
+    pub(super) fn function_call(&mut self, call: &pg::FuncCall, scope: &Scope<'_>) {
+        self.function(&strings(&call.funcname));
+        let aggregates = call.agg_star || call.agg_distinct || call.agg_within_group;
+        if aggregates || !call.agg_order.is_empty() || call.agg_filter.is_some() {
+            self.effect(Effects::SHAPES_RESULT);
+        }
+        self.expressions(&call.args, scope);
+        self.expressions(&call.agg_order, scope);
+        self.optional(call.agg_filter.as_deref(), scope);
+        if let Some(window) = &call.over {
+            self.window(window, scope);
+        }
+    }
+
+    /// A call by its (perhaps qualified) name.
+    fn function(&mut self, path: &[&str]) {
+        let class = match path {
+            [name] | ["pg_catalog" | "information_schema", name] => self.schema.functions.get(*name).copied(),
+            _ => None,
+        };
+        match (class, path.last()) {
+            (Some(class), Some(name)) if class.builtin => self.builtin_function(name, class),
+            (class, _) => self.user_function(&path.join("."), class),
+        }
+    }
+
+    fn builtin_function(&mut self, name: &str, class: FunctionClass) {
+        match class.volatility {
+            Volatility::Immutable => {}
+            Volatility::Stable => self.effect(Effects::STABLE),
+            Volatility::Volatile => self.effect(Effects::VOLATILE),
+        }
+        if class.aggregate || class.window {
+            self.effect(Effects::SHAPES_RESULT);
+        }
+        self.session_effects(name);
+        if names::is_query_running_function(name) {
+            self.opaque(format!("{name}()"));
+        }
+    }
+
+    fn session_effects(&mut self, name: &str) {
+        if names::is_setting_function(name) {
+            self.pin(PinReason::Setting);
+            self.effect(Effects::PRIMARY_ONLY);
+        } else if names::is_session_lock_function(name) {
+            self.pin(PinReason::AdvisoryLock);
+            self.effect(Effects::PRIMARY_ONLY);
+        } else if names::is_sequence_function(name) {
+            self.pin(PinReason::Sequence);
+            self.effect(Effects::PRIMARY_ONLY);
+        } else if names::is_primary_only_function(name) {
+            self.effect(Effects::PRIMARY_ONLY);
+        }
+    }
+
+    /// A function of users, or one that is not known. One that is declared immutable can neither read tables nor set
+    /// anything, so it does not pin.
+    fn user_function(&mut self, name: &str, class: Option<FunctionClass>) {
+        self.opaque(format!("{name}()"));
+        if class.is_none_or(|class| class.volatility != Volatility::Immutable) {
+            self.pin(PinReason::Opaque);
+        }
+        if class.is_some_and(|class| class.aggregate || class.window) {
+            self.effect(Effects::SHAPES_RESULT);
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! SELECT, INSERT, UPDATE, DELETE and MERGE.
+
+use pg_query::protobuf::{OnConflictAction, SetOperation};
+use pg_query::{Node, NodeEnum, protobuf as pg};
+
+use super::condition::Filter;
+use super::scope::{CteNames, Env, Scope, Source};
+use super::{Analyzer, inner, node_name};
+use crate::sql::facts::{
+    ColumnUse, Effects, InsertShape, InsertSource, Operand, ParameterContext, PinReason, StatementKind,
+};
+
+impl<'a> Analyzer<'a> {
+    /// A query below the top of a statement.
+    pub(super) fn subquery(&mut self, query: &NodeEnum, env: Env<'_>) {
+        match query {
+            NodeEnum::SelectStmt(select) => self.select(select, env),
+            // Data-modifying WITH queries: their effects count, their routing is not worked out.
+            NodeEnum::InsertStmt(_) | NodeEnum::UpdateStmt(_) | NodeEnum::DeleteStmt(_) | NodeEnum::MergeStmt(_) => {
+                self.data_modification(query, env);
+                self.refused("a data-modifying WITH query");
+            }
+            other => self.unknown(node_name(other)),
+        }
+    }
+
+    /// INSERT, UPDATE, DELETE or MERGE, at the top or in WITH.
+    pub(super) fn data_modification(&mut self, query: &NodeEnum, env: Env<'_>) -> StatementKind {
+        self.effect(Effects::WRITES_ROWS);
+        match query {
+            NodeEnum::InsertStmt(insert) => {
+                self.insert(insert, env);
+                StatementKind::Insert
+            }
+            NodeEnum::UpdateStmt(update) => {
+                self.update(update, env);
+                StatementKind::Update
+            }
+            NodeEnum::DeleteStmt(delete) => {
+                self.delete(delete, env);
+                StatementKind::Delete
+            }
+            NodeEnum::MergeStmt(merge) => {
+                self.merge(merge, env);
+                StatementKind::Merge
+            }
+            other => {
+                self.unknown(node_name(other));
+                StatementKind::Other(node_name(other))
+            }
+        }
+    }
+
+    /// Analyses the WITH queries, then `body` with their names in its environment.
+    fn with(&mut self, with: Option<&pg::WithClause>, env: Env<'_>, body: impl FnOnce(&mut Self, Env<'_>)) {
+        let Some(with) = with else { return body(self, env) };
+        let mut names = CteNames { names: Vec::new(), next: env.ctes };
+        let queries = || {
+            with.ctes.iter().filter_map(|cte| match inner(cte) {
+                Some(NodeEnum::CommonTableExpr(cte)) => Some(cte),
+                _ => None,
+            })
+        };
+        if with.recursive {
+            names.names = queries().map(|cte| cte.ctename.clone()).collect();
+        }
+        for cte in queries() {
+            // Without RECURSIVE a WITH query sees only those before it.
+            let inside = Env { ctes: Some(&names), outer: env.outer };
+            if let Some(query) = cte.ctequery.as_deref().and_then(inner) {
+                self.subquery(query, inside);
+            }
+            if let Some(cycle) = &cte.cycle_clause {
+                self.optional(cycle.cycle_mark_value.as_deref(), &Scope::new(inside));
+                self.optional(cycle.cycle_mark_default.as_deref(), &Scope::new(inside));
+            }
+            names.names.push(cte.ctename.clone());
+        }
+        body(self, Env { ctes: Some(&names), outer: env.outer });
+    }
+
+    pub(super) fn select(&mut self, select: &pg::SelectStmt, env: Env<'_>) {
+        self.with(select.with_clause.as_ref(), env, |analyzer, env| match select.op() {
+            SetOperation::SetopNone | SetOperation::Undefined => analyzer.simple_select(select, env),
+            _ => analyzer.set_operation(select, env),
+        });
+    }
+
+    /// Each branch of UNION, INTERSECT or EXCEPT is a query level of its own.
+    fn set_operation(&mut self, select: &pg::SelectStmt, env: Env<'_>) {
+        self.effect(Effects::SHAPES_RESULT);
+        for branch in [&select.larg, &select.rarg].into_iter().flatten() {
+            self.select(branch, env);
+        }
+        self.select_tail(select, &Scope::new(env));
+    }
+
+    fn simple_select(&mut self, select: &pg::SelectStmt, env: Env<'_>) {
+        let mut scope = Scope::new(env);
+        self.from_clause(&select.from_clause, &mut scope);
+        self.expressions(&select.target_list, &scope);
+        self.expressions(&select.values_lists, &scope);
+        self.filtered(select.where_clause.as_deref(), &scope);
+        self.grouping(select, &scope);
+        self.select_tail(select, &scope);
+    }
+
+    /// WHERE: its effects, and what it says about keys.
+    fn filtered(&mut self, condition: Option<&Node>, scope: &Scope<'_>) {
+        self.optional(condition, scope);
+        self.conditions(condition, &Filter::all(scope), scope);
+    }
+
+    fn grouping(&mut self, select: &pg::SelectStmt, scope: &Scope<'_>) {
+        let lists = [&select.group_clause, &select.distinct_clause, &select.window_clause, &select.values_lists];
+        if lists.iter().any(|list| !list.is_empty()) || select.having_clause.is_some() {
+            self.effect(Effects::SHAPES_RESULT);
+        }
+        self.expressions(&select.group_clause, scope);
+        self.expressions(&select.distinct_clause, scope);
+        self.expressions(&select.window_clause, scope);
+        self.optional(select.having_clause.as_deref(), scope);
+    }
+
+    /// ORDER BY, LIMIT, locking and INTO.
+    fn select_tail(&mut self, select: &pg::SelectStmt, scope: &Scope<'_>) {
+        self.expressions(&select.sort_clause, scope);
+        self.optional(select.limit_count.as_deref(), scope);
+        self.optional(select.limit_offset.as_deref(), scope);
+        if select.limit_count.is_some() || select.limit_offset.is_some() {
+            self.effect(Effects::SHAPES_RESULT);
+        }
+        if !select.locking_clause.is_empty() {
+            self.effect(Effects::LOCKS);
+        }
+        if let Some(into) = &select.into_clause {
+            self.into_table(into);
+        }
+    }
+
+    /// A statement's target becomes the first source of its scope; returns its occurrence.
+    fn target_source<'e>(&mut self, range: Option<&pg::RangeVar>, scope: &mut Scope<'e>) -> Option<usize>
+    where
+        'a: 'e,
+    {
+        let occurrence = self.statement.relations.len();
+        scope.sources.push(self.source(range?, true));
+        Some(occurrence)
+    }
+
+    fn insert(&mut self, insert: &pg::InsertStmt, env: Env<'_>) {
+        self.with(insert.with_clause.as_ref(), env, |analyzer, env| {
+            let mut scope = Scope::new(env);
+            let Some(target) = analyzer.target_source(insert.relation.as_ref(), &mut scope) else { return };
+            let columns = insert_columns(&insert.cols);
+            let source = analyzer.insert_source(insert, target, columns.as_deref(), env);
+            let upsert = analyzer.on_conflict(insert, target, &mut scope);
+            analyzer.returning(insert.returning_clause.as_ref(), &scope);
+            analyzer.statement.insert = Some(InsertShape { relation: target, columns, source, upsert });
+        });
+    }
+
+    fn insert_source(
+        &mut self,
+        insert: &pg::InsertStmt,
+        target: usize,
+        columns: Option<&[String]>,
+        env: Env<'_>,
+    ) -> InsertSource {
+        match insert.select_stmt.as_deref().and_then(inner) {
+            None => InsertSource::DefaultValues,
+            Some(NodeEnum::SelectStmt(select)) if is_plain_values(select) => {
+                InsertSource::Values(self.insert_rows(&select.values_lists, target, columns, env))
+            }
+            Some(query) => {
+                self.subquery(query, env);
+                InsertSource::Select
+            }
+        }
+    }
+
+    fn insert_rows(
+        &mut self,
+        rows: &[Node],
+        target: usize,
+        columns: Option<&[String]>,
+        env: Env<'_>,
+    ) -> Vec<Vec<Operand>> {
+        let scope = Scope::new(env);
+        let mut operands = Vec::with_capacity(rows.len());
+        for row in rows {
+            let Some(NodeEnum::List(row)) = inner(row) else {
+                self.unknown("a row of VALUES");
+                continue;
+            };
+            for (position, value) in row.items.iter().enumerate() {
+                self.typed_value(value, insert_context(target, columns, position), &scope);
+            }
+            operands.push(row.items.iter().map(|value| self.operand(value)).collect());
+        }
+        operands
+    }
+
+    /// ON CONFLICT; whether it updates.
+    fn on_conflict(&mut self, insert: &pg::InsertStmt, target: usize, scope: &mut Scope<'_>) -> bool {
+        let Some(clause) = &insert.on_conflict_clause else { return false };
+        scope.sources.push(Source::opaque(Some("excluded".to_owned())));
+        if let Some(infer) = &clause.infer {
+            self.index_elements(&infer.index_elems, scope);
+            self.optional(infer.where_clause.as_deref(), scope);
+        }
+        self.assignments(&clause.target_list, Some(target), scope);
+        self.optional(clause.where_clause.as_deref(), scope);
+        clause.action() == OnConflictAction::OnconflictUpdate
+    }
+
+    pub(super) fn index_elements(&mut self, elements: &[Node], scope: &Scope<'_>) {
+        for element in elements {
+            match inner(element) {
+                Some(NodeEnum::IndexElem(element)) => self.optional(element.expr.as_deref(), scope),
+                _ => self.unknown("an index element"),
+            }
+        }
+    }
+
+    fn assignments(&mut self, targets: &[Node], relation: Option<usize>, scope: &Scope<'_>) {
+        for target in targets {
+            match (inner(target), relation) {
+                (Some(NodeEnum::ResTarget(assigned)), Some(relation)) => {
+                    self.statement.assigned.push(ColumnUse { relation, column: assigned.name.clone() });
+                }
+                _ => self.unknown("an assignment"),
+            }
+        }
+        self.expressions(targets, scope);
+    }
+
+    fn returning(&mut self, clause: Option<&pg::ReturningClause>, scope: &Scope<'_>) {
+        if let Some(clause) = clause {
+            self.expressions(&clause.exprs, scope);
+        }
+    }
+
+    fn update(&mut self, update: &pg::UpdateStmt, env: Env<'_>) {
+        self.with(update.with_clause.as_ref(), env, |analyzer, env| {
+            let mut scope = Scope::new(env);
+            let target = analyzer.target_source(update.relation.as_ref(), &mut scope);
+            analyzer.from_clause(&update.from_clause, &mut scope);
+            analyzer.assignments(&update.target_list, target, &scope);
+            analyzer.filtered(update.where_clause.as_deref(), &scope);
+            analyzer.returning(update.returning_clause.as_ref(), &scope);
+        });
+    }
+
+    fn delete(&mut self, delete: &pg::DeleteStmt, env: Env<'_>) {
+        self.with(delete.with_clause.as_ref(), env, |analyzer, env| {
+            let mut scope = Scope::new(env);
+            analyzer.target_source(delete.relation.as_ref(), &mut scope);
+            analyzer.from_clause(&delete.using_clause, &mut scope);
+            analyzer.filtered(delete.where_clause.as_deref(), &scope);
+            analyzer.returning(delete.returning_clause.as_ref(), &scope);
+        });
+    }
+
+    /// MERGE: its effects are collected; a sharded database refuses it.
+    fn merge(&mut self, merge: &pg::MergeStmt, env: Env<'_>) {
+        self.refused("MERGE");
+        self.with(merge.with_clause.as_ref(), env, |analyzer, env| {
+            let mut scope = Scope::new(env);
+            let target = analyzer.target_source(merge.relation.as_ref(), &mut scope);
+            analyzer.from_clause(merge.source_relation.as_deref().map_or(&[], std::slice::from_ref), &mut scope);
+            analyzer.optional(merge.join_condition.as_deref(), &scope);
+            for clause in &merge.merge_when_clauses {
+                analyzer.merge_action(clause, target, &scope);
+            }
+            analyzer.returning(merge.returning_clause.as_ref(), &scope);
+        });
+    }
+
+    fn merge_action(&mut self, clause: &Node, target: Option<usize>, scope: &Scope<'_>) {
+        match inner(clause) {
+            Some(NodeEnum::MergeWhenClause(action)) => {
+                self.optional(action.condition.as_deref(), scope);
+                self.assignments(&action.target_list, target, scope);
+                self.expressions(&action.values, scope);
+            }
+            _ => self.unknown("an action of MERGE"),
+        }
+    }
+
+    /// SELECT INTO and CREATE TABLE AS.
+    pub(super) fn into_table(&mut self, into: &pg::IntoClause) {
+        self.effect(Effects::DDL | Effects::WRITES_ROWS);
+        self.refused("a table made from a query");
+        match &into.rel {
+            Some(range) => {
+                self.relation(range, true);
+            }
+            None => self.pin(PinReason::Opaque),
+        }
+    }
+}
+
+/// VALUES and nothing else: the rows of an INSERT.
+fn is_plain_values(select: &pg::SelectStmt) -> bool {
+    !select.values_lists.is_empty()
+        && select.with_clause.is_none()
+        && select.sort_clause.is_empty()
+        && select.limit_count.is_none()
+        && select.limit_offset.is_none()
+        && select.locking_clause.is_empty()
+}
+
+fn insert_columns(columns: &[Node]) -> Option<Vec<String>> {
+    let name = |column: &Node| match inner(column) {
+        Some(NodeEnum::ResTarget(target)) => target.name.clone(),
+        _ => String::new(),
+    };
+    (!columns.is_empty()).then(|| columns.iter().map(name).collect())
+}
+
+fn insert_context(relation: usize, columns: Option<&[String]>, position: usize) -> ParameterContext {
+    match columns {
+        None => ParameterContext::Position(position),
+        Some(columns) => columns.get(position).map_or(ParameterContext::Unknown, |column| {
+            ParameterContext::Column(ColumnUse { relation, column: column.clone() })
+        }),
+    }
+}

@@ -1,0 +1,441 @@
+//! Facts by tables of statements.
+
+use super::*;
+use crate::sql::facts::{Carry, InsertSource, Operand};
+use crate::sql::schema::{Column, FunctionClass, Volatility};
+
+fn schema() -> Schema {
+    use Volatility::*;
+    let class = |builtin, volatility, aggregate| FunctionClass { builtin, volatility, aggregate, window: false };
+    let functions = [
+        ("lower", class(true, Immutable, false)),
+        ("btrim", class(true, Immutable, false)),
+        ("now", class(true, Stable, false)),
+        ("current_setting", class(true, Stable, false)),
+        ("random", class(true, Volatile, false)),
+        ("nextval", class(true, Volatile, false)),
+        ("set_config", class(true, Volatile, false)),
+        ("pg_advisory_lock", class(true, Volatile, false)),
+        ("pg_advisory_xact_lock", class(true, Volatile, false)),
+        ("txid_current", class(true, Stable, false)),
+        ("query_to_xml", class(true, Volatile, false)),
+        ("count", class(true, Immutable, true)),
+        ("generate_series", class(true, Immutable, false)),
+        ("my_immutable", class(false, Immutable, false)),
+        ("my_stable", class(false, Stable, false)),
+    ];
+    let column = |name: &str| Column { name: name.into(), type_oid: 20, type_modifier: -1, computed_default: false };
+    let table =
+        |names: &[&str]| Relation { columns: names.iter().map(|name| column(name)).collect(), ..Relation::default() };
+    let with = |relation: Relation, change: fn(&mut Relation)| {
+        let mut relation = relation;
+        change(&mut relation);
+        relation
+    };
+    let relations = [
+        ("a", table(&["k", "x", "y"])),
+        ("b", table(&["k", "x", "z"])),
+        ("c", table(&["k", "w"])),
+        ("v", with(table(&["k"]), |relation| relation.is_view = true)),
+        ("trg", with(table(&["k"]), |relation| relation.opaque_write = Some("trigger".into()))),
+        ("rls", with(table(&["k"]), |relation| relation.opaque_read = Some("row security".into()))),
+        ("u", with(table(&["k"]), |relation| relation.unlogged = true)),
+    ];
+    Schema {
+        functions: functions.into_iter().map(|(name, class)| (name.to_owned(), class)).collect(),
+        relations: relations.into_iter().map(|(name, table)| (("public".into(), name.into()), table)).collect(),
+        user_operators: ["<->".to_owned()].into(),
+        search_path: vec!["public".into()],
+        ..Schema::default()
+    }
+}
+
+fn one(text: &str) -> Statement {
+    let mut facts = analyze(text, true, &schema());
+    assert_eq!(facts.statements.len(), 1, "{text}");
+    facts.statements.remove(0)
+}
+
+/// Restrictions as `table.column=value|value`, carries as `table.column>table.column`, in order of the text.
+fn inference(text: &str) -> String {
+    let mut literals = Vec::new();
+    scan(text, true, &mut Vec::new(), &mut literals).expect(text);
+    let statement = one(text);
+    let column = |used: &crate::sql::facts::ColumnUse| {
+        format!("{}{}.{}", statement.relations[used.relation].name.name, used.relation, used.column)
+    };
+    let restriction = |restriction: &crate::sql::facts::Restriction| {
+        let values: Vec<_> = restriction.one_of.iter().map(|operand| show(operand, text, &literals)).collect();
+        format!("{}={}", column(&restriction.column), values.join("|"))
+    };
+    let carry = |carry: &Carry| format!("{}>{}", column(&carry.from), column(&carry.to));
+    let parts: Vec<_> =
+        statement.restrictions.iter().map(restriction).chain(statement.carries.iter().map(carry)).collect();
+    parts.join(" ")
+}
+
+fn show(operand: &Operand, text: &str, literals: &[LiteralSpan]) -> String {
+    match operand {
+        Operand::Literal { slot, negated } => {
+            let sign = if *negated { "-" } else { "" };
+            format!("{sign}{}", literals[*slot].value(text).unwrap_or_default())
+        }
+        Operand::Parameter(number) => format!("${number}"),
+        Operand::Cast { operand, type_name } => format!("{}::{type_name}", show(operand, text, literals)),
+        Operand::Null => "NULL".into(),
+        Operand::Computed => "?".into(),
+        Operand::Default => "DEFAULT".into(),
+    }
+}
+
+#[test]
+fn restrictions_and_carries() {
+    let cases = [
+        ("SELECT * FROM a WHERE k = 5", "a0.k=5"),
+        ("SELECT * FROM a WHERE 5 = k", "a0.k=5"),
+        ("SELECT * FROM a WHERE a.k = -5 AND y > 3", "a0.k=-5"),
+        ("SELECT * FROM public.a WHERE public.a.k = 5", "a0.k=5"),
+        ("SELECT * FROM public.a WHERE a.k = 5", "a0.k=5"),
+        ("SELECT * FROM a q WHERE q.k = $1", "a0.k=$1"),
+        ("SELECT * FROM a WHERE k = $1::int8", "a0.k=$1::int8"),
+        ("SELECT * FROM a WHERE k = '5'::text::int8", "a0.k=5::text::int8"),
+        ("SELECT * FROM a WHERE k = '5'::varchar(1)", ""),
+        ("SELECT * FROM a WHERE k = '5'::mytype", ""),
+        ("SELECT * FROM a WHERE k IN (1, $2, NULL)", "a0.k=1|$2|NULL"),
+        ("SELECT * FROM a WHERE k = ANY (ARRAY[1, 2])", "a0.k=1|2"),
+        ("SELECT * FROM a WHERE k = ANY ($1)", ""),
+        ("SELECT * FROM a WHERE k = 1 OR k IN (2, 3)", "a0.k=1|2|3"),
+        ("SELECT * FROM a WHERE (k = 1 OR x = 2) AND y = 3", "a0.y=3"),
+        ("SELECT * FROM a WHERE k = 1 OR y > 2", ""),
+        ("SELECT * FROM a WHERE NOT k = 1", ""),
+        ("SELECT * FROM a WHERE k <> 1", ""),
+        ("SELECT * FROM a WHERE k NOT IN (1)", ""),
+        ("SELECT * FROM a WHERE k <= 20", ""),
+        ("SELECT * FROM a WHERE k BETWEEN 1 AND 1", ""),
+        ("SELECT * FROM a WHERE k = $1 + 1", ""),
+        ("SELECT * FROM a WHERE k % 10 = 3", ""),
+        ("SELECT * FROM a WHERE k IN (1, 1 + 1)", ""),
+        ("SELECT * FROM a WHERE (k = 5) IS TRUE", ""),
+        ("SELECT * FROM a WHERE k OPERATOR(pg_catalog.=) 5", "a0.k=5"),
+        ("SELECT * FROM a WHERE k OPERATOR(public.=) 5", ""),
+        ("SELECT k = 5 FROM a", ""),
+        ("SELECT count(*) FILTER (WHERE k = 5) FROM a", ""),
+        ("SELECT * FROM a ORDER BY (k = 5)", ""),
+        ("SELECT * FROM a GROUP BY k HAVING k = 5", ""),
+        ("SELECT CASE WHEN k = 5 THEN 1 END FROM a", ""),
+        // Set operations: each branch for itself.
+        ("SELECT * FROM a WHERE k = 1 UNION SELECT * FROM a WHERE k = 2", "a0.k=1 a1.k=2"),
+        ("SELECT * FROM a WHERE k = 1 UNION ALL SELECT * FROM a", "a0.k=1"),
+        // Joins.
+        ("SELECT * FROM a, b WHERE a.k = b.k AND a.k = 5", "a0.k=5 a0.k>b1.k b1.k>a0.k"),
+        ("SELECT * FROM a JOIN b ON a.k = b.k WHERE b.k = 5", "b1.k=5 a0.k>b1.k b1.k>a0.k"),
+        ("SELECT * FROM a JOIN b USING (k) WHERE k = 5", "a0.k=5 a0.k>b1.k b1.k>a0.k"),
+        ("SELECT * FROM a LEFT JOIN b USING (k) WHERE k = 5", "a0.k=5 a0.k>b1.k"),
+        ("SELECT * FROM a RIGHT JOIN b USING (k) WHERE k = 5", "b1.k=5 b1.k>a0.k"),
+        ("SELECT * FROM a FULL JOIN b USING (k) WHERE k = 5", ""),
+        ("SELECT * FROM a NATURAL JOIN c WHERE k = 5", ""),
+        (
+            "SELECT * FROM a JOIN b USING (k) JOIN c USING (k) WHERE k = 5",
+            "a0.k=5 a0.k>b1.k b1.k>a0.k a0.k>c2.k c2.k>a0.k",
+        ),
+        ("SELECT * FROM a LEFT JOIN b ON b.k = 5", "b1.k=5"),
+        ("SELECT * FROM a LEFT JOIN b ON a.k = 5", ""),
+        ("SELECT * FROM a LEFT JOIN b ON a.k = b.k", "a0.k>b1.k"),
+        ("SELECT * FROM a LEFT JOIN b ON a.k = b.k WHERE b.k = 5", "b1.k=5 a0.k>b1.k"),
+        ("SELECT * FROM a RIGHT JOIN b ON a.k = b.k AND b.k = 5", "b1.k>a0.k"),
+        ("SELECT * FROM a FULL JOIN b ON a.k = b.k AND b.k = 5", ""),
+        (
+            "SELECT * FROM a LEFT JOIN (b JOIN c ON b.k = c.k AND c.k = 5) ON a.x = b.x",
+            "c2.k=5 b1.k>c2.k c2.k>b1.k a0.x>b1.x",
+        ),
+        ("SELECT * FROM (a LEFT JOIN b ON a.k = b.k) JOIN c ON b.k = c.k", "a0.k>b1.k b1.k>c2.k c2.k>b1.k"),
+        ("SELECT * FROM (a JOIN b ON a.k = b.k) AS j WHERE k = 5", "a0.k>b1.k b1.k>a0.k"),
+        ("SELECT * FROM (a JOIN b ON a.k = b.k) AS j JOIN c ON a.k = 5", "a0.k>b1.k b1.k>a0.k"),
+        // Binding.
+        ("SELECT * FROM a, b WHERE y = 1 AND z = 2", "a0.y=1 b1.z=2"),
+        ("SELECT * FROM a, b WHERE k = 5", ""),
+        ("SELECT * FROM a, nowhere WHERE y = 5", ""),
+        ("SELECT * FROM nowhere WHERE k = 5", "nowhere0.k=5"),
+        ("SELECT * FROM a AS q (k, x, y) WHERE k = 5", ""),
+        ("SELECT * FROM a AS q (x, k, y) WHERE q.k = 5", ""),
+        ("SELECT * FROM a, generate_series(1, 3) AS k WHERE k = 5", ""),
+        ("SELECT * FROM a, (SELECT 5 AS k) s WHERE s.k = 5", ""),
+        ("SELECT * FROM a, s2.a WHERE a.k = 5", ""),
+        // Subqueries.
+        ("SELECT * FROM a WHERE EXISTS (SELECT 1 FROM b WHERE b.k = 1)", "b1.k=1"),
+        ("SELECT * FROM a WHERE a.k = 1 AND EXISTS (SELECT 1 FROM b WHERE b.k = a.k)", "a0.k=1 a0.k>b1.k"),
+        ("SELECT * FROM a WHERE EXISTS (SELECT 1 FROM b WHERE a.k = 1)", ""),
+        ("SELECT * FROM a WHERE EXISTS (SELECT 1 FROM b WHERE y = 1)", ""),
+        ("SELECT * FROM a WHERE EXISTS (SELECT 1 FROM b WHERE z = 1)", "b1.z=1"),
+        ("SELECT * FROM a WHERE EXISTS (SELECT 1 FROM nowhere WHERE k = 1)", ""),
+        ("SELECT * FROM a WHERE k IN (SELECT k FROM b WHERE b.k = 7)", "b1.k=7"),
+        ("SELECT * FROM (SELECT * FROM a WHERE k = 5) s", "a0.k=5"),
+        ("SELECT * FROM (SELECT * FROM a) s WHERE k = 5", ""),
+        ("SELECT * FROM a, LATERAL (SELECT * FROM b WHERE b.k = a.k) s WHERE a.k = 5", "a0.k=5 a0.k>b1.k"),
+        ("SELECT * FROM a, (SELECT * FROM b WHERE b.k = a.k) s", ""),
+        ("SELECT 1 FROM a WHERE EXISTS (SELECT 1 FROM b AS a, (c JOIN b ON a.k = c.k))", "a0.k>c2.k"),
+        ("WITH a AS (SELECT 1 AS k) SELECT * FROM a WHERE k = 5", ""),
+        ("WITH q AS (SELECT * FROM a WHERE k = 5) SELECT * FROM q", "a0.k=5"),
+        ("WITH a AS (SELECT * FROM a WHERE k = 5) SELECT * FROM a WHERE k = 6", "a0.k=5"),
+        ("WITH RECURSIVE a AS (SELECT * FROM a WHERE k = 5) SELECT * FROM a", ""),
+        ("WITH a AS (SELECT 1 AS k) SELECT * FROM public.a WHERE k = 5", "a0.k=5"),
+        // Writes.
+        ("UPDATE a SET x = 1 WHERE k = 5", "a0.k=5"),
+        ("UPDATE a q SET x = 1 WHERE q.k = 5", "a0.k=5"),
+        ("UPDATE a SET x = 1 FROM b WHERE a.k = b.k AND b.k = 5", "b1.k=5 a0.k>b1.k b1.k>a0.k"),
+        ("DELETE FROM a USING b WHERE a.k = b.k AND a.k = 5", "a0.k=5 a0.k>b1.k b1.k>a0.k"),
+        ("DELETE FROM a WHERE k = 5 RETURNING k = 6", "a0.k=5"),
+        ("INSERT INTO a SELECT * FROM b WHERE b.k = 5", "b1.k=5"),
+        ("INSERT INTO a VALUES (1) ON CONFLICT (k) DO UPDATE SET x = 2 WHERE a.k = 5", ""),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(inference(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn effects_and_pins() {
+    use Effects as E;
+    use PinReason as P;
+    let cases: &[(&str, Effects, Option<PinReason>)] = &[
+        ("SELECT 1", E::empty(), None),
+        ("SELECT lower('A'), 'x' || 'y'", E::empty(), None),
+        ("SELECT trim('A')", E::empty(), None),
+        ("SELECT now(), current_date", E::STABLE, None),
+        ("SELECT random()", E::VOLATILE, None),
+        ("SELECT x FROM a", E::empty(), None),
+        ("SELECT x FROM a FOR UPDATE", E::LOCKS, None),
+        ("SELECT count(*) FROM a", E::SHAPES_RESULT, None),
+        ("SELECT x FROM a LIMIT 1", E::SHAPES_RESULT, None),
+        ("SELECT DISTINCT x FROM a", E::SHAPES_RESULT, None),
+        ("SELECT * FROM u", E::PRIMARY_ONLY, None),
+        ("SELECT * FROM nowhere", E::PRIMARY_ONLY, None),
+        ("SELECT * FROM v", E::OPAQUE, None),
+        ("SELECT * FROM trg", E::empty(), None),
+        ("SELECT * FROM rls", E::OPAQUE, None),
+        ("DELETE FROM trg", E::OPAQUE.union(E::WRITES_ROWS), None),
+        ("SELECT * FROM pg_class", E::SYSTEM_RELATIONS, None),
+        ("SELECT * FROM pg_locks", E::SYSTEM_RELATIONS.union(E::PRIMARY_ONLY), None),
+        ("SELECT * FROM pg_stat_activity", E::SYSTEM_RELATIONS.union(E::PRIMARY_ONLY), None),
+        ("SELECT * FROM information_schema.tables", E::SYSTEM_RELATIONS, None),
+        ("SELECT my_immutable(1)", E::OPAQUE, None),
+        ("SELECT my_stable(1)", E::OPAQUE, Some(P::Opaque)),
+        ("SELECT unheard_of(1)", E::OPAQUE, Some(P::Opaque)),
+        ("SELECT public.lower('A')", E::OPAQUE, Some(P::Opaque)),
+        ("SELECT pg_catalog.lower('A')", E::empty(), None),
+        ("SELECT a.my_stable FROM a", E::OPAQUE, None),
+        ("SELECT (a).my_stable FROM a", E::OPAQUE, None),
+        ("SELECT 1 <-> 2", E::OPAQUE, None),
+        ("SELECT 1 OPERATOR(public.+) 2", E::OPAQUE, None),
+        (
+            "SELECT * FROM query_to_xml('select 1', true, true, '')",
+            E::OPAQUE.union(E::VOLATILE).union(E::SHAPES_RESULT),
+            None,
+        ),
+        ("SELECT JSON_VALUE('{}', '$')", E::OPAQUE, Some(P::Opaque)),
+        ("SELECT nextval('s')", E::VOLATILE.union(E::PRIMARY_ONLY), Some(P::Sequence)),
+        ("SELECT set_config('a.b', '1', true)", E::VOLATILE.union(E::PRIMARY_ONLY), Some(P::Setting)),
+        ("SELECT pg_advisory_lock(1)", E::VOLATILE.union(E::PRIMARY_ONLY), Some(P::AdvisoryLock)),
+        ("SELECT pg_advisory_xact_lock(1)", E::VOLATILE, None),
+        ("SELECT txid_current()", E::STABLE.union(E::PRIMARY_ONLY), None),
+        ("SELECT 'x'::regclass", E::STABLE, None),
+        ("SELECT 'x'::mood", E::USER_TYPE, None),
+        ("WITH d AS (DELETE FROM a RETURNING *) SELECT * FROM d", E::WRITES_ROWS, None),
+        ("SELECT * INTO TEMP q FROM a", E::DDL.union(E::WRITES_ROWS).union(E::PRIMARY_ONLY), Some(P::TemporaryTable)),
+        ("CREATE TEMP TABLE q (i int)", E::DDL.union(E::PRIMARY_ONLY), Some(P::TemporaryTable)),
+        ("CREATE TABLE pg_temp.q (i int)", E::DDL.union(E::PRIMARY_ONLY), Some(P::TemporaryTable)),
+        ("CREATE TEMP VIEW q AS SELECT 1", E::DDL.union(E::PRIMARY_ONLY), Some(P::TemporaryTable)),
+        ("CREATE TEMP SEQUENCE q", E::DDL.union(E::PRIMARY_ONLY), Some(P::TemporaryTable)),
+        ("SET work_mem = '1MB'", E::empty(), Some(P::Setting)),
+        ("SET LOCAL work_mem = '1MB'", E::empty(), None),
+        ("SET TRANSACTION READ ONLY", E::empty(), None),
+        ("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY", E::empty(), Some(P::Setting)),
+        ("SET CONSTRAINTS ALL DEFERRED", E::empty(), None),
+        ("RESET work_mem", E::empty(), Some(P::Setting)),
+        ("RESET ALL", E::empty(), Some(P::Setting)),
+        ("SHOW work_mem", E::PRIMARY_ONLY, None),
+        ("PREPARE p AS SELECT 1", E::empty(), Some(P::Prepare)),
+        ("EXECUTE p", E::OPAQUE.union(E::WRITES_ROWS), Some(P::Prepare)),
+        ("DEALLOCATE p", E::empty(), None),
+        ("DISCARD ALL", E::empty(), None),
+        ("LISTEN c", E::empty(), Some(P::Listen)),
+        ("UNLISTEN c", E::empty(), None),
+        ("NOTIFY c", E::empty(), None),
+        ("DECLARE c CURSOR FOR SELECT 1", E::empty(), None),
+        ("DECLARE c CURSOR WITH HOLD FOR SELECT 1", E::empty(), Some(P::HoldCursor)),
+        ("LOAD 'auto_explain'", E::OPAQUE.union(E::WRITES_ROWS), Some(P::Load)),
+        ("DO $$ begin end $$", E::OPAQUE.union(E::WRITES_ROWS), Some(P::Opaque)),
+        ("CALL p()", E::OPAQUE.union(E::WRITES_ROWS), Some(P::Opaque)),
+        ("EXPLAIN ANALYZE DELETE FROM a", E::WRITES_ROWS, None),
+        ("COPY a FROM STDIN", E::WRITES_ROWS, None),
+        ("COPY (SELECT * FROM a) TO STDOUT", E::empty(), None),
+        ("SELEKT 1", E::OPAQUE.union(E::WRITES_ROWS), Some(P::Unparsed)),
+    ];
+    for (text, effects, pin) in cases {
+        let statement = one(text);
+        assert_eq!((statement.effects, statement.pin), (*effects, *pin), "{text}");
+    }
+}
+
+#[test]
+fn kinds() {
+    use crate::sql::facts::{DiscardTarget, Isolation, TransactionCommand as T};
+    use StatementKind as K;
+    let set = |name: &str, local| K::Set { name: name.into(), local };
+    let cases = [
+        ("VALUES (1)", K::Select),
+        ("TABLE a", K::Select),
+        ("INSERT INTO a VALUES (1)", K::Insert),
+        ("UPDATE a SET x = 1", K::Update),
+        ("DELETE FROM a", K::Delete),
+        ("MERGE INTO a USING b ON a.k = b.k WHEN MATCHED THEN DELETE", K::Merge),
+        ("COPY a FROM STDIN", K::CopyFrom),
+        ("COPY a TO STDOUT", K::CopyTo),
+        ("EXPLAIN SELECT 1", K::Explain { analyze: false }),
+        ("EXPLAIN (ANALYZE, BUFFERS) SELECT 1", K::Explain { analyze: true }),
+        ("BEGIN", K::Transaction(T::Begin { isolation: None, read_only: false })),
+        (
+            "START TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
+            K::Transaction(T::Begin { isolation: Some(Isolation::RepeatableRead), read_only: true }),
+        ),
+        (
+            "BEGIN ISOLATION LEVEL SERIALIZABLE READ WRITE",
+            K::Transaction(T::Begin { isolation: Some(Isolation::Serializable), read_only: false }),
+        ),
+        ("COMMIT AND CHAIN", K::Transaction(T::Commit { chain: true })),
+        ("END", K::Transaction(T::Commit { chain: false })),
+        ("ABORT", K::Transaction(T::Rollback { chain: false })),
+        ("SAVEPOINT s", K::Transaction(T::Savepoint("s".into()))),
+        ("RELEASE s", K::Transaction(T::Release("s".into()))),
+        ("ROLLBACK TO s", K::Transaction(T::RollbackTo("s".into()))),
+        ("PREPARE TRANSACTION 'g'", K::Transaction(T::TwoPhase)),
+        ("COMMIT PREPARED 'g'", K::Transaction(T::TwoPhase)),
+        ("SET search_path TO x", set("search_path", false)),
+        ("SET ROLE x", set("role", false)),
+        ("SET LOCAL ROLE x", set("role", true)),
+        ("SET SESSION AUTHORIZATION x", set("session_authorization", false)),
+        ("SET TIME ZONE 'UTC'", set("timezone", false)),
+        ("SET NAMES 'utf8'", set("client_encoding", false)),
+        ("SET TRANSACTION READ ONLY", set("transaction", true)),
+        ("RESET x", set("x", false)),
+        ("RESET ALL", K::ResetAll),
+        ("SHOW x", K::Show),
+        ("DISCARD PLANS", K::Discard(DiscardTarget::Plans)),
+        ("DEALLOCATE ALL", K::Deallocate { name: None }),
+        ("DEALLOCATE p", K::Deallocate { name: Some("p".into()) }),
+        ("FETCH ALL FROM c", K::Fetch),
+        ("MOVE c", K::Fetch),
+        ("CLOSE c", K::CloseCursor),
+        ("LOCK TABLE a", K::Lock),
+        ("CREATE INDEX CONCURRENTLY i ON a (k)", K::Standalone),
+        ("CREATE INDEX i ON a (k)", K::Ddl),
+        ("DROP INDEX CONCURRENTLY i", K::Standalone),
+        ("VACUUM a", K::Standalone),
+        ("ANALYZE a", K::Ddl),
+        ("CREATE DATABASE d", K::Standalone),
+        ("ALTER SYSTEM SET x = 1", K::Standalone),
+        ("REINDEX TABLE a", K::Ddl),
+        ("REINDEX TABLE CONCURRENTLY a", K::Standalone),
+        ("REINDEX DATABASE d", K::Standalone),
+        ("CLUSTER", K::Standalone),
+        ("ALTER TYPE m ADD VALUE 'x'", K::Ddl),
+        ("GRANT SELECT ON a TO x", K::Ddl),
+        ("TRUNCATE a", K::Ddl),
+    ];
+    for (text, kind) in cases {
+        assert_eq!(one(text).kind, kind, "{text}");
+    }
+}
+
+#[test]
+fn unknown_parts_are_named() {
+    let cases = [
+        ("MERGE INTO a USING b ON a.k = b.k WHEN MATCHED THEN DELETE", "MERGE"),
+        ("WITH d AS (DELETE FROM a RETURNING *) SELECT * FROM d", "a data-modifying WITH query"),
+        ("CREATE TABLE q AS SELECT 1", "a table made from a query"),
+        ("SELECT JSON_VALUE('{}', '$')", "JsonFuncExpr"),
+        ("SELEKT", "text that PostgreSQL 18's grammar does not know"),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(one(text).unknown.as_deref(), Some(expected), "{text}");
+    }
+}
+
+#[test]
+fn inserts() {
+    let text = "INSERT INTO a (x, k) VALUES ($1, 5), (DEFAULT, 1 + 1) ON CONFLICT (k) DO UPDATE SET x = excluded.x";
+    let statement = one(text);
+    let shape = statement.insert.expect("insert");
+    assert_eq!(shape.columns, Some(vec!["x".to_owned(), "k".to_owned()]));
+    assert!(shape.upsert);
+    let expected = vec![
+        vec![Operand::Parameter(1), Operand::Literal { slot: 0, negated: false }],
+        vec![Operand::Default, Operand::Computed],
+    ];
+    assert_eq!(shape.source, InsertSource::Values(expected));
+    assert_eq!(statement.assigned.len(), 1);
+    assert_eq!(one("INSERT INTO a DEFAULT VALUES").insert.map(|shape| shape.source), Some(InsertSource::DefaultValues));
+    assert_eq!(one("INSERT INTO a TABLE b").insert.map(|shape| shape.source), Some(InsertSource::Select));
+}
+
+#[test]
+fn parameter_contexts() {
+    let contexts = |text: &str| {
+        let uses = one(text).parameters;
+        uses.iter().map(|used| format!("{}:{:?}", used.number, used.context)).collect::<Vec<_>>().join(" ")
+    };
+    let column = |number: u16, name: &str| format!("{number}:Column(ColumnUse {{ relation: 0, column: {name:?} }})");
+    assert_eq!(contexts("SELECT * FROM a WHERE k = $1"), column(1, "k"));
+    assert_eq!(contexts("SELECT * FROM a WHERE x = $1 AND k = $1"), [column(1, "x"), column(1, "k")].join(" "));
+    assert_eq!(contexts("SELECT * FROM a WHERE k IN ($1, 5)"), column(1, "k"));
+    assert_eq!(contexts("SELECT * FROM a WHERE k IN ($1, 5.5)"), "1:Unknown");
+    assert_eq!(contexts("SELECT * FROM a WHERE k = $1::int4"), "1:Cast(\"int4\")");
+    assert_eq!(contexts("SELECT $1"), "1:Unknown");
+    assert_eq!(contexts("INSERT INTO a VALUES ($1)"), "1:Position(0)");
+    assert_eq!(contexts("INSERT INTO a (k) VALUES ($1)"), column(1, "k"));
+}
+
+#[test]
+fn several_statements_know_their_places() {
+    let text = "SELECT 1; UPDATE a SET x = 2 ;; ";
+    let facts = analyze(text, true, &schema());
+    let texts: Vec<_> = facts.statements.iter().map(|statement| statement.text(text).trim()).collect();
+    assert_eq!(texts, ["SELECT 1", "UPDATE a SET x = 2"]);
+    assert!(analyze(" -- nothing", true, &schema()).statements.is_empty());
+}
+
+#[test]
+fn table_definitions() {
+    let ddl = |text: &str| format!("{:?}", one(text).ddl.expect(text));
+    let create = ddl("CREATE TABLE t (id bigserial PRIMARY KEY, k int8 NOT NULL UNIQUE, n int DEFAULT nextval('s'), \
+         g int GENERATED ALWAYS AS IDENTITY, UNIQUE (k, n), EXCLUDE USING gist (k WITH =, r WITH &&), \
+         FOREIGN KEY (k) REFERENCES b (k) ON UPDATE CASCADE)");
+    for part in [
+        "sequences: [\"id\", \"n\", \"g\"]",
+        "Uniqueness { kind: \"PRIMARY KEY\", columns: [\"id\"] }",
+        "Uniqueness { kind: \"UNIQUE\", columns: [\"k\"] }",
+        "Uniqueness { kind: \"UNIQUE\", columns: [\"k\", \"n\"] }",
+        "Uniqueness { kind: \"EXCLUDE\", columns: [\"k\"] }",
+        "assigns: true",
+        "inexplicable: None",
+    ] {
+        assert!(create.contains(part), "{part} in {create}");
+    }
+    for text in [
+        "CREATE TABLE t (LIKE a)",
+        "CREATE TABLE t () INHERITS (a)",
+        "CREATE TABLE t PARTITION OF a DEFAULT",
+        "CREATE TABLE t (k int) PARTITION BY HASH (k)",
+        "CREATE TABLE t OF mytype",
+        "ALTER TABLE a ATTACH PARTITION b DEFAULT",
+        "ALTER TABLE a INHERIT b",
+    ] {
+        assert!(ddl(text).contains("inexplicable: Some"), "{text}");
+    }
+    assert!(ddl("ALTER TABLE a RENAME COLUMN k TO q").contains("touched_columns: [\"k\", \"q\"]"));
+    assert!(ddl("ALTER TABLE a ALTER k TYPE text").contains("touched_columns: [\"k\"]"));
+    assert!(ddl("ALTER TABLE a ADD COLUMN n serial").contains("sequences: [\"n\"]"));
+    assert!(ddl("CREATE UNIQUE INDEX ON a (k, lower(x))").contains("columns: [\"k\"]"));
+    assert_eq!(ddl("ALTER TABLE a RENAME TO b"), "RenameTable");
+    assert!(one("ALTER TABLE a ADD COLUMN t timestamptz DEFAULT now()").effects.contains(Effects::STABLE));
+}
