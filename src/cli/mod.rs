@@ -1,3 +1,46 @@
 //! The command line: one module per command.
 
 pub mod cluster;
+mod demo;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::types::Error;
+
+/// A sharded database router and connection-pooling proxy for PostgreSQL.
+#[derive(Debug, Parser)]
+#[command(name = "weir", version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start a sharded shop on this machine: PostgreSQL servers, replicas, data, and Weir in front
+    Demo(demo::DemoArgs),
+}
+
+/// Runs the command that the process was started with.
+pub fn run() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Demo(arguments) => demo::run(arguments).map_or_else(|error| report(&error), |()| ExitCode::SUCCESS),
+    }
+}
+
+/// Tells an error on stderr and gives the exit code of failure. The reason stands on the last line.
+fn report(error: &Error) -> ExitCode {
+    let detail = error.detail.as_deref().unwrap_or_default();
+    let (block, line) = if detail.contains('\n') { (detail, "") } else { ("", detail) };
+    if !block.is_empty() {
+        eprintln!("{block}");
+    }
+    if let Some(hint) = &error.hint {
+        eprintln!("hint: {hint}");
+    }
+    let separator = if line.is_empty() { "" } else { ": " };
+    eprintln!("weir: {}{separator}{line}", error.message);
+    ExitCode::FAILURE
+}

@@ -11,7 +11,7 @@ mod settings;
 use std::fmt::Display;
 
 pub use installation::Installation;
-pub use node::{DataSource, Node};
+pub use node::{DataSource, Node, free_port, is_free};
 pub use settings::Durability;
 
 use crate::types::{Error, Kind, Origin};

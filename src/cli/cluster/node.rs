@@ -111,6 +111,11 @@ impl Node {
         self.port
     }
 
+    /// A connection string of libpq's for the superuser.
+    pub fn conninfo(&self, database: &str) -> String {
+        format!("host={HOST} port={} user={SUPERUSER} password={PASSWORD} dbname={database}", self.port)
+    }
+
     /// The directory that holds `data` and `log`.
     pub fn dir(&self) -> &Path {
         &self.dir
@@ -203,7 +208,7 @@ impl Node {
     }
 
     fn base_backup(&self, data: &Path, slot: &str) -> Result<()> {
-        let conninfo = format!("host={HOST} port={} user={SUPERUSER} password={PASSWORD}", self.port);
+        let conninfo = self.conninfo("replication");
         let data = data.display().to_string();
         let arguments = ["-d", &conninfo, "-D", &data, "-c", "fast", "-X", "stream", "-C", "-S", slot, "--no-sync"];
         self.installation.run("pg_basebackup", arguments)
@@ -304,12 +309,14 @@ fn include_settings(data: &Path) -> Result<()> {
     written.map_err(|error| failure("could not write postgresql.conf", error))
 }
 
-fn free_port() -> Result<u16> {
+/// A port of [`HOST`] on which nobody listens, below the ephemeral ones.
+pub fn free_port() -> Result<u16> {
     let mut candidates = (0..1_000).map(|_| rand::random_range(PORTS));
     candidates.find(|port| is_free(*port)).ok_or_else(|| failure("no free port", format!("tried many of {PORTS:?}")))
 }
 
-fn is_free(port: u16) -> bool {
+/// Whether nobody listens on that port of [`HOST`].
+pub fn is_free(port: u16) -> bool {
     TcpListener::bind((HOST, port)).is_ok()
 }
 
