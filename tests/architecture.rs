@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The layers from the bottom up. Modules of one layer do not use each other.
-const LAYERS: [&[&str]; 12] = [
+const LAYERS: [&[&str]; 13] = [
     &["types"],
     &["config", "shardmap", "wire"],
     &["auth"],
@@ -13,6 +13,7 @@ const LAYERS: [&[&str]; 12] = [
     &["merge", "route"],
     &["session"],
     // ---- the I/O line: see PURE
+    &["telemetry"],
     &["net"],
     &["catalog", "pool"],
     &["proxy"],
