@@ -13,13 +13,13 @@ use super::handle::{Handle, State};
 use super::instance::User;
 use super::links::Link;
 use super::outcome::{Step, Stop};
-use super::worker::Worker;
+use super::worker::{Known, Worker};
 use crate::net::Conn;
 use crate::pool::database::Database;
 use crate::pool::freshness::Mark;
 use crate::session::settings::Settings;
 use crate::session::statements::Names;
-use crate::session::transaction::Transaction;
+use crate::session::transaction::{Lasting, Transaction};
 use crate::sql::facts::PinReason;
 use crate::types::{Error, Kind, Origin, ShardId};
 use crate::wire::backend::{self, Severity};
@@ -37,6 +37,8 @@ const SHARDED_BATCH_MAX: usize = 256 * 1024 * 1024;
 pub struct Client {
     pub conn: Conn,
     pub worker: Rc<Worker>,
+    /// What the worker knows of the database's statements.
+    pub known: Rc<Known>,
     pub database: Arc<Database>,
     pub user: Arc<User>,
     pub handle: Rc<Handle>,
@@ -53,7 +55,7 @@ pub struct Client {
     /// open block was lost.
     pub block: Option<Transaction>,
     /// SET statements that every server of the session must have, on a sharded database.
-    pub lasting: Vec<String>,
+    pub lasting: Lasting,
     /// What a replica of each shard must have replayed.
     pub marks: Vec<Mark>,
     /// An extended batch is open: no Sync yet.
@@ -64,6 +66,8 @@ pub struct Client {
     pub schema_touched: bool,
     /// When the open transaction began, for statistics.
     pub transaction_began: Option<Instant>,
+    /// Bytes of a CopyData message that are still to be passed to the server.
+    pub copy_passing: usize,
 }
 
 /// What a client sent.
@@ -76,13 +80,47 @@ pub enum Unit {
 }
 
 impl Client {
+    /// A client that has just logged in.
+    #[allow(clippy::too_many_arguments, reason = "given once, by login")]
+    pub fn new(
+        conn: Conn,
+        worker: Rc<Worker>,
+        database: Arc<Database>,
+        user: Arc<User>,
+        handle: Rc<Handle>,
+        settings: Arc<Settings>,
+    ) -> Self {
+        let known = worker.known(&database);
+        let marks = vec![Mark::Nothing; database.shards.len()];
+        Self {
+            conn,
+            worker,
+            known,
+            database,
+            user,
+            handle,
+            settings,
+            names: Names::default(),
+            links: Vec::new(),
+            pinned: None,
+            indelible: None,
+            block: None,
+            lasting: Lasting::default(),
+            marks,
+            batch_open: false,
+            skip_to_sync: false,
+            schema_touched: false,
+            transaction_began: None,
+            copy_passing: 0,
+        }
+    }
+
     /// Serves the client until it leaves.
     pub async fn run(mut self) {
         let end = loop {
             match self.serve_unit().await {
                 Ok(true) => {}
-                Ok(false) => break None,
-                Err(Stop::Gone) => break None,
+                Ok(false) | Err(Stop::Gone | Stop::Told) => break None,
                 Err(Stop::Failed(error) | Stop::Fatal(error)) => break Some(error),
             }
         };
@@ -97,7 +135,9 @@ impl Client {
     /// Serves one unit; false when the client said goodbye.
     async fn serve_unit(&mut self) -> Step<bool> {
         let unit = self.next_unit().await?;
-        self.handle.state.set(State::Active(Instant::now()));
+        let now = Instant::now();
+        self.handle.state.set(State::Active(now));
+        self.transaction_began.get_or_insert(now);
         let result = match unit {
             Unit::Query(message) => self.query(message).await,
             Unit::FunctionCall(message) => self.function_call(message).await,
@@ -111,7 +151,7 @@ impl Client {
     /// Answers a unit that failed, gives servers back, and sends what is left to send.
     async fn end_unit(&mut self, result: Step) -> Step {
         match result {
-            Ok(()) => {}
+            Ok(()) | Err(Stop::Told) => {}
             Err(Stop::Failed(error)) => self.answer_failure(&error),
             Err(stop) => return Err(stop),
         }

@@ -44,6 +44,9 @@ impl Client {
     /// The place in `links` of a server of the shard; takes one from its pool if the client holds none.
     pub async fn link(&mut self, shard: ShardId, access: Access) -> Step<usize> {
         if let Some(at) = self.links.iter().position(|link| link.server.shard() == shard) {
+            // RESET ALL and DISCARD ALL take a server's settings away; the client's own ones come back here.
+            let server = &mut self.links[at].server;
+            server.session.adopt_settings(server.conn.queue(), &self.settings);
             return Ok(at);
         }
         let joined: Vec<ShardId> = self.links.iter().map(|link| link.server.shard()).collect();
@@ -64,7 +67,7 @@ impl Client {
         let Server { conn, session, .. } = &mut links[at].server;
         session.adopt_settings(conn.queue(), settings);
         let prelude = block.as_ref().map(Transaction::prelude).unwrap_or_default();
-        for sql in lasting.iter().chain(&prelude) {
+        for sql in lasting.statements().chain(prelude.iter().map(String::as_str)) {
             session.own_query(conn.queue(), sql);
         }
         // A plain BEGIN cannot fail, so it goes in one write with the statement. Anything more is waited for.
@@ -131,12 +134,11 @@ impl Client {
     }
 
     /// Relays between the client and a server until the server owes nothing, or the client sends what is wanted.
-    pub async fn relay(&mut self, at: usize, listen: Listen) -> Step<(End, Seen)> {
-        let mut seen = Seen::default();
+    pub async fn relay(&mut self, at: usize, listen: Listen, seen: &mut Seen) -> Step<End> {
         let began = Instant::now();
         let link = &mut self.links[at];
-        let result = relay::relay(&mut self.conn, &mut link.server, listen, &mut seen).await;
-        link.stats.sent(seen.sent);
+        let result = relay::relay(&mut self.conn, &mut link.server, listen, seen).await;
+        link.stats.sent(std::mem::take(&mut seen.sent));
         for event in &seen.events {
             match event {
                 Event::NotPrepared(gives) => {
@@ -149,7 +151,7 @@ impl Client {
                     tracing::error!(%error, "a server did not accept a client's settings");
                     self.links[at].server.retire("its settings are not certain");
                 }
-                Event::ClientError | Event::Parameter { .. } | Event::Fatal(_) => {}
+                Event::ClientError | Event::SyncIgnored | Event::Parameter { .. } | Event::Fatal(_) => {}
             }
         }
         match result {
@@ -158,7 +160,7 @@ impl Client {
                 if end == End::Settled {
                     self.links[at].stats.query_done(began.elapsed());
                 }
-                Ok((end, seen))
+                Ok(end)
             }
             Err(error) => Err(self.lose(at, error)),
         }
@@ -251,7 +253,7 @@ impl Client {
             } else if self.indelible.is_some() {
                 server::close(link.server);
             } else {
-                tokio::task::spawn_local(clean(link, dirty));
+                tokio::task::spawn_local(clean(link.pool, link.server, dirty));
             }
         }
     }
@@ -270,8 +272,7 @@ fn abandon(link: Link) {
 }
 
 /// Undoes what a client left on its server, and gives the server back.
-async fn clean(link: Link, dirty: bool) {
-    let Link { mut server, pool, .. } = link;
+pub async fn clean(pool: Rc<Local>, mut server: Server, dirty: bool) {
     let cleaned = tokio::time::timeout(CLEANING_LIMIT, async {
         if server.session.ledger.status() != TransactionStatus::Idle {
             server.run("ROLLBACK").await?;

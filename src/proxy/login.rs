@@ -12,13 +12,11 @@ use super::client::Client;
 use super::handle::Handle;
 use super::instance::{Admission, Order, User};
 use super::links::clean;
-use super::worker::Worker;
-use crate::admin::Console;
+use super::worker::{Reports, Worker};
 use crate::auth::{ClientLogin, ClientStep, Randomness};
 use crate::config::CONSOLE_DATABASE;
 use crate::net::Conn;
 use crate::pool::database::Database;
-use crate::pool::freshness::Mark;
 use crate::pool::shared::NodeIndex;
 use crate::session::settings::Settings;
 use crate::types::{Error, Kind, Origin, Result, ShardId};
@@ -86,7 +84,7 @@ struct LoggedIn {
     database: Arc<Database>,
     user: Arc<User>,
     settings: Arc<Settings>,
-    reports: Rc<Vec<(Vec<u8>, Vec<u8>)>>,
+    reports: Reports,
 }
 
 async fn open(worker: &Rc<Worker>, conn: &mut Conn) -> Result<Opened, Refusal> {
@@ -207,7 +205,7 @@ async fn accept_settings(
     database: &Arc<Database>,
     user: &Arc<User>,
     settings: Arc<Settings>,
-) -> Result<(Arc<Settings>, Rc<Vec<(Vec<u8>, Vec<u8>)>>)> {
+) -> Result<(Arc<Settings>, Reports)> {
     if let Some(known) = worker.known_reports(database, user, &settings) {
         return Ok(known);
     }
@@ -278,8 +276,7 @@ impl LoggedIn {
             local_address,
         ));
         worker.remember(&handle);
-        let marks = vec![Mark::Nothing; database.shards.len()];
-        Client::new(conn, worker, database, user, handle, settings, marks).run().await;
+        Client::new(conn, worker, database, user, handle, settings).run().await;
         drop(admission);
     }
 }

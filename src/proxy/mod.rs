@@ -16,6 +16,7 @@
 pub mod batch;
 pub mod block;
 pub mod client;
+pub mod console;
 pub mod control;
 pub mod everywhere;
 pub mod fan;

@@ -7,6 +7,8 @@ use crate::types::Error;
 pub enum Stop {
     /// The client reads this error and goes on.
     Failed(Error),
+    /// The client has read the server's own error; steps that would follow must not run.
+    Told,
     /// The client reads this error and is disconnected.
     Fatal(Error),
     /// The client is gone, or its connection cannot be used any more. Nothing can be said to it.

@@ -45,6 +45,8 @@ pub struct Seen {
     pub events: Vec<Event>,
     /// Bytes that went to the client.
     pub sent: usize,
+    /// Bytes from the client that were looked at and are of no use without more.
+    pub stalled: usize,
 }
 
 /// Relays until the server owes nothing, the client sends what is wanted, or one of them is gone.
@@ -86,6 +88,9 @@ fn poll_relay(
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(lost(server.shard(), error))),
                 Poll::Pending => {}
             }
+        }
+        if server.session.ledger.copying() == Copying::In && client.input.len() > seen.stalled {
+            return Poll::Ready(Ok(End::ClientSent));
         }
         let wanted = listen == Listen::ForBatch || server.session.ledger.copying() == Copying::In;
         let room = server.conn.unsent() < HIGH_WATER && (wanted || client.input.len() < READ_AHEAD);

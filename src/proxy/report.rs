@@ -14,12 +14,12 @@ pub fn pool_key(id: &PoolId) -> PoolKey {
 }
 
 /// One worker's part of a pool; `clients` are those that wait and those that do not.
-pub fn pool_info(pool: &Local, clients: (u64, u64)) -> PoolInfo {
+pub fn pool_info(pool: &Local, pool_mode: &'static str, clients: (u64, u64)) -> PoolInfo {
     let counts = pool.counts();
     let (waiting, active) = clients;
     PoolInfo {
         key: pool_key(&pool.shared.id),
-        pool_mode: "",
+        pool_mode,
         cl_active: active,
         cl_waiting: waiting,
         sv_active: counts.used as u64,
@@ -57,31 +57,32 @@ pub fn client_info(handle: &Handle) -> ClientInfo {
     }
 }
 
-/// A server that waits in its pool; `None` when its address cannot be told any more.
-pub fn idle_server(server: &Server) -> Option<ServerInfo> {
-    let mut info = server_info(server.shared(), server.cancel_key.process_id, server.opened, server.since)?;
-    info.state = ServerState::Idle;
-    info.addr = server.conn.peer()?;
-    info.local_addr = server.conn.local();
-    info.close_needed = server.retired.is_some();
-    info.prepared_statements = server.session.prepared_count();
-    Some(info)
+/// A server that waits in its pool.
+pub fn idle_server(server: &Server) -> ServerInfo {
+    ServerInfo {
+        state: ServerState::Idle,
+        local_addr: server.conn.local(),
+        close_needed: server.retired.is_some(),
+        prepared_statements: server.session.prepared_count(),
+        ..server_info(server.shared(), server.cancel_key.process_id, server.opened, server.since)
+    }
 }
 
-/// A server that a client holds; `None` when its address is a name that says nothing without looking it up.
-pub fn held_server(handle: &Handle, held: &Held) -> Option<ServerInfo> {
-    let mut info = server_info(&held.shared, held.key.process_id, held.opened, held.since)?;
-    info.link = Some(handle.id);
-    info.application_name.clone_from(&handle.application_name);
-    Some(info)
+/// A server that a client holds.
+pub fn held_server(handle: &Handle, held: &Held) -> ServerInfo {
+    ServerInfo {
+        link: Some(handle.id),
+        application_name: handle.application_name.clone(),
+        ..server_info(&held.shared, held.key.process_id, held.opened, held.since)
+    }
 }
 
-fn server_info(shared: &Shared, process_id: i32, opened: Instant, since: Instant) -> Option<ServerInfo> {
-    Some(ServerInfo {
+fn server_info(shared: &Shared, process_id: i32, opened: Instant, since: Instant) -> ServerInfo {
+    ServerInfo {
         id: u64::from(process_id.unsigned_abs()),
         key: pool_key(&shared.id),
         state: ServerState::Active,
-        addr: std::net::ToSocketAddrs::to_socket_addrs(&*shared.address).ok()?.next()?,
+        addr: host_and_port(&shared.address),
         local_addr: None,
         connect_time: clock_time(opened),
         request_time: Some(clock_time(since)),
@@ -90,7 +91,13 @@ fn server_info(shared: &Shared, process_id: i32, opened: Instant, since: Instant
         remote_pid: process_id,
         application_name: String::new(),
         prepared_statements: 0,
-    })
+    }
+}
+
+/// Splits `host:port`.
+pub fn host_and_port(address: &str) -> (String, u16) {
+    let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
+    (host.trim_matches(['[', ']']).to_owned(), port.parse().unwrap_or(0))
 }
 
 fn server_id(held: &Held) -> u64 {

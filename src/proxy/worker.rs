@@ -14,12 +14,12 @@ use tokio::task::LocalSet;
 
 use super::handle::{Handle, State};
 use super::instance::{Instance, Order, User, WorkerReport};
-use super::{login, report};
+use super::{login, report as reports};
 use crate::pool::database::Database;
 use crate::pool::local::Local;
 use crate::pool::shared::{Mail, NodeIndex, PoolId};
 use crate::session::settings::Settings;
-use crate::session::statements::{Prepared, Registry, StatementId};
+use crate::session::statements::{Prepared, Registry, StatementId, StatementIds};
 use crate::sql::cache::FactsCache;
 use crate::sql::facts::Facts;
 use crate::sql::scan::LiteralSpan;
@@ -39,18 +39,69 @@ const SWEEP_PERIOD: Duration = Duration::from_secs(5);
 type PoolHere = (Rc<Local>, Arc<PoolStats>);
 
 /// What a login needs to know of the servers' run-time parameters, as the client wants them set.
-type Reports = Rc<Vec<(Vec<u8>, Vec<u8>)>>;
+pub type Reports = Rc<Vec<(Vec<u8>, Vec<u8>)>>;
 
 /// A worker's own things.
 pub struct Worker {
     pub index: usize,
     pub instance: Arc<Instance>,
     pools: RefCell<HashMap<PoolId, PoolHere>>,
-    facts: RefCell<FactsCache>,
-    statements: RefCell<FxHashMap<Arc<str>, Registry>>,
+    databases: RefCell<FxHashMap<Arc<str>, Rc<Known>>>,
     handles: RefCell<FxHashMap<i32, Rc<Handle>>>,
     reports: RefCell<HashMap<(Arc<str>, Arc<str>, Arc<Settings>), Reports>>,
     stopping: std::cell::Cell<bool>,
+}
+
+/// What one worker knows of one database's statements.
+pub struct Known {
+    facts: RefCell<FactsCache>,
+    statements: RefCell<Registry>,
+}
+
+impl Known {
+    /// The facts of a text, from the cache where that is possible; `literals` gets the text's literals.
+    pub fn facts(&self, schema: &Schema, text: &str, literals: &mut Vec<LiteralSpan>) -> Arc<Facts> {
+        self.facts.borrow_mut().get(text, schema, true, literals)
+    }
+
+    /// The prepared statement of a definition, shared with others that use the same one.
+    pub fn prepared(&self, ids: &StatementIds, schema: &Schema, parse: &Parse<'_>) -> Result<Rc<Prepared>> {
+        let found = self.statements.borrow().find(parse.definition);
+        match found {
+            Some(found) if found.schema_version == schema.version => Ok(found),
+            Some(stale) => Ok(self.refreshed(schema, &stale)),
+            None => {
+                let text = std::str::from_utf8(parse.query).ok().map(Arc::from);
+                let definition = Bytes::copy_from_slice(parse.definition);
+                Ok(self.prepare(schema, ids.next(), definition, text, parse.parameter_types()?))
+            }
+        }
+    }
+
+    /// The same statement with facts read against the schema of now.
+    pub fn refreshed(&self, schema: &Schema, stale: &Prepared) -> Rc<Prepared> {
+        let types = stale.parameter_types.clone();
+        self.prepare(schema, stale.id, stale.definition.clone(), stale.text.clone(), types)
+    }
+
+    fn prepare(
+        &self,
+        schema: &Schema,
+        id: StatementId,
+        definition: Bytes,
+        text: Option<Arc<str>>,
+        parameter_types: Vec<u32>,
+    ) -> Rc<Prepared> {
+        let mut literals = Vec::new();
+        let facts = match &text {
+            Some(text) => self.facts(schema, text, &mut literals),
+            None => Arc::new(Facts::unreadable()),
+        };
+        let server_name = id.server_name().into_bytes();
+        let schema_version = schema.version;
+        let prepared = Prepared { id, server_name, definition, text, parameter_types, schema_version, facts, literals };
+        self.statements.borrow_mut().insert(prepared)
+    }
 }
 
 /// What a worker receives.
@@ -66,8 +117,7 @@ pub fn run(index: usize, instance: Arc<Instance>, inbox: Inbox) -> std::io::Resu
         index,
         instance,
         pools: RefCell::default(),
-        facts: RefCell::new(FactsCache::new(FACTS_CACHE_BYTES)),
-        statements: RefCell::default(),
+        databases: RefCell::default(),
         handles: RefCell::default(),
         reports: RefCell::default(),
         stopping: std::cell::Cell::new(false),
@@ -149,50 +199,16 @@ impl Worker {
         Ok(here)
     }
 
-    /// The facts of a text, from the cache where that is possible; `literals` gets the text's literals.
-    pub fn facts(&self, schema: &Schema, text: &str, literals: &mut Vec<LiteralSpan>) -> Arc<Facts> {
-        self.facts.borrow_mut().get(text, schema, true, literals)
-    }
-
-    /// The prepared statement of a definition, shared with others that use the same one.
-    pub fn prepared(&self, database: &Database, schema: &Schema, parse: &Parse<'_>) -> Result<Rc<Prepared>> {
-        let found = self.statements.borrow().get(&database.name).and_then(|own| own.find(parse.definition));
-        match found {
-            Some(found) if found.schema_version == schema.version => Ok(found),
-            Some(stale) => Ok(self.refreshed(database, schema, &stale)),
-            None => {
-                let id = self.instance.statement_ids.next();
-                let text = std::str::from_utf8(parse.query).ok().map(Arc::from);
-                let definition = Bytes::copy_from_slice(parse.definition);
-                Ok(self.prepare(database, schema, id, definition, text, parse.parameter_types()?))
-            }
-        }
-    }
-
-    /// The same statement with facts read against the schema of now.
-    pub fn refreshed(&self, database: &Database, schema: &Schema, stale: &Prepared) -> Rc<Prepared> {
-        let types = stale.parameter_types.clone();
-        self.prepare(database, schema, stale.id, stale.definition.clone(), stale.text.clone(), types)
-    }
-
-    fn prepare(
-        &self,
-        database: &Database,
-        schema: &Schema,
-        id: StatementId,
-        definition: Bytes,
-        text: Option<Arc<str>>,
-        parameter_types: Vec<u32>,
-    ) -> Rc<Prepared> {
-        let mut literals = Vec::new();
-        let facts = match &text {
-            Some(text) => self.facts(schema, text, &mut literals),
-            None => Arc::new(Facts::unreadable()),
+    /// What this worker knows of a database's statements.
+    pub fn known(&self, database: &Database) -> Rc<Known> {
+        let mut databases = self.databases.borrow_mut();
+        let make = || {
+            Rc::new(Known {
+                facts: RefCell::new(FactsCache::new(FACTS_CACHE_BYTES)),
+                statements: RefCell::default(),
+            })
         };
-        let server_name = id.server_name().into_bytes();
-        let schema_version = schema.version;
-        let prepared = Prepared { id, server_name, definition, text, parameter_types, schema_version, facts, literals };
-        self.statements.borrow_mut().entry(Arc::clone(&database.name)).or_default().insert(prepared)
+        Rc::clone(databases.entry(Arc::clone(&database.name)).or_insert_with(make))
     }
 
     pub fn remember(&self, handle: &Rc<Handle>) {
@@ -240,18 +256,22 @@ impl Worker {
     fn report(&self, scope: Scope) -> WorkerReport {
         let mut report = WorkerReport::default();
         for (local, stats_key) in self.pools.borrow().values().map(|(local, _)| (local, &local.shared.id)) {
-            report.pools.push(report::pool_info(local, self.waiting_and_active(stats_key)));
+            report.pools.push(reports::pool_info(local, self.pool_mode(stats_key), self.waiting_and_active(stats_key)));
             if scope == Scope::Connections {
-                local.for_each_idle(|server| report.servers.push(report::idle_server(server)));
+                local.for_each_idle(|server| report.servers.push(reports::idle_server(server)));
             }
         }
         if scope == Scope::Connections {
             for handle in self.handles.borrow().values() {
-                report.clients.push(report::client_info(handle));
-                report.servers.extend(handle.servers().iter().filter_map(|held| report::held_server(handle, held)));
+                report.clients.push(reports::client_info(handle));
+                report.servers.extend(handle.servers().iter().map(|held| reports::held_server(handle, held)));
             }
         }
         report
+    }
+
+    fn pool_mode(&self, pool: &PoolId) -> &'static str {
+        self.instance.database(&pool.database).map_or("", |database| database.pool_mode.as_str())
     }
 
     /// Clients of a pool's database and user that wait, and that are connected.

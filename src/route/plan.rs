@@ -57,3 +57,14 @@ pub enum Access {
     /// Anything else.
     Primary { writes: bool },
 }
+
+impl Access {
+    /// What two statements on one server need together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Read, access) | (access, Self::Read) => access,
+            (Self::Primary { writes: one }, Self::Primary { writes: two }) => Self::Primary { writes: one || two },
+        }
+    }
+}

@@ -115,6 +115,8 @@ pub struct Ledger {
     copying: Copying,
     /// An error was seen and no Sync has been sent yet: the server ignores everything up to it.
     skipping: bool,
+    /// Weir talks to the server by itself; the replies are not read here.
+    own_exchange: bool,
     /// Bytes of a DataRow or CopyData that are still to come.
     passing: usize,
     events: Vec<Event>,
@@ -127,6 +129,7 @@ impl Default for Ledger {
             status: TransactionStatus::Idle,
             copying: Copying::No,
             skipping: false,
+            own_exchange: false,
             passing: 0,
             events: Vec::new(),
         }
@@ -158,7 +161,11 @@ impl Ledger {
 
     /// True when the server owes nothing and no COPY is under way.
     pub fn is_settled(&self) -> bool {
-        self.entries.is_empty() && self.copying == Copying::No && self.passing == 0 && !self.skipping
+        self.entries.is_empty()
+            && self.copying == Copying::No
+            && self.passing == 0
+            && !self.skipping
+            && !self.own_exchange
     }
 
     /// The transaction status of the last ReadyForQuery.
@@ -175,8 +182,15 @@ impl Ledger {
         self.passing > 0
     }
 
-    /// An exchange that was not entered here is over, with this status.
-    pub fn ready_by_own_exchange(&mut self, status: TransactionStatus) {
+    /// Weir begins to talk to the server by itself: until [`Ledger::end_own_exchange`] the server is not settled.
+    pub fn begin_own_exchange(&mut self) {
+        debug_assert!(self.is_settled(), "the server still owes something");
+        self.own_exchange = true;
+    }
+
+    /// The server said ReadyForQuery with this status, and owes nothing.
+    pub fn end_own_exchange(&mut self, status: TransactionStatus) {
+        self.own_exchange = false;
         self.status = status;
     }
 

@@ -118,19 +118,17 @@ impl Transaction {
     }
 
     /// A SET inside the block.
-    pub fn set(&mut self, sql: &str, outlives: bool) {
-        self.steps.push(Step::Setting { sql: sql.to_owned(), outlives });
+    pub fn set(&mut self, name: &str, sql: &str, outlives: bool) {
+        self.steps.push(Step::Setting { name: name.to_owned(), sql: sql.to_owned(), outlives });
     }
 
-    /// The settings that stay when the block commits.
-    pub fn lasting_settings(self) -> Vec<String> {
-        self.steps
-            .into_iter()
-            .filter_map(|step| match step {
-                Step::Setting { sql, outlives: true } => Some(sql),
-                Step::Setting { outlives: false, .. } | Step::Begin(_) | Step::Savepoint { .. } => None,
-            })
-            .collect()
+    /// Adds the settings that stay when the block commits.
+    pub fn commit_settings(self, lasting: &mut Lasting) {
+        for step in self.steps {
+            if let Step::Setting { name, sql, outlives: true } = step {
+                lasting.keep(&name, &sql);
+            }
+        }
     }
 
     fn find(&self, name: &str) -> Result<usize> {
@@ -138,6 +136,34 @@ impl Transaction {
             .iter()
             .rposition(|step| matches!(step, Step::Savepoint { name: own } if own == name))
             .ok_or_else(|| Error::new(Origin::Client, Kind::Savepoint, format!("savepoint \"{name}\" does not exist")))
+    }
+}
+
+/// SET statements that every server of a session must have: the last one of each setting.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lasting {
+    by_name: Vec<(String, String)>,
+}
+
+impl Lasting {
+    /// Keeps a statement; it replaces an earlier one about the same setting.
+    pub fn keep(&mut self, name: &str, sql: &str) {
+        self.by_name.retain(|(own, _)| own != name);
+        self.by_name.push((name.to_owned(), sql.to_owned()));
+    }
+
+    /// The statements, in the order they were given.
+    pub fn statements(&self) -> impl Iterator<Item = &str> {
+        self.by_name.iter().map(|(_, sql)| sql.as_str())
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.by_name.is_empty()
+    }
+
+    /// RESET ALL and DISCARD ALL.
+    pub fn clear(&mut self) {
+        self.by_name.clear();
     }
 }
 

@@ -189,7 +189,8 @@ pub struct ServerInfo {
     pub id: u64,
     pub key: PoolKey,
     pub state: ServerState,
-    pub addr: SocketAddr,
+    /// Host and port as configured.
+    pub addr: (String, u16),
     /// `None` while the connection is being made.
     pub local_addr: Option<SocketAddr>,
     pub connect_time: SystemTime,

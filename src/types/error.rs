@@ -49,6 +49,8 @@ pub enum Kind {
     InFailedTransaction,
     /// The command is not allowed inside a transaction block.
     ActiveTransaction,
+    /// The command is allowed inside a transaction block only.
+    NoActiveTransaction,
     /// A savepoint that does not exist.
     Savepoint,
     /// A prepared statement that does not exist.
@@ -90,6 +92,7 @@ impl Kind {
         Self::Canceled,
         Self::InFailedTransaction,
         Self::ActiveTransaction,
+        Self::NoActiveTransaction,
         Self::Savepoint,
         Self::UnknownStatement,
         Self::DuplicateStatement,
@@ -119,6 +122,7 @@ impl Kind {
             Self::Canceled => "canceled",
             Self::InFailedTransaction => "in_failed_transaction",
             Self::ActiveTransaction => "active_transaction",
+            Self::NoActiveTransaction => "no_active_transaction",
             Self::Savepoint => "savepoint",
             Self::UnknownStatement => "unknown_statement",
             Self::DuplicateStatement => "duplicate_statement",
@@ -212,6 +216,7 @@ impl Kind {
             Kind::Canceled => SqlState::QUERY_CANCELED,
             Kind::InFailedTransaction => SqlState::IN_FAILED_SQL_TRANSACTION,
             Kind::ActiveTransaction => SqlState::ACTIVE_SQL_TRANSACTION,
+            Kind::NoActiveTransaction => SqlState::NO_ACTIVE_SQL_TRANSACTION,
             Kind::Savepoint => SqlState::SAVEPOINT_EXCEPTION,
             Kind::UnknownStatement => SqlState::INVALID_SQL_STATEMENT_NAME,
             Kind::DuplicateStatement => SqlState::DUPLICATE_PREPARED_STATEMENT,

@@ -15,6 +15,7 @@ impl SqlState {
     pub const INVALID_PARAMETER_VALUE: Self = Self(*b"22023");
     pub const NOT_NULL_VIOLATION: Self = Self(*b"23502");
     pub const ACTIVE_SQL_TRANSACTION: Self = Self(*b"25001");
+    pub const NO_ACTIVE_SQL_TRANSACTION: Self = Self(*b"25P01");
     pub const IN_FAILED_SQL_TRANSACTION: Self = Self(*b"25P02");
     pub const INVALID_SQL_STATEMENT_NAME: Self = Self(*b"26000");
     pub const INVALID_AUTHORIZATION: Self = Self(*b"28000");

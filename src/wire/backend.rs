@@ -259,6 +259,17 @@ pub fn backend_key_data(out: &mut BytesMut, key: CancelKey) {
     });
 }
 
+/// Appends NegotiateProtocolVersion: the newest minor version that is spoken, and the options that are not known.
+pub fn negotiate_protocol_version(out: &mut BytesMut, newest_minor: u32, unknown_options: &[&str]) {
+    message(out, tag::NEGOTIATE_PROTOCOL_VERSION, |body| {
+        body.put_u32(super::startup::PROTOCOL_3_0 + newest_minor);
+        body.put_u32(u32::try_from(unknown_options.len()).unwrap_or(u32::MAX));
+        for option in unknown_options {
+            put_cstr(body, option.as_bytes());
+        }
+    });
+}
+
 /// What an Authentication message asks for.
 /// Source: PostgreSQL manual, "Message Formats", Authentication*.
 #[derive(Clone, Debug, PartialEq, Eq)]

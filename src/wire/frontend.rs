@@ -122,6 +122,9 @@ impl<'a> Bind<'a> {
             reader.value()?;
         }
         let result_formats = read_formats(&mut reader)?;
+        if !reader.is_empty() {
+            return Err(Error::protocol("invalid message format"));
+        }
         if formats.len() > 1 && formats.len() != value_count {
             return Err(Error::protocol(format!(
                 "bind message has {} parameter formats but {value_count} parameters",
@@ -129,6 +132,14 @@ impl<'a> Bind<'a> {
             )));
         }
         Ok(Self { portal, statement, arguments, formats, values, value_count, result_formats })
+    }
+
+    /// [`Bind::arguments`] with all results asked for in text format.
+    pub fn arguments_for_text(&self) -> Vec<u8> {
+        let formats_len = 2 + 2 * self.result_formats.len();
+        let mut arguments = self.arguments[..self.arguments.len() - formats_len].to_vec();
+        arguments.extend_from_slice(&[0, 0]);
+        arguments
     }
 
     /// The parameters: format, and value (`None` for NULL).

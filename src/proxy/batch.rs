@@ -1,0 +1,211 @@
+//! Units of the extended protocol.
+//!
+//! A batch for an unsharded database goes to one server, message by message. A batch for a sharded one is looked at
+//! whole first (see [`super::sharded`]) and comes here once its shard is known.
+
+use std::rc::Rc;
+
+use bytes::BytesMut;
+
+use super::client::Client;
+use super::outcome::Step;
+use super::relay::Listen;
+use crate::route::{self, plan::Access};
+use crate::session::request::ServerSession;
+use crate::session::statements::Prepared;
+use crate::sql::facts::Statement;
+use crate::sql::schema::Schema;
+use crate::types::{Error, Kind, Origin, Result, ShardId};
+use crate::wire::backend;
+use crate::wire::frame::{self, Frame, Sender};
+use crate::wire::frontend::{Bind, Parse, Target, tag};
+
+/// One message of a batch, its names resolved.
+pub enum Request<'m> {
+    Parse { name: &'m [u8], prepared: Rc<Prepared> },
+    Bind { portal: &'m [u8], named: bool, prepared: Rc<Prepared>, arguments: &'m [u8], body: &'m [u8] },
+    DescribeStatement { named: bool, prepared: Rc<Prepared> },
+    DescribePortal { portal: &'m [u8], raw: &'m [u8] },
+    Execute { portal: &'m [u8], max_rows: u32, raw: &'m [u8] },
+    CloseStatement,
+    ClosePortal { raw: &'m [u8] },
+    Flush,
+    Sync,
+    /// The message cannot be done; everything after it up to Sync is void.
+    Refused(Error),
+}
+
+impl Client {
+    /// Serves the messages of a batch; `complete` when they end with Sync.
+    pub async fn batch(&mut self, messages: BytesMut, complete: bool) -> Step {
+        if self.skip_to_sync {
+            return self.skip(complete);
+        }
+        let schema = self.schema()?;
+        // Set before anything can fail, so that a failure knows whether a Sync is still to come.
+        let was_open = std::mem::replace(&mut self.batch_open, !complete);
+        let requests = self.resolve(&schema, &messages)?;
+        if matches!(requests.as_slice(), [Request::Sync]) && !was_open {
+            return self.lone_sync().await;
+        }
+        if self.database.is_sharded() {
+            return self.sharded_batch(&schema, &messages, requests, complete).await;
+        }
+        self.leave_lost_block(bound_statements(&requests).next())?;
+        let split = self.database.read_write_split && complete && !was_open;
+        let access = if split { access_of(&requests) } else { Access::Primary { writes: true } };
+        self.send_batch(ShardId(0), access, &requests, messages.len(), complete).await
+    }
+
+    /// Sends the requests to a server of the shard and relays the replies.
+    pub async fn send_batch(
+        &mut self,
+        shard: ShardId,
+        access: Access,
+        requests: &[Request<'_>],
+        received: usize,
+        complete: bool,
+    ) -> Step {
+        bound_statements(requests).for_each(|statement| self.note(statement));
+        let at = self.link(shard, access).await?;
+        let link = &mut self.links[at];
+        link.stats.received(received);
+        for request in requests {
+            write(&mut link.server.session, link.server.conn.queue(), request);
+        }
+        let ended = self.run(at, if complete { Listen::No } else { Listen::ForBatch }).await?;
+        self.after(bound_statements(requests), ended);
+        Ok(())
+    }
+
+    /// Reads the messages, resolving the client's names.
+    pub fn resolve<'m>(&mut self, schema: &Schema, messages: &'m [u8]) -> Result<Vec<Request<'m>>> {
+        let mut requests = Vec::with_capacity(6);
+        let mut at = 0;
+        let mut void = false;
+        while let Some(frame) = frame::first(&messages[at..], Sender::Client)? {
+            at += frame.raw.len();
+            if void && frame.tag != tag::SYNC {
+                continue;
+            }
+            let request = self.resolve_one(schema, &frame).unwrap_or_else(Request::Refused);
+            void = matches!(request, Request::Refused(_));
+            requests.push(request);
+        }
+        Ok(requests)
+    }
+
+    fn resolve_one<'m>(&mut self, schema: &Schema, frame: &Frame<'m>) -> Result<Request<'m>> {
+        let Frame { tag, body, raw } = *frame;
+        Ok(match tag {
+            tag::PARSE => self.resolve_parse(schema, body)?,
+            tag::BIND => {
+                let (portal, statement, arguments) = Bind::names(body)?;
+                let prepared = self.statement(schema, statement)?;
+                Request::Bind { portal, named: !statement.is_empty(), prepared, arguments, body }
+            }
+            tag::DESCRIBE => match Target::read(body)? {
+                Target::Statement(name) => {
+                    Request::DescribeStatement { named: !name.is_empty(), prepared: self.statement(schema, name)? }
+                }
+                Target::Portal(portal) => Request::DescribePortal { portal, raw },
+            },
+            tag::CLOSE => match Target::read(body)? {
+                Target::Statement(name) => {
+                    self.names.remove(name);
+                    Request::CloseStatement
+                }
+                Target::Portal(_) => Request::ClosePortal { raw },
+            },
+            tag::EXECUTE => {
+                let mut reader = crate::wire::reader::Reader::new(body);
+                Request::Execute { portal: reader.cstr()?, max_rows: reader.u32()?, raw }
+            }
+            tag::FLUSH => Request::Flush,
+            tag::SYNC => Request::Sync,
+            other => return Err(Error::internal(format!("message type {other} in a batch"))),
+        })
+    }
+
+    fn resolve_parse<'m>(&mut self, schema: &Schema, body: &'m [u8]) -> Result<Request<'m>> {
+        let parse = Parse::read(body)?;
+        if !parse.name.is_empty() && self.names.contains(parse.name) {
+            let message = format!("prepared statement \"{}\" already exists", String::from_utf8_lossy(parse.name));
+            return Err(Error::new(Origin::Client, Kind::DuplicateStatement, message));
+        }
+        let prepared = self.known.prepared(&self.worker.instance.statement_ids, schema, &parse)?;
+        self.names.set(parse.name, Rc::clone(&prepared));
+        Ok(Request::Parse { name: parse.name, prepared })
+    }
+
+    /// The client's statement of that name, its facts read against the schema of now.
+    fn statement(&mut self, schema: &Schema, name: &[u8]) -> Result<Rc<Prepared>> {
+        let prepared = Rc::clone(self.names.get(name).ok_or_else(|| unknown_statement(name))?);
+        if prepared.schema_version == schema.version {
+            return Ok(prepared);
+        }
+        let refreshed = self.known.refreshed(schema, &prepared);
+        self.names.set(name, Rc::clone(&refreshed));
+        Ok(refreshed)
+    }
+
+    /// Ignores what follows a failure, up to Sync.
+    fn skip(&mut self, complete: bool) -> Step {
+        if complete {
+            self.skip_to_sync = false;
+            self.batch_open = false;
+            let status = self.status();
+            backend::ready_for_query(self.conn.queue(), status);
+        }
+        Ok(())
+    }
+
+    /// A Sync with nothing before it: drivers use it to ask whether the connection lives.
+    async fn lone_sync(&mut self) -> Step {
+        let status = self.status();
+        backend::ready_for_query(self.conn.queue(), status);
+        Ok(())
+    }
+}
+
+/// Writes a request for the server that gets it.
+fn write(session: &mut ServerSession, out: &mut BytesMut, request: &Request<'_>) {
+    match request {
+        Request::Parse { name, prepared } => session.parse(out, name, prepared),
+        Request::Bind { portal, named, prepared, arguments, .. } => {
+            session.bind(out, portal, *named, prepared, arguments);
+        }
+        Request::DescribeStatement { named, prepared } => session.describe_statement(out, *named, prepared),
+        Request::DescribePortal { raw, .. } => session.describe_portal(out, raw),
+        Request::Execute { raw, .. } => session.execute(out, raw),
+        Request::CloseStatement => session.close_statement(),
+        Request::ClosePortal { raw } => session.close_portal(out, raw),
+        Request::Flush => session.flush(out),
+        Request::Sync => session.sync(out),
+        Request::Refused(error) => session.refuse(out, error),
+    }
+}
+
+/// The statements that a batch binds.
+pub fn bound_statements<'r>(requests: &'r [Request<'_>]) -> impl Iterator<Item = &'r Statement> {
+    requests.iter().flat_map(|request| match request {
+        Request::Bind { prepared, .. } => prepared.facts.statements.as_slice(),
+        _ => &[],
+    })
+}
+
+fn access_of(requests: &[Request<'_>]) -> Access {
+    let mut statements = bound_statements(requests).peekable();
+    if statements.peek().is_none() {
+        return Access::Primary { writes: false };
+    }
+    statements.map(route::unsharded).fold(Access::Read, Access::and)
+}
+
+fn unknown_statement(name: &[u8]) -> Error {
+    let message = match name {
+        b"" => "unnamed prepared statement does not exist".to_owned(),
+        name => format!("prepared statement \"{}\" does not exist", String::from_utf8_lossy(name)),
+    };
+    Error::new(Origin::Client, Kind::UnknownStatement, message)
+}

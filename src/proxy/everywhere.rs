@@ -1,0 +1,254 @@
+//! Statements that run on every shard or on none: DDL, and writes to reference tables.
+//!
+//! One transaction per shard, two-phase. The decision is in the catalog before the first COMMIT PREPARED; what a
+//! crash leaves behind is listed on the console (SHOW TWO_PHASE).
+
+use bytes::Bytes;
+use rand::Rng;
+
+use super::batch::Request;
+use super::client::Client;
+use super::exchange::{Question, Reply};
+use super::fan::question_for;
+use super::outcome::{Step, Stop};
+use super::sharded::{Asked, Task};
+use crate::catalog::Decision;
+use crate::route::plan::{Access, Part};
+use crate::types::{Error, Kind, Origin, ShardId};
+use crate::wire::backend::{self, tag};
+
+/// How long the client waits for the schema to be read again after DDL.
+const SCHEMA_LIMIT: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// What one shard answered.
+#[derive(Default)]
+struct Answer {
+    description: Option<Bytes>,
+    parameters: Option<Bytes>,
+    rows: Vec<Bytes>,
+    notices: Vec<Bytes>,
+    /// The command tag.
+    complete: Option<Bytes>,
+}
+
+impl Client {
+    /// Runs a plan's parts on all shards or none, and answers, ReadyForQuery apart.
+    pub async fn everywhere(&mut self, parts: &[Part], changes_schema: bool, task: &Task<'_>) -> Step {
+        if self.block.is_some() {
+            return Err(Error::refuse(
+                "a statement for all shards cannot run inside a transaction block",
+                "It changes the schema or a reference table, which Weir does in a two-phase transaction of its own.",
+            )
+            .hint("Run it outside of BEGIN and COMMIT.")
+            .into());
+        }
+        let database = self.database.clone();
+        // Two of these at a time could wait for each other's locks on different shards for ever.
+        let _turn = database.everywhere.lock().await;
+        let id = format!("weir_{:016x}", rand::rng().random::<u64>());
+        let names: Vec<&str> = database.shards.iter().map(|shard| &*shard.name).collect();
+        let catalog = self.worker.instance.catalog.clone();
+        catalog.begin_two_phase(&id, &database.name, &names).await?;
+        let shards: Vec<ShardId> = parts.iter().map(|part| part.shard).collect();
+        match self.prepare_all(parts, task, &id).await {
+            Ok(answers) => {
+                self.commit_all(&shards, &id).await?;
+                self.show(task, answers);
+            }
+            Err(stop) => {
+                self.abort_all(&shards, &id).await;
+                return Err(stop);
+            }
+        }
+        if changes_schema {
+            let ticket = database.want_schema();
+            let read = tokio::time::timeout(SCHEMA_LIMIT, database.schema_as_of(ticket)).await;
+            read.map_err(|_| Error::internal("the schema changed, but could not be read again in time"))?;
+        }
+        Ok(())
+    }
+
+    /// Phase one: every shard runs the statement and promises to keep it.
+    async fn prepare_all(&mut self, parts: &[Part], task: &Task<'_>, id: &str) -> Step<Vec<Answer>> {
+        for part in parts {
+            self.link(part.shard, Access::Primary { writes: true }).await?;
+            self.ask(part.shard, &Question::query("BEGIN")).await?;
+            self.succeed(part.shard).await?;
+        }
+        for part in parts {
+            self.ask(part.shard, &question_for(part, task)?).await?;
+        }
+        let mut answers = Vec::with_capacity(parts.len());
+        for part in parts {
+            answers.push(self.answer(part.shard).await?);
+        }
+        agree(&answers)?;
+        for part in parts {
+            let prepare = format!("PREPARE TRANSACTION '{}'", gid(id, part.shard));
+            self.ask(part.shard, &Question::query(&prepare)).await?;
+        }
+        for part in parts {
+            self.succeed(part.shard).await?;
+        }
+        Ok(answers)
+    }
+
+    /// The decision, then phase two.
+    async fn commit_all(&mut self, shards: &[ShardId], id: &str) -> Step {
+        let catalog = self.worker.instance.catalog.clone();
+        if catalog.decide(id, Decision::Commit).await? != Decision::Commit {
+            self.abort_all(shards, id).await;
+            return Err(Error::new(Origin::Weir, Kind::Internal, "the transaction was aborted by recovery").into());
+        }
+        let mut doubtful = Vec::new();
+        for shard in shards {
+            if !self.finish_prepared("COMMIT", *shard, id).await {
+                doubtful.push(shard.to_string());
+            }
+        }
+        if doubtful.is_empty() {
+            catalog.forget_two_phase(id).await?;
+            return Ok(());
+        }
+        Err(Error::new(Origin::Weir, Kind::ServerLost, "the statement is committed, but not every shard has heard of it")
+            .detail(format!("Shard {} holds the prepared transaction \"{id}\".", doubtful.join(", ")))
+            .hint("It is listed by SHOW TWO_PHASE on the console; COMMIT PREPARED on that server completes it.")
+            .into())
+    }
+
+    /// Undoes what was done on every shard, as far as servers can be reached.
+    async fn abort_all(&mut self, shards: &[ShardId], id: &str) {
+        let catalog = self.worker.instance.catalog.clone();
+        if let Err(error) = catalog.decide(id, Decision::Abort).await {
+            tracing::error!(%error, id, "the decision to abort could not be recorded");
+            return;
+        }
+        self.stop_all(shards).await;
+        let mut clean = true;
+        for shard in shards {
+            clean &= self.undo(*shard, id).await;
+        }
+        if clean && let Err(error) = catalog.forget_two_phase(id).await {
+            tracing::warn!(%error, id, "a finished two-phase transaction could not be removed from the catalog");
+        }
+    }
+
+    /// Rolls a shard back, prepared or not. False when it could not be reached.
+    async fn undo(&mut self, shard: ShardId, id: &str) -> bool {
+        let open = self.links.iter().any(|link| {
+            link.server.shard() == shard
+                && link.server.session.ledger.status() != crate::wire::TransactionStatus::Idle
+        });
+        if open {
+            return self.ask(shard, &Question::query("ROLLBACK")).await.is_ok() && self.drain(shard).await.is_ok();
+        }
+        self.finish_prepared("ROLLBACK", shard, id).await
+    }
+
+    /// COMMIT PREPARED or ROLLBACK PREPARED. A transaction that the shard does not know was never prepared, or was
+    /// finished already.
+    async fn finish_prepared(&mut self, verb: &str, shard: ShardId, id: &str) -> bool {
+        let command = format!("{verb} PREPARED '{}'", gid(id, shard));
+        let reached = async {
+            self.link(shard, Access::Primary { writes: true }).await?;
+            self.ask(shard, &Question::query(&command)).await?;
+            self.drain(shard).await
+        };
+        match reached.await {
+            Ok(None) => true,
+            Ok(Some(body)) => {
+                let error = crate::pool::server::server_error(shard, &body);
+                let unknown = error.sqlstate() == crate::types::SqlState::UNDEFINED_OBJECT;
+                if !unknown || verb == "COMMIT" {
+                    tracing::error!(%error, %shard, command, "a prepared transaction could not be finished");
+                }
+                unknown && verb == "ROLLBACK"
+            }
+            Err(stop) => {
+                tracing::error!(?stop, %shard, command, "a prepared transaction could not be finished");
+                false
+            }
+        }
+    }
+
+    async fn succeed(&mut self, shard: ShardId) -> Step {
+        match self.drain(shard).await? {
+            None => Ok(()),
+            Some(body) => Err(Stop::Failed(crate::pool::server::server_error(shard, &body))),
+        }
+    }
+
+    async fn answer(&mut self, shard: ShardId) -> Step<Answer> {
+        let mut answer = Answer::default();
+        let mut failure = None;
+        loop {
+            match self.reply(shard).await? {
+                Reply::RowDescription(body) => answer.description = Some(body),
+                Reply::ParameterDescription(body) => answer.parameters = Some(body),
+                Reply::Row(body) => answer.rows.push(body),
+                Reply::Notice(body) => answer.notices.push(body),
+                Reply::Complete(body) => answer.complete = Some(body),
+                Reply::Error(body) => drop(failure.get_or_insert(body)),
+                Reply::Nothing => {}
+                Reply::Ready(_) => break,
+            }
+        }
+        match failure {
+            None => Ok(answer),
+            Some(body) => Err(Stop::Failed(crate::pool::server::server_error(shard, &body))),
+        }
+    }
+
+    /// Gives the client the home shard's answer.
+    fn show(&mut self, task: &Task<'_>, answers: Vec<Answer>) {
+        let Some(answer) = answers.into_iter().next() else { return };
+        let out = self.conn.queue();
+        let pass = |out: &mut bytes::BytesMut, tag: u8, body: &Bytes| {
+            backend::message(out, tag, |out| out.extend_from_slice(body));
+        };
+        let describe = |out: &mut bytes::BytesMut| match &answer.description {
+            Some(body) => pass(out, tag::ROW_DESCRIPTION, body),
+            None => backend::bare(out, tag::NO_DATA),
+        };
+        answer.notices.iter().for_each(|body| pass(out, tag::NOTICE_RESPONSE, body));
+        if let Asked::Batch(requests) = task.asked {
+            for request in requests {
+                match request {
+                    Request::Parse { .. } => backend::bare(out, tag::PARSE_COMPLETE),
+                    Request::Bind { .. } => backend::bare(out, tag::BIND_COMPLETE),
+                    Request::DescribeStatement { .. } => {
+                        answer.parameters.iter().for_each(|body| pass(out, tag::PARAMETER_DESCRIPTION, body));
+                        describe(out);
+                    }
+                    Request::DescribePortal { .. } => describe(out),
+                    Request::CloseStatement => backend::bare(out, tag::CLOSE_COMPLETE),
+                    _ => {}
+                }
+            }
+        } else if answer.description.is_some() {
+            describe(out);
+        }
+        answer.rows.iter().for_each(|body| pass(out, tag::DATA_ROW, body));
+        answer.complete.iter().for_each(|body| pass(out, tag::COMMAND_COMPLETE, body));
+    }
+}
+
+/// All shards must have done the same; otherwise they would hold different data.
+fn agree(answers: &[Answer]) -> Step {
+    let Some((first, others)) = answers.split_first() else { return Ok(()) };
+    let same = |other: &Answer| other.complete == first.complete && other.rows.len() == first.rows.len();
+    if others.iter().all(same) {
+        return Ok(());
+    }
+    Err(Error::refuse(
+        "the shards did not do the same",
+        "The statement had a different effect on different shards, so it was undone on all of them.",
+    )
+    .hint("Compare the table on the shards: a reference table must hold the same rows everywhere.")
+    .into())
+}
+
+/// The name of one shard's part of a two-phase transaction.
+fn gid(id: &str, shard: ShardId) -> String {
+    format!("{id}_{shard}")
+}

@@ -1,0 +1,180 @@
+//! Weir talks to a server by itself: for statements over several shards, whose replies no client sees as they are.
+
+use bytes::{Bytes, BytesMut};
+
+use super::batch::Request;
+use super::client::Client;
+use super::links::until_gone;
+use super::outcome::{Step, Stop};
+use super::sharded::{Asked, Task};
+use crate::pool::server::{self, Server, ended, lost};
+use crate::session::ledger::Event;
+use crate::types::{Error, Result, ShardId};
+use crate::wire::TransactionStatus;
+use crate::wire::backend::{self, ErrorFields, tag};
+use crate::wire::frame::{self, Sender};
+use crate::wire::frontend::{self, Bind, Format, Target};
+
+/// A server's reply, its body kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    RowDescription(Bytes),
+    ParameterDescription(Bytes),
+    Row(Bytes),
+    /// The command tag, with its terminating zero.
+    Complete(Bytes),
+    Error(Bytes),
+    Notice(Bytes),
+    Ready(TransactionStatus),
+    /// ParseComplete, BindComplete, NoData and others that say nothing new.
+    Nothing,
+}
+
+/// What several servers are asked alike.
+pub struct Question {
+    bytes: Bytes,
+}
+
+impl Question {
+    /// A simple Query.
+    pub fn query(text: &str) -> Self {
+        let mut bytes = BytesMut::new();
+        frontend::query(&mut bytes, text);
+        Self { bytes: bytes.freeze() }
+    }
+
+    /// The task's statement with another text, in the protocol that the client used.
+    ///
+    /// # Errors
+    /// The client asked for results in binary.
+    pub fn of(task: &Task<'_>, text: &str) -> Result<Self> {
+        let Asked::Batch(requests) = task.asked else { return Ok(Self::query(text)) };
+        let bound = requests.iter().find_map(|request| match request {
+            Request::Bind { prepared, body, .. } => Some((prepared, *body)),
+            _ => None,
+        });
+        let (prepared, body) = bound.ok_or_else(|| Error::internal("a batch without Bind"))?;
+        let bind = Bind::read(body)?;
+        if bind.result_formats.contains(&Format::Binary) {
+            return Err(Error::refuse(
+                "results of several shards in binary format are not supported",
+                "The statement needs more than one shard, and its Bind asks for binary results.",
+            )
+            .hint("Ask for text results, or restrict the statement to one shard by its key."));
+        }
+        let mut bytes = BytesMut::new();
+        frontend::parse(&mut bytes, b"", &frontend::definition(text, &prepared.parameter_types));
+        frontend::describe(&mut bytes, Target::Statement(b""));
+        frontend::bind(&mut bytes, b"", b"", &bind.arguments_for_text());
+        frontend::execute(&mut bytes, b"", 0);
+        frontend::sync(&mut bytes);
+        Ok(Self { bytes: bytes.freeze() })
+    }
+}
+
+impl Client {
+    /// Sends a question to the server of a shard that the client holds.
+    pub async fn ask(&mut self, shard: ShardId, question: &Question) -> Step {
+        let at = self.place(shard)?;
+        if !self.links[at].server.session.ledger.is_settled() {
+            self.own_replies(at).await?;
+        }
+        let link = &mut self.links[at];
+        link.stats.received(question.bytes.len());
+        let server = &mut link.server;
+        server.session.ledger.begin_own_exchange();
+        server.session.unnamed_statement_lost();
+        match server.conn.send(&question.bytes).await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.lose(at, lost(shard, error))),
+        }
+    }
+
+    /// The next reply of the server of a shard. The client's own connection is watched meanwhile.
+    pub async fn reply(&mut self, shard: ShardId) -> Step<Reply> {
+        let at = self.place(shard)?;
+        let Self { conn, links, .. } = self;
+        let result = tokio::select! {
+            biased;
+            reply = next_reply(&mut links[at].server) => reply,
+            () = until_gone(conn) => return Err(Stop::Gone),
+        };
+        result.map_err(|error| self.lose(at, error))
+    }
+
+    /// Reads replies up to ReadyForQuery. Gives the first ErrorResponse, if there is one.
+    pub async fn drain(&mut self, shard: ShardId) -> Step<Option<Bytes>> {
+        let mut failure = None;
+        loop {
+            match self.reply(shard).await? {
+                Reply::Ready(_) => return Ok(failure),
+                Reply::Error(body) => drop(failure.get_or_insert(body)),
+                _ => {}
+            }
+        }
+    }
+
+    /// Stops what the servers of these shards still do, and reads the rest of their replies.
+    pub async fn stop_all(&mut self, shards: &[ShardId]) {
+        for shard in shards {
+            let Ok(at) = self.place(*shard) else { continue };
+            let server = &self.links[at].server;
+            if server.session.ledger.is_settled() {
+                continue;
+            }
+            let (address, limit) = (server.shared().address.clone(), server.shared().limits.connect_timeout);
+            if let Err(error) = server::cancel(&address, server.cancel_key, limit).await {
+                tracing::warn!(%error, "a query on another shard could not be cancelled");
+            }
+            // A server that is lost here was of no more use; `lose` has removed it.
+            let _rest = self.drain(*shard).await;
+        }
+    }
+
+    fn place(&self, shard: ShardId) -> Result<usize> {
+        let own = |link: &super::links::Link| link.server.shard() == shard;
+        self.links.iter().position(own).ok_or_else(|| Error::internal(format!("no server of shard {shard} is held")))
+    }
+}
+
+/// Reads the next reply. Not cancel safe across replies, but each call either takes a whole message or none.
+async fn next_reply(server: &mut Server) -> Result<Reply> {
+    loop {
+        if let Some(frame) = frame::first(&server.conn.input, Sender::Server)? {
+            let (kind, len) = (frame.tag, frame.raw.len());
+            let body = server.conn.input.split_to(len).freeze().slice(frame::HEADER_LEN..);
+            return reply(server, kind, body);
+        }
+        match server.conn.fill().await {
+            Ok(1..) => {}
+            Ok(0) => return Err(lost(server.shard(), std::io::ErrorKind::UnexpectedEof.into())),
+            Err(error) => return Err(lost(server.shard(), error)),
+        }
+    }
+}
+
+fn reply(server: &mut Server, kind: u8, body: Bytes) -> Result<Reply> {
+    Ok(match kind {
+        tag::ROW_DESCRIPTION => Reply::RowDescription(body),
+        tag::PARAMETER_DESCRIPTION => Reply::ParameterDescription(body),
+        tag::DATA_ROW => Reply::Row(body),
+        tag::COMMAND_COMPLETE | tag::EMPTY_QUERY_RESPONSE => Reply::Complete(body),
+        tag::NOTICE_RESPONSE => Reply::Notice(body),
+        tag::ERROR_RESPONSE if ErrorFields::read(&body)?.is_fatal() => return Err(ended(server.shard(), &body)),
+        tag::ERROR_RESPONSE => Reply::Error(body),
+        tag::PARAMETER_STATUS => {
+            let (name, value) = backend::read_parameter_status(&body)?;
+            server.session.note(&Event::Parameter { name: name.to_vec(), value: value.to_vec() });
+            Reply::Nothing
+        }
+        tag::PARSE_COMPLETE | tag::BIND_COMPLETE | tag::NO_DATA | tag::CLOSE_COMPLETE => Reply::Nothing,
+        tag::READY_FOR_QUERY => {
+            let status = backend::read_ready_for_query(&body)
+                .ok_or_else(|| lost(server.shard(), std::io::ErrorKind::InvalidData.into()))?;
+            server.session.ledger.end_own_exchange(status);
+            Reply::Ready(status)
+        }
+        // A COPY or anything else that was never asked for.
+        _ => return Err(lost(server.shard(), std::io::ErrorKind::InvalidData.into())),
+    })
+}

@@ -1,0 +1,446 @@
+//! Units for a sharded database: each statement is planned, then done.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+
+use super::batch::{Request, bound_statements};
+use super::client::Client;
+use super::outcome::{Step, Stop};
+use super::relay::Listen;
+use super::simple::Ended;
+use crate::route::plan::{Access, Action, Part, PartText, Plan};
+use crate::route::{self, Parameter};
+use crate::session::statements::Prepared;
+use crate::session::transaction::aborted;
+use crate::sql::facts::{DiscardTarget, Effects, Facts, Statement, StatementKind, TransactionCommand};
+use crate::sql::scan::LiteralSpan;
+use crate::sql::schema::Schema;
+use crate::types::{Error, Kind, Origin, Result, ShardId};
+use crate::wire::backend;
+use crate::wire::frontend::Bind;
+
+/// How a statement was sent, and so how its answer has to look.
+#[derive(Clone, Copy)]
+pub enum Asked<'m> {
+    /// The only statement of a Query; its message as sent.
+    Query(&'m [u8]),
+    /// One of several statements of a Query: ReadyForQuery comes when all are done.
+    Step,
+    /// The only statement of a batch that ends with Sync.
+    Batch(&'m [Request<'m>]),
+}
+
+/// A statement to be done, with everything that decides where.
+pub struct Task<'t> {
+    pub statement: &'t Statement,
+    /// The statement's own text.
+    pub text: &'t str,
+    pub asked: Asked<'t>,
+}
+
+/// The shard that answers what concerns no shard.
+const HOME: ShardId = ShardId(0);
+
+impl Client {
+    /// Serves a simple Query on a sharded database.
+    pub async fn sharded_query(&mut self, schema: &Schema, message: &[u8], text: &str) -> Step {
+        let mut literals = Vec::new();
+        let facts = self.known.facts(schema, text, &mut literals);
+        match facts.statements.as_slice() {
+            [] => self.on_one(HOME, Access::Read, &Asked::Query(message), text).await.map(drop),
+            [statement] => {
+                let plan = self.plan(schema, statement, text, &literals, &[])?;
+                let task = Task { statement, text: statement.text(text), asked: Asked::Query(message) };
+                self.perform(schema, plan, &task).await
+            }
+            _ => self.sharded_steps(schema, message, text, &facts, &literals).await,
+        }
+    }
+
+    /// Several statements in one Query: PostgreSQL runs them in one implicit transaction.
+    async fn sharded_steps(
+        &mut self,
+        schema: &Schema,
+        message: &[u8],
+        text: &str,
+        facts: &Facts,
+        literals: &[LiteralSpan],
+    ) -> Step {
+        let mut plans = Vec::with_capacity(facts.statements.len());
+        for statement in &facts.statements {
+            plans.push(self.plan(schema, statement, text, literals, &[])?);
+        }
+        if let Some((shard, access)) = common_shard(&plans) {
+            facts.statements.iter().for_each(|statement| self.note(statement));
+            self.on_one(shard, access, &Asked::Query(message), text).await?;
+            self.follow_block_status();
+            return Ok(());
+        }
+        self.steps_may_be_separate(&facts.statements)?;
+        for (statement, plan) in facts.statements.iter().zip(plans) {
+            let task = Task { statement, text: statement.text(text), asked: Asked::Step };
+            if let Err(stop) = self.perform(schema, plan, &task).await {
+                // Nothing runs after a failed statement.
+                if matches!(stop, Stop::Told) {
+                    self.finish_steps();
+                    return Ok(());
+                }
+                return Err(stop);
+            }
+        }
+        self.finish_steps();
+        Ok(())
+    }
+
+    fn finish_steps(&mut self) {
+        let status = self.status();
+        backend::ready_for_query(self.conn.queue(), status);
+    }
+
+    /// Without a block of the client's, separate steps keep the promise only if none of them writes.
+    fn steps_may_be_separate(&self, statements: &[Statement]) -> Result<()> {
+        let writes = |statement: &&Statement| statement.effects.intersects(Effects::WRITES_ROWS | Effects::DDL);
+        let begins = matches!(
+            statements.first().map(|first| &first.kind),
+            Some(StatementKind::Transaction(TransactionCommand::Begin { .. }))
+        );
+        if begins || self.block.is_some() || !statements.iter().any(|statement| writes(&statement)) {
+            return Ok(());
+        }
+        Err(Error::refuse(
+            "several statements in one query write to a sharded database",
+            "PostgreSQL runs them in one transaction; these need more than one shard.",
+        )
+        .hint("Send the statements one by one, or between BEGIN and COMMIT."))
+    }
+
+    /// Serves a batch on a sharded database.
+    pub async fn sharded_batch(
+        &mut self,
+        schema: &Schema,
+        messages: &[u8],
+        requests: Vec<Request<'_>>,
+        complete: bool,
+    ) -> Step {
+        if let Some(Request::Refused(error)) = requests.iter().position(is_refused).map(|at| &requests[at])
+            && self.links.is_empty()
+        {
+            return Err(Stop::Failed(copy_of(error)));
+        }
+        let mut plans = Vec::new();
+        for request in &requests {
+            if let Request::Bind { prepared, body, .. } = request {
+                plans.push(self.plan_bound(schema, prepared, body)?);
+            }
+        }
+        let target = match plans.as_slice() {
+            // Nothing is bound: a statement is described where the session is, or at home.
+            [] => Some((self.links.first().map_or(HOME, |link| link.server.shard()), Access::Primary { writes: false })),
+            plans => common_shard(plans),
+        };
+        if let Some((shard, access)) = target {
+            if let Some(block) = &self.block
+                && block.is_failed()
+            {
+                return Err(aborted().into());
+            }
+            self.write_check(shard, access)?;
+            let access = if complete { access } else { Access::Primary { writes: true } };
+            self.send_batch(shard, access, &requests, messages.len(), complete).await?;
+            self.follow_block_status();
+            return Ok(());
+        }
+        let mut plans = plans;
+        match (plans.pop(), plans.is_empty() && complete && is_plain(&requests), bound_statements(&requests).next()) {
+            (Some(plan), true, Some(statement)) => {
+                let text = statement_text(&requests);
+                let task = Task { statement, text: &text, asked: Asked::Batch(&requests) };
+                self.perform(schema, plan, &task).await
+            }
+            _ => Err(Error::refuse(
+                "a batch needs more than one shard",
+                "Its statements cannot be told apart without giving up that they succeed or fail together.",
+            )
+            .hint("Send Sync after each statement.")
+            .into()),
+        }
+    }
+
+    /// What is to be done with a statement.
+    fn plan(
+        &self,
+        schema: &Schema,
+        statement: &Statement,
+        text: &str,
+        literals: &[LiteralSpan],
+        parameters: &[Parameter<'_>],
+    ) -> Result<Plan> {
+        let map = self.database.map().ok_or_else(|| Error::internal("a sharded database without a shard map"))?;
+        if let Some(action) = self.own_action(statement) {
+            return Ok(Plan { epoch: map.epoch(), action });
+        }
+        route::plan(&route::Question { statement, text, literals, parameters, map: &map, schema })
+    }
+
+    /// Statements that are Weir's own to do, whatever the shard map says.
+    fn own_action(&self, statement: &Statement) -> Option<Action> {
+        match &statement.kind {
+            StatementKind::Transaction(_) | StatementKind::Deallocate { .. } => Some(Action::Session),
+            StatementKind::Discard(DiscardTarget::All) => Some(Action::Session),
+            _ => None,
+        }
+    }
+
+    fn plan_bound(&self, schema: &Schema, prepared: &Prepared, body: &[u8]) -> Result<Plan> {
+        let bind = Bind::read(body)?;
+        let values = bind.values()?;
+        let parameters: Vec<Parameter<'_>> = values
+            .into_iter()
+            .enumerate()
+            .map(|(index, (format, value))| Parameter {
+                type_oid: prepared.parameter_types.get(index).copied().unwrap_or(0),
+                format,
+                value,
+            })
+            .collect();
+        let text = prepared.text.as_deref().unwrap_or_default();
+        match prepared.facts.statements.as_slice() {
+            [statement] => self.plan(schema, statement, text, &prepared.literals, &parameters),
+            _ => Ok(home_plan(self.database.map().map(|map| map.epoch()).unwrap_or_default())),
+        }
+    }
+
+    /// Does what the plan says.
+    async fn perform(&mut self, schema: &Schema, plan: Plan, task: &Task<'_>) -> Step {
+        if let StatementKind::Transaction(command) = &task.statement.kind {
+            self.block_command(command, task).await?;
+            return self.answered(task);
+        }
+        if self.block.as_ref().is_some_and(crate::session::transaction::Transaction::is_failed) {
+            return Err(aborted().into());
+        }
+        if self.database.map().is_some_and(|map| map.epoch() != plan.epoch) {
+            return Err(Error::new(Origin::Weir, Kind::StaleEpoch, "the shard map changed while the statement was planned")
+                .hint("Run the statement again.")
+                .into());
+        }
+        match plan.action {
+            Action::One { part, access } => {
+                self.write_check(part.shard, access)?;
+                self.note(task.statement);
+                let ended = self.on_part(&part, access, task).await?;
+                self.follow_block_status();
+                self.told(ended, task)
+            }
+            Action::Fan { parts, merge } => self.fan(schema, &parts, &merge, task).await,
+            Action::Everywhere { parts, changes_schema } => {
+                self.everywhere(&parts, changes_schema, task).await?;
+                self.answered(task)
+            }
+            Action::Session => self.session_statement(task).await,
+        }
+    }
+
+    /// Adds ReadyForQuery where the client waits for it.
+    pub fn answered(&mut self, task: &Task<'_>) -> Step {
+        match task.asked {
+            Asked::Step => {}
+            Asked::Query(_) | Asked::Batch(_) => self.finish_steps(),
+        }
+        Ok(())
+    }
+
+    async fn on_part(&mut self, part: &Part, access: Access, task: &Task<'_>) -> Step<Ended> {
+        match &part.text {
+            PartText::Untouched => self.on_one(part.shard, access, &task.asked, task.text).await,
+            PartText::Rewritten(_) => {
+                Err(Error::internal("a rewritten text for one shard, which only moves would need").into())
+            }
+        }
+    }
+
+    /// Runs a statement, or a whole Query, on one shard.
+    async fn on_one(&mut self, shard: ShardId, access: Access, asked: &Asked<'_>, text: &str) -> Step<Ended> {
+        let at = self.link(shard, access).await?;
+        let link = &mut self.links[at];
+        let server = &mut link.server;
+        match asked {
+            Asked::Query(message) => {
+                link.stats.received(message.len());
+                server.session.query(server.conn.queue(), message);
+            }
+            Asked::Step => server.session.query_step(server.conn.queue(), text),
+            Asked::Batch(_) => return Err(Error::internal("a batch for one shard was taken apart").into()),
+        }
+        self.run(at, Listen::No).await
+    }
+
+    /// After an error that the client has read, the steps that follow must not run.
+    fn told(&self, ended: Ended, task: &Task<'_>) -> Step {
+        if ended.failed && matches!(task.asked, Asked::Step) { Err(Stop::Told) } else { Ok(()) }
+    }
+
+    /// A statement that failed on its server fails the block.
+    fn follow_block_status(&mut self) {
+        let failed = |link: &super::links::Link| {
+            link.server.session.ledger.status() == crate::wire::TransactionStatus::Failed
+        };
+        if self.links.iter().any(failed)
+            && let Some(block) = &mut self.block
+        {
+            block.fail();
+        }
+    }
+
+    /// Notes a write in the open block, or refuses it on a second shard.
+    fn write_check(&mut self, shard: ShardId, access: Access) -> Result<()> {
+        match (&mut self.block, access) {
+            (Some(block), Access::Primary { writes: true }) => block.write(shard),
+            _ => Ok(()),
+        }
+    }
+
+    /// SET and its kin: on every server that the session has, kept for those that it gets.
+    async fn session_statement(&mut self, task: &Task<'_>) -> Step {
+        match &task.statement.kind {
+            StatementKind::Deallocate { name } => self.deallocate(name.as_deref())?,
+            StatementKind::Discard(DiscardTarget::All) => self.discard_everywhere().await?,
+            _ => {
+                let ended = self.set_everywhere(task).await?;
+                self.follow_block_status();
+                self.told(ended, task)?;
+            }
+        }
+        self.answered(task)
+    }
+
+    fn deallocate(&mut self, name: Option<&str>) -> Result<()> {
+        let tag = match name {
+            None => {
+                self.names.clear();
+                "DEALLOCATE ALL"
+            }
+            Some(name) if self.names.remove(name.as_bytes()) => "DEALLOCATE",
+            Some(name) => {
+                let message = format!("prepared statement \"{name}\" does not exist");
+                return Err(Error::new(Origin::Client, Kind::UnknownStatement, message));
+            }
+        };
+        backend::command_complete(self.conn.queue(), tag);
+        Ok(())
+    }
+
+    async fn discard_everywhere(&mut self) -> Step {
+        if self.block.is_some() {
+            return Err(Error::new(
+                Origin::Client,
+                Kind::ActiveTransaction,
+                "DISCARD ALL cannot run inside a transaction block",
+            )
+            .into());
+        }
+        for at in 0..self.links.len() {
+            let server = &mut self.links[at].server;
+            server.session.own_query(server.conn.queue(), "DISCARD ALL");
+            self.own_replies(at).await?;
+        }
+        self.discard_all();
+        backend::command_complete(self.conn.queue(), "DISCARD ALL");
+        Ok(())
+    }
+
+    /// Runs SET or RESET on every server that the session has; the client sees the first one's answer.
+    async fn set_everywhere(&mut self, task: &Task<'_>) -> Step<Ended> {
+        if self.links.is_empty() {
+            self.link(HOME, Access::Primary { writes: false }).await?;
+        }
+        let first = &mut self.links[0].server;
+        first.session.query_step(first.conn.queue(), task.text);
+        let ended = self.run(0, Listen::No).await?;
+        if ended.failed {
+            return Ok(ended);
+        }
+        for at in 1..self.links.len() {
+            let server = &mut self.links[at].server;
+            server.session.own_query(server.conn.queue(), task.text);
+            self.own_replies(at).await?;
+        }
+        self.keep_setting(task);
+        Ok(ended)
+    }
+
+    fn keep_setting(&mut self, task: &Task<'_>) {
+        let (name, local) = match &task.statement.kind {
+            StatementKind::Set { name, local } => (name.as_str(), *local),
+            StatementKind::ResetAll => {
+                self.lasting.clear();
+                self.after(std::iter::once(task.statement), Ended::default());
+                return;
+            }
+            _ => return,
+        };
+        self.note(task.statement);
+        match &mut self.block {
+            Some(block) => {
+                if name == "transaction_isolation" {
+                    block.require_one_snapshot();
+                }
+                block.set(name, task.text, !local);
+            }
+            None if local => {}
+            None => self.lasting.keep(name, task.text),
+        }
+    }
+}
+
+/// The one shard on which all plans run untouched.
+fn common_shard(plans: &[Plan]) -> Option<(ShardId, Access)> {
+    let mut found: Option<(ShardId, Access)> = None;
+    for plan in plans {
+        let Action::One { part: Part { shard, text: PartText::Untouched, .. }, access } = &plan.action else { return None };
+        found = match found {
+            None => Some((*shard, *access)),
+            Some((other, other_access)) if other == *shard => Some((other, other_access.and(*access))),
+            Some(_) => return None,
+        };
+    }
+    found
+}
+
+fn home_plan(epoch: crate::types::Epoch) -> Plan {
+    let part = Part { shard: HOME, text: PartText::Untouched, ownership: None };
+    Plan { epoch, action: Action::One { part, access: Access::Read } }
+}
+
+/// One statement, one unnamed portal, all its rows, Sync: a batch that several shards can answer.
+fn is_plain(requests: &[Request<'_>]) -> bool {
+    let executes = requests.iter().filter(|request| matches!(request, Request::Execute { .. })).count();
+    executes == 1
+        && requests.iter().all(|request| match request {
+            Request::Execute { max_rows, .. } => *max_rows == 0,
+            Request::ClosePortal { .. } | Request::Flush | Request::Refused(_) => false,
+            _ => true,
+        })
+}
+
+fn is_refused(request: &Request<'_>) -> bool {
+    matches!(request, Request::Refused(_))
+}
+
+/// The text of the statement that a batch binds.
+fn statement_text(requests: &[Request<'_>]) -> Arc<str> {
+    let text = requests.iter().find_map(|request| match request {
+        Request::Bind { prepared, .. } => prepared.text.clone(),
+        _ => None,
+    });
+    text.unwrap_or_default()
+}
+
+/// The same error once more, for an answer of its own.
+fn copy_of(error: &Error) -> Error {
+    let mut copy = Error::new(error.origin, error.kind, error.message.clone());
+    copy.detail.clone_from(&error.detail);
+    copy.hint.clone_from(&error.hint);
+    copy
+}
