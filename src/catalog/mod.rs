@@ -41,6 +41,20 @@ impl Catalog {
         Self::connect(SqliteConnectOptions::new().filename(state_dir.join(FILE_NAME))).await
     }
 
+    /// Opens the catalog of a state directory for reading only; `None` when there is none.
+    ///
+    /// # Errors
+    /// [`Origin::Catalog`] when the file cannot be opened.
+    pub async fn open_existing(state_dir: &Path) -> Result<Option<Self>> {
+        let file = state_dir.join(FILE_NAME);
+        if !file.exists() {
+            return Ok(None);
+        }
+        let options = SqliteConnectOptions::new().filename(file).read_only(true);
+        let pool = one_connection().connect_with(options).await.map_err(failed("open the catalog"))?;
+        Ok(Some(Self { pool }))
+    }
+
     /// A catalog that is gone when it is dropped: for tests, and for looking at a configuration without a state.
     ///
     /// # Errors
@@ -55,9 +69,7 @@ impl Catalog {
             .foreign_keys(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full);
-        // The connection stays: an in-memory catalog lives as long as it, and nothing is gained by another one.
-        let pool = SqlitePoolOptions::new().max_connections(1).min_connections(1).idle_timeout(None).max_lifetime(None);
-        let pool = pool.connect_with(options).await.map_err(failed("open the catalog"))?;
+        let pool = one_connection().connect_with(options).await.map_err(failed("open the catalog"))?;
         sqlx::migrate!().run(&pool).await.map_err(|error| {
             Error::new(Origin::Catalog, Kind::Internal, "cannot bring the catalog to this version").source(error)
         })?;
@@ -94,6 +106,11 @@ impl Catalog {
         let stored = placement::load(&mut connection, database, &shards).await?;
         Ok(stored.map_or_else(Vec::new, |stored| drift::differences(&stored, &stored_shards, declared)))
     }
+}
+
+/// The connection stays open: an in-memory catalog lives as long as it, and nothing is gained by another one.
+fn one_connection() -> SqlitePoolOptions {
+    SqlitePoolOptions::new().max_connections(1).min_connections(1).idle_timeout(None).max_lifetime(None)
 }
 
 /// Makes an error of the store an error of the catalog: what could not be done, and why.

@@ -28,9 +28,12 @@ async fn a_map_comes_back_as_it_was_stored() {
         let catalog = Catalog::open(&state.path().join("made")).await.unwrap();
         assert_eq!(catalog.load_or_seed(name, &example(name)).await.unwrap(), example(name));
     }
-    let catalog = Catalog::open(&state.path().join("made")).await.unwrap();
+    assert!(Catalog::open_existing(state.path()).await.unwrap().is_none());
+    let catalog = Catalog::open_existing(&state.path().join("made")).await.unwrap().unwrap();
+    assert!(catalog.decide("read-only", Decision::Commit).await.is_err());
+    let catalog_again = Catalog::open(&state.path().join("made")).await.unwrap();
     for name in examples {
-        assert_eq!(catalog.load_or_seed(name, &example(name)).await.unwrap(), example(name));
+        assert_eq!(catalog_again.load_or_seed(name, &example(name)).await.unwrap(), example(name));
         assert_eq!(catalog.drift(name, &example(name)).await.unwrap(), [""; 0]);
     }
 }
