@@ -1,5 +1,6 @@
 //! The command line: one module per command.
 
+mod check;
 pub mod cluster;
 mod demo;
 
@@ -19,6 +20,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Name every mistake in a configuration and its shard maps
+    Check(check::CheckArgs),
     /// Start a sharded shop on this machine: PostgreSQL servers, replicas, data, and Weir in front
     Demo(demo::DemoArgs),
 }
@@ -26,6 +29,7 @@ enum Command {
 /// Runs the command that the process was started with.
 pub fn run() -> ExitCode {
     match Arguments::parse().command {
+        Command::Check(arguments) => check::run(arguments),
         Command::Demo(arguments) => demo::run(arguments).map_or_else(|error| report(&error), |()| ExitCode::SUCCESS),
     }
 }

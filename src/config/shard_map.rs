@@ -372,7 +372,7 @@ fn read_geo(section: &mut Section<'_>, key_type: KeyType, shards: &[String]) -> 
     let regions = section.take_section("regions", "regions").named_sections(|name| format!("the region {name}"));
     let regions = regions.into_iter().map(|(name, region)| read_region(name.value, region, function, buckets, shards));
     let regions = all(regions);
-    Some(Geo { region_column: region_column?.value, regions: regions? })
+    Some(Geo { region_column: region_column?.value, function, regions: regions? })
 }
 
 fn read_region(

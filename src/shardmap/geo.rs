@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::hash::Hash;
+use super::hash::{Hash, HashFunction};
 use super::key::KeyValue;
 use crate::types::ShardId;
 
@@ -26,6 +26,8 @@ pub enum UnknownValue {
 pub struct Geo {
     /// The column that holds the region, the same in every table of the keyspace; its type is text or varchar.
     pub region_column: String,
+    /// The function of every region's [`Region::hash`].
+    pub function: HashFunction,
     pub regions: Vec<Region>,
 }
 

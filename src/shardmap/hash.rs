@@ -23,6 +23,21 @@ pub enum HashFunction {
     Xxh3,
 }
 
+impl HashFunction {
+    /// The word for the function in a shard map file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Postgres => "postgres",
+            Self::Xxh3 => "xxh3",
+        }
+    }
+
+    /// The function of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Postgres, Self::Xxh3].into_iter().find(|function| function.name() == name)
+    }
+}
+
 /// The buckets of a hash keyspace and who owns them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hash {

@@ -151,6 +151,14 @@ impl<'a> KeyValue<'a> {
         }
     }
 
+    /// The spelling that [`KeyValue::from_text`] reads back as the same value.
+    pub fn to_text(&self, key_type: KeyType) -> String {
+        match key_type {
+            KeyType::Timestamptz => format!("{self}+00"),
+            _ => self.to_string(),
+        }
+    }
+
     /// The same value with text of its own.
     pub fn into_owned(self) -> KeyValue<'static> {
         match self {

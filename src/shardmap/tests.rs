@@ -237,7 +237,7 @@ fn ranges_must_not_overlap() {
 #[test]
 fn looked_up_methods_do_not_route_yet() {
     let directory = Directory { entries: BTreeMap::new(), unknown: UnknownValue::Default(ShardId(0)) };
-    let geo = Geo { region_column: "region".to_owned(), regions: Vec::new() };
+    let geo = Geo { region_column: "region".to_owned(), function: HashFunction::Postgres, regions: Vec::new() };
     for (method, name) in [(Method::Directory(directory), "directory"), (Method::Geo(geo), "geo")] {
         let error = int8("k", method).shard_of(&KeyValue::Int(1)).unwrap_err();
         assert_eq!(error.kind, Kind::NotSupported);
