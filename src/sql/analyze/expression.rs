@@ -77,6 +77,9 @@ impl Analyzer<'_> {
     /// `t.f` may be written for `f(t)`, a function of the table's row.
     fn column_reference(&mut self, reference: &pg::ColumnRef, scope: &Scope<'_>) {
         let Some(path) = column_path(reference) else { return };
+        if path.last().is_some_and(|name| names::is_system_column(name)) {
+            self.effect(Effects::SYSTEM_COLUMNS);
+        }
         if let [.., _, name] = path.as_slice() {
             self.attribute(name, || scope.bind(reference).map(|bound| bound.column.relation));
         }

@@ -227,6 +227,10 @@ impl<'a> Analyzer<'a> {
         for target in targets {
             match (inner(target), relation) {
                 (Some(NodeEnum::ResTarget(assigned)), Some(relation)) => {
+                    if matches!(assigned.val.as_deref().and_then(inner), Some(NodeEnum::SetToDefault(_))) {
+                        // Whatever the column's default calls.
+                        self.effect(Effects::VOLATILE);
+                    }
                     self.statement.assigned.push(ColumnUse { relation, column: assigned.name.clone() });
                 }
                 _ => self.unknown("an assignment"),
