@@ -120,14 +120,14 @@ impl<'a> Analyzer<'a> {
     /// A view's query runs when it is read; now it is only parsed.
     fn create_view(&mut self, view: &pg::ViewStmt) -> StatementKind {
         if let Some(range) = &view.view {
-            self.relation(range, true);
+            self.defined_relation(range);
         }
         self.plain_ddl("CREATE VIEW")
     }
 
     fn create_sequence(&mut self, create: &pg::CreateSeqStmt) -> StatementKind {
         if let Some(range) = &create.sequence {
-            self.relation(range, true);
+            self.defined_relation(range);
         }
         self.plain_ddl("CREATE SEQUENCE")
     }

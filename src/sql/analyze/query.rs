@@ -297,9 +297,7 @@ impl<'a> Analyzer<'a> {
         self.effect(Effects::DDL | Effects::WRITES_ROWS);
         self.refused("a table made from a query");
         match &into.rel {
-            Some(range) => {
-                self.relation(range, true);
-            }
+            Some(range) => self.defined_relation(range),
             None => self.pin(PinReason::Opaque),
         }
     }
