@@ -105,7 +105,7 @@ impl<'a> Analyzer<'a> {
 
     fn create_table_as(&mut self, create: &pg::CreateTableAsStmt, env: Env<'_>) -> StatementKind {
         if let Some(into) = &create.into {
-            self.into_table(into);
+            self.made_table(into);
         }
         match create.query.as_deref().and_then(inner) {
             Some(NodeEnum::ExecuteStmt(execute)) => {

@@ -86,7 +86,7 @@ impl Analyzer<'_> {
     }
 
     fn attribute(&mut self, name: &str, relation: impl Fn() -> Option<usize>) {
-        if !self.schema.functions.get(name).is_some_and(|class| !class.builtin) {
+        if self.schema.functions.get(name).is_none_or(|class| class.builtin) {
             return;
         }
         if !relation().is_some_and(|relation| self.has_column(relation, name)) {
