@@ -17,9 +17,12 @@ const FUNCTIONS: &str = "
       FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
      GROUP BY 1";
 
-/// User relations, and why statements on them may run code that the statements do not show.
+/// User relations, and why reading or writing them may run code that statements do not show.
 const RELATIONS: &str = "
     SELECT n.nspname::text, c.relname::text, c.relkind = 'v', c.relpersistence = 'u',
+           CASE WHEN c.relkind = 'f' THEN 'it is a foreign table'
+                WHEN c.relrowsecurity THEN 'it has row level security'
+           END,
            CASE WHEN c.relkind = 'v' THEN 'it is a view'
                 WHEN c.relkind = 'f' THEN 'it is a foreign table'
                 WHEN c.relrowsecurity THEN 'it has row level security'
@@ -43,7 +46,7 @@ const RELATIONS: &str = "
 
 /// Their columns. A default is computed unless the stored expression is a bare constant.
 const COLUMNS: &str = "
-    SELECT n.nspname::text, c.relname::text, a.attname::text, a.atttypid,
+    SELECT n.nspname::text, c.relname::text, a.attname::text, a.atttypid, a.atttypmod,
            a.attidentity <> '' OR a.attgenerated <> '' OR coalesce(d.adbin::text NOT LIKE '{CONST %', false)
       FROM pg_catalog.pg_attribute a
       JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
@@ -56,6 +59,12 @@ const COLUMNS: &str = "
 
 const SEARCH_PATH: &str = "SELECT s FROM unnest(pg_catalog.current_schemas(false)) WITH ORDINALITY AS u(s, n)
     WHERE s <> 'pg_catalog' ORDER BY n";
+
+/// Operators outside pg_catalog.
+const OPERATORS: &str = "
+    SELECT DISTINCT o.oprname::text
+      FROM pg_catalog.pg_operator o JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
+     WHERE n.nspname <> 'pg_catalog'";
 
 const NONDETERMINISTIC: &str = "SELECT EXISTS (SELECT FROM pg_catalog.pg_collation WHERE NOT collisdeterministic)";
 
@@ -74,6 +83,7 @@ pub async fn inspect(version: u64, shards: &[Client]) -> Result<Schema> {
         version,
         functions: functions(home).await?,
         relations: relations(home).await?,
+        user_operators: rows(home, OPERATORS).await?.iter().map(|row| row.get(0)).collect(),
         search_path: rows(home, SEARCH_PATH).await?.iter().map(|row| row.get(0)).collect(),
         has_nondeterministic_collations: rows(home, NONDETERMINISTIC).await?.iter().any(|row| row.get(0)),
         differing_types: HashSet::new(),
@@ -104,13 +114,24 @@ async fn functions(client: &Client) -> Result<HashMap<String, FunctionClass>> {
 async fn relations(client: &Client) -> Result<HashMap<(String, String), Relation>> {
     let mut relations = HashMap::new();
     for row in rows(client, RELATIONS).await? {
-        let relation = Relation { columns: Vec::new(), is_view: row.get(2), unlogged: row.get(3), opaque: row.get(4) };
+        let relation = Relation {
+            columns: Vec::new(),
+            is_view: row.get(2),
+            unlogged: row.get(3),
+            opaque_read: row.get(4),
+            opaque_write: row.get(5),
+        };
         relations.insert((row.get(0), row.get(1)), relation);
     }
     for row in rows(client, COLUMNS).await? {
         // A relation that was created between the two queries is found by the next refresh.
         if let Some(relation) = relations.get_mut(&(row.get(0), row.get(1))) {
-            relation.columns.push(Column { name: row.get(2), type_oid: row.get(3), computed_default: row.get(4) });
+            relation.columns.push(Column {
+                name: row.get(2),
+                type_oid: row.get(3),
+                type_modifier: row.get(4),
+                computed_default: row.get(5),
+            });
         }
     }
     Ok(relations)

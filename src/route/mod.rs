@@ -1,4 +1,182 @@
 //! Facts, parameters and the shard map become a plan: where a statement runs, and how its rows become one result.
 //! What is not recognised is refused; a key counts only where it truly restricts its relation.
+//!
+//! * [`plan`] is for sharded databases, [`unsharded`] for the others.
+//! * [`prune`] finds the shards that can hold the rows that a statement needs, [`value`] the value of a key.
+//! * [`rows`] plans reads, [`write`] writes, [`schema_change`] DDL, [`session`] what is about the session.
+//! * [`fan`] is for reads of several shards.
 
+mod access;
+mod fan;
 pub mod plan;
+mod prune;
+mod rows;
+mod schema_change;
+mod session;
+mod target;
+mod value;
+mod write;
+
+use self::plan::{Access, Action, Part, PartText, Plan};
+use self::target::Target;
+use crate::shardmap::ShardMap;
+use crate::sql::facts::{Effects, PinReason, Statement, StatementKind, TransactionCommand};
+use crate::sql::scan::LiteralSpan;
+use crate::sql::schema::Schema;
+use crate::types::{Error, Result, ShardId};
+use crate::wire::frontend::Format;
+
+pub use access::unsharded;
+
+/// The shard that answers what belongs to no shard, and holds sequences, advisory locks and notifications.
+pub const HOME: ShardId = ShardId(0);
+
+/// A bound parameter.
+#[derive(Clone, Copy, Debug)]
+pub struct Parameter<'a> {
+    /// The type that the client declared, 0 if it left that to the server.
+    pub type_oid: u32,
+    pub format: Format,
+    /// `None` for NULL.
+    pub value: Option<&'a [u8]>,
+}
+
+/// A statement of a sharded database, with all that decides where it runs.
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    /// The text that the facts are of.
+    pub text: &'a str,
+    /// One of the text's statements.
+    pub statement: &'a Statement,
+    /// All literals of the text.
+    pub literals: &'a [LiteralSpan],
+    /// Empty for a simple query.
+    pub parameters: &'a [Parameter<'a>],
+    pub map: &'a ShardMap,
+    pub schema: &'a Schema,
+}
+
+/// Where a statement runs.
+///
+/// # Errors
+/// - [`crate::types::Kind::NotSupported`] with DETAIL for everything that cannot be proven to give one PostgreSQL's answer.
+/// - [`crate::types::Kind::NullKey`] for an INSERT of a NULL key, [`crate::types::Kind::InvalidValue`] for one that no
+///   shard owns.
+pub fn plan(request: &Request<'_>) -> Result<Plan> {
+    let action = Router { request: *request, targets: Vec::new() }.action()?;
+    Ok(Plan { epoch: request.map.epoch(), action })
+}
+
+/// A request with its relations looked up.
+struct Router<'a> {
+    request: Request<'a>,
+    /// By index into [`Statement::relations`].
+    targets: Vec<Target<'a>>,
+}
+
+impl<'a> Router<'a> {
+    fn action(mut self) -> Result<Action> {
+        let statement = self.statement();
+        match &statement.kind {
+            StatementKind::Transaction(TransactionCommand::TwoPhase) => Err(Error::refuse(
+                "two-phase commit is Weir's own on a sharded database",
+                "PREPARE TRANSACTION would prepare a part of the transaction.",
+            )),
+            StatementKind::Transaction(_)
+            | StatementKind::ResetAll
+            | StatementKind::Discard(_)
+            | StatementKind::Deallocate { .. } => Ok(Action::Session),
+            StatementKind::Set { name, .. } => session::set(name),
+            StatementKind::Show | StatementKind::Listen | StatementKind::Unlisten | StatementKind::Notify => {
+                Ok(self.one(HOME))
+            }
+            StatementKind::Prepare
+            | StatementKind::Execute
+            | StatementKind::DeclareCursor { .. }
+            | StatementKind::Fetch
+            | StatementKind::CloseCursor
+            | StatementKind::Lock
+            | StatementKind::CopyFrom
+            | StatementKind::Merge
+            | StatementKind::Standalone
+            | StatementKind::Opaque
+            | StatementKind::Unparsed
+            | StatementKind::Other(_) => Err(session::refusal(&statement.kind)),
+            StatementKind::Ddl => {
+                self.check_understood()?;
+                self.targets = target::resolve_existing(&self.request);
+                self.schema_change()
+            }
+            StatementKind::Select | StatementKind::CopyTo | StatementKind::Explain { .. } => {
+                self.resolve()?;
+                if statement.effects.contains(Effects::WRITES_ROWS) { self.write() } else { self.read() }
+            }
+            StatementKind::Insert | StatementKind::Update | StatementKind::Delete => {
+                self.resolve()?;
+                self.write()
+            }
+        }
+    }
+
+    fn statement(&self) -> &'a Statement {
+        self.request.statement
+    }
+
+    fn has(&self, effects: Effects) -> bool {
+        self.statement().effects.intersects(effects)
+    }
+
+    /// Looks the relations up, once it is certain that the facts tell everything.
+    fn resolve(&mut self) -> Result<()> {
+        self.check_understood()?;
+        self.targets = target::resolve(&self.request)?;
+        Ok(())
+    }
+
+    fn check_understood(&self) -> Result<()> {
+        let statement = self.statement();
+        if let Some(part) = &statement.unknown {
+            return Err(Error::refuse("cannot route the statement", format!("The statement contains {part}.")));
+        }
+        if statement.effects.contains(Effects::OPAQUE) {
+            let names = statement.opaque_names.join(", ");
+            return Err(Error::refuse(
+                "cannot run code that may touch several shards",
+                format!("It cannot be seen what {names} reads or writes."),
+            ));
+        }
+        match statement.pin {
+            Some(PinReason::TemporaryTable) => Err(Error::refuse(
+                "temporary relations are not supported on a sharded database",
+                "A temporary relation would exist on one shard only.",
+            )),
+            Some(PinReason::Setting) => Err(Error::refuse(
+                "set_config() is not supported on a sharded database",
+                "The setting would change on one shard only.",
+            )
+            .hint("Use SET or SET LOCAL.")),
+            _ => Ok(()),
+        }
+    }
+
+    /// The statement as it is, on one shard.
+    fn one(&self, shard: ShardId) -> Action {
+        Action::One { part: untouched(shard), access: self.access() }
+    }
+
+    fn access(&self) -> Access {
+        access::unsharded(self.statement())
+    }
+
+    /// The statement as it is, on every shard or none.
+    fn everywhere(&self, changes_schema: bool) -> Action {
+        Action::Everywhere { parts: self.request.map.shard_ids().map(untouched).collect(), changes_schema }
+    }
+}
+
+fn untouched(shard: ShardId) -> Part {
+    Part { shard, text: PartText::Untouched, ownership: None }
+}
+
+#[cfg(test)]
+mod tests;

@@ -92,6 +92,22 @@ impl KeyType {
         }
     }
 
+    /// The key type with this OID. Domains, char(n) and all other types have none.
+    pub fn from_oid(oid: u32) -> Option<Self> {
+        Some(match oid {
+            21 => Self::Int2,
+            23 => Self::Int4,
+            20 => Self::Int8,
+            25 => Self::Text,
+            1043 => Self::Varchar,
+            2950 => Self::Uuid,
+            1082 => Self::Date,
+            1114 => Self::Timestamp,
+            1184 => Self::Timestamptz,
+            _ => return None,
+        })
+    }
+
     /// Whether a value can be compared with keys of this type. Integers of any size can be compared with each other.
     pub fn admits(self, value: &KeyValue<'_>) -> bool {
         match value {

@@ -133,14 +133,24 @@ impl<'a> Analyzer<'a> {
 
     /// Records an occurrence of a relation with what reading or writing it does; returns its index.
     fn relation(&mut self, range: &pg::RangeVar, written: bool) -> usize {
+        let name = self.relation_name(range);
+        self.relation_effects(&name, written);
+        self.statement.relations.push(RelationUse { name, written });
+        self.statement.relations.len() - 1
+    }
+
+    /// Records a relation that DDL speaks of: neither its triggers nor its policies run.
+    fn defined_relation(&mut self, range: &pg::RangeVar) {
+        let name = self.relation_name(range);
+        self.statement.relations.push(RelationUse { name, written: true });
+    }
+
+    fn relation_name(&mut self, range: &pg::RangeVar) -> RelationName {
         if range.relpersistence == "t" || range.schemaname.starts_with("pg_temp") {
             self.pin(PinReason::TemporaryTable);
         }
         let schema = (!range.schemaname.is_empty()).then(|| range.schemaname.clone());
-        let name = RelationName { schema, name: range.relname.clone() };
-        self.relation_effects(&name, written);
-        self.statement.relations.push(RelationUse { name, written });
-        self.statement.relations.len() - 1
+        RelationName { schema, name: range.relname.clone() }
     }
 
     fn relation_effects(&mut self, name: &RelationName, written: bool) {

@@ -182,6 +182,10 @@ bitflags! {
         const USER_TYPE = 1 << 8;
         /// Reads tables or views of pg_catalog or information_schema.
         const SYSTEM_RELATIONS = 1 << 9;
+        /// Calls a function whose state lives on the home shard: sequences, advisory locks, notifications, large objects.
+        const HOME_ONLY = 1 << 10;
+        /// Names ctid, xmin or another system column: what they hold is one server's own.
+        const SYSTEM_COLUMNS = 1 << 11;
     }
 }
 

@@ -105,7 +105,7 @@ impl<'a> Analyzer<'a> {
 
     fn create_table_as(&mut self, create: &pg::CreateTableAsStmt, env: Env<'_>) -> StatementKind {
         if let Some(into) = &create.into {
-            self.into_table(into);
+            self.made_table(into);
         }
         match create.query.as_deref().and_then(inner) {
             Some(NodeEnum::ExecuteStmt(execute)) => {
@@ -120,14 +120,14 @@ impl<'a> Analyzer<'a> {
     /// A view's query runs when it is read; now it is only parsed.
     fn create_view(&mut self, view: &pg::ViewStmt) -> StatementKind {
         if let Some(range) = &view.view {
-            self.relation(range, true);
+            self.defined_relation(range);
         }
         self.plain_ddl("CREATE VIEW")
     }
 
     fn create_sequence(&mut self, create: &pg::CreateSeqStmt) -> StatementKind {
         if let Some(range) = &create.sequence {
-            self.relation(range, true);
+            self.defined_relation(range);
         }
         self.plain_ddl("CREATE SEQUENCE")
     }

@@ -77,13 +77,16 @@ impl Analyzer<'_> {
     /// `t.f` may be written for `f(t)`, a function of the table's row.
     fn column_reference(&mut self, reference: &pg::ColumnRef, scope: &Scope<'_>) {
         let Some(path) = column_path(reference) else { return };
+        if path.last().is_some_and(|name| names::is_system_column(name)) {
+            self.effect(Effects::SYSTEM_COLUMNS);
+        }
         if let [.., _, name] = path.as_slice() {
             self.attribute(name, || scope.bind(reference).map(|bound| bound.column.relation));
         }
     }
 
     fn attribute(&mut self, name: &str, relation: impl Fn() -> Option<usize>) {
-        if !self.schema.functions.get(name).is_some_and(|class| !class.builtin) {
+        if self.schema.functions.get(name).is_none_or(|class| class.builtin) {
             return;
         }
         if !relation().is_some_and(|relation| self.has_column(relation, name)) {

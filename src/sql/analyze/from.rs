@@ -13,28 +13,28 @@ use crate::sql::schema::Resolved;
 
 impl<'a> Analyzer<'a> {
     /// Adds every item of a FROM (or USING) list to the scope.
-    pub(super) fn from_clause<'e>(&mut self, items: &[Node], scope: &mut Scope<'e>)
+    pub(super) fn add_items<'e>(&mut self, items: &[Node], scope: &mut Scope<'e>)
     where
         'a: 'e,
     {
         for item in items.iter().filter_map(inner) {
-            self.from_item(item, scope);
+            self.add_item(item, scope);
         }
     }
 
     /// Adds one item; returns the places of its sources.
-    pub(super) fn from_item<'e>(&mut self, item: &NodeEnum, scope: &mut Scope<'e>) -> Range<usize>
+    pub(super) fn add_item<'e>(&mut self, item: &NodeEnum, scope: &mut Scope<'e>) -> Range<usize>
     where
         'a: 'e,
     {
         let start = scope.sources.len();
         match item {
-            NodeEnum::RangeVar(range) => self.from_relation(range, scope),
-            NodeEnum::RangeSubselect(subselect) => self.from_subselect(subselect, scope),
-            NodeEnum::RangeFunction(function) => self.from_function(function, scope),
-            NodeEnum::RangeTableFunc(function) => self.from_table_function(function, scope),
-            NodeEnum::RangeTableSample(sample) => self.from_sample(sample, scope),
-            NodeEnum::JoinExpr(join) => self.from_join(join, scope),
+            NodeEnum::RangeVar(range) => self.add_relation(range, scope),
+            NodeEnum::RangeSubselect(subselect) => self.add_subselect(subselect, scope),
+            NodeEnum::RangeFunction(function) => self.add_function(function, scope),
+            NodeEnum::RangeTableFunc(function) => self.add_table_function(function, scope),
+            NodeEnum::RangeTableSample(sample) => self.add_sample(sample, scope),
+            NodeEnum::JoinExpr(join) => self.add_join(join, scope),
             other => {
                 self.unknown(node_name(other));
                 scope.sources.push(Source::opaque(Some(String::new())));
@@ -43,7 +43,7 @@ impl<'a> Analyzer<'a> {
         start..scope.sources.len()
     }
 
-    fn from_relation<'e>(&mut self, range: &pg::RangeVar, scope: &mut Scope<'e>)
+    fn add_relation<'e>(&mut self, range: &pg::RangeVar, scope: &mut Scope<'e>)
     where
         'a: 'e,
     {
@@ -77,7 +77,7 @@ impl<'a> Analyzer<'a> {
         }
     }
 
-    fn from_subselect<'e>(&mut self, subselect: &pg::RangeSubselect, scope: &mut Scope<'e>) {
+    fn add_subselect<'e>(&mut self, subselect: &pg::RangeSubselect, scope: &mut Scope<'e>) {
         if let Some(query) = subselect.subquery.as_deref().and_then(inner) {
             // Without LATERAL the items beside it are not visible, those around the whole level are.
             let env =
@@ -88,7 +88,7 @@ impl<'a> Analyzer<'a> {
     }
 
     /// Functions in FROM: each item is a list of the call and its column definitions.
-    fn from_function(&mut self, function: &pg::RangeFunction, scope: &mut Scope<'_>) {
+    fn add_function(&mut self, function: &pg::RangeFunction, scope: &mut Scope<'_>) {
         for item in &function.functions {
             match inner(item) {
                 Some(NodeEnum::List(list)) => self.expressions(&list.items, scope),
@@ -101,7 +101,7 @@ impl<'a> Analyzer<'a> {
     }
 
     /// XMLTABLE.
-    fn from_table_function(&mut self, function: &pg::RangeTableFunc, scope: &mut Scope<'_>) {
+    fn add_table_function(&mut self, function: &pg::RangeTableFunc, scope: &mut Scope<'_>) {
         self.optional(function.docexpr.as_deref(), scope);
         self.optional(function.rowexpr.as_deref(), scope);
         self.expressions(&function.namespaces, scope);
@@ -119,7 +119,7 @@ impl<'a> Analyzer<'a> {
         scope.sources.push(Source::opaque(alias_name(function.alias.as_ref())));
     }
 
-    fn from_sample<'e>(&mut self, sample: &pg::RangeTableSample, scope: &mut Scope<'e>)
+    fn add_sample<'e>(&mut self, sample: &pg::RangeTableSample, scope: &mut Scope<'e>)
     where
         'a: 'e,
     {
@@ -131,11 +131,11 @@ impl<'a> Analyzer<'a> {
         self.expressions(&sample.args, scope);
         self.optional(sample.repeatable.as_deref(), scope);
         if let Some(relation) = sample.relation.as_deref().and_then(inner) {
-            self.from_item(relation, scope);
+            self.add_item(relation, scope);
         }
     }
 
-    fn from_join<'e>(&mut self, join: &pg::JoinExpr, scope: &mut Scope<'e>)
+    fn add_join<'e>(&mut self, join: &pg::JoinExpr, scope: &mut Scope<'e>)
     where
         'a: 'e,
     {
@@ -161,7 +161,7 @@ impl<'a> Analyzer<'a> {
         'a: 'e,
     {
         match side.and_then(inner) {
-            Some(item) => self.from_item(item, scope),
+            Some(item) => self.add_item(item, scope),
             None => scope.sources.len()..scope.sources.len(),
         }
     }

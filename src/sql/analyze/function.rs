@@ -55,10 +55,12 @@ impl Analyzer<'_> {
             self.effect(Effects::PRIMARY_ONLY);
         } else if names::is_session_lock_function(name) {
             self.pin(PinReason::AdvisoryLock);
-            self.effect(Effects::PRIMARY_ONLY);
+            self.effect(Effects::PRIMARY_ONLY | Effects::HOME_ONLY);
+        } else if names::is_transaction_lock_function(name) || names::is_home_function(name) {
+            self.effect(Effects::PRIMARY_ONLY | Effects::HOME_ONLY);
         } else if names::is_sequence_function(name) {
             self.pin(PinReason::Sequence);
-            self.effect(Effects::PRIMARY_ONLY);
+            self.effect(Effects::PRIMARY_ONLY | Effects::HOME_ONLY);
         } else if names::is_primary_only_function(name) {
             self.effect(Effects::PRIMARY_ONLY);
         }

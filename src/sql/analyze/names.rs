@@ -103,6 +103,17 @@ const SESSION_LOCK_FUNCTIONS: &[&str] = &[
     "pg_try_advisory_lock_shared",
 ];
 
+/// Transaction-level advisory locks. Like those of the session they guard only what asks the same server.
+const TRANSACTION_LOCK_FUNCTIONS: &[&str] = &[
+    "pg_advisory_xact_lock",
+    "pg_advisory_xact_lock_shared",
+    "pg_try_advisory_xact_lock",
+    "pg_try_advisory_xact_lock_shared",
+];
+
+/// Columns that every table has, filled by the server that holds the row.
+const SYSTEM_COLUMNS: &[&str] = &["cmax", "cmin", "ctid", "tableoid", "xmax", "xmin"];
+
 /// Functions that read or set a session's memory of sequences.
 const SEQUENCE_FUNCTIONS: &[&str] = &["currval", "lastval", "nextval", "setval"];
 
@@ -163,6 +174,19 @@ pub(super) fn is_primary_only_relation(name: &str) -> bool {
 
 pub(super) fn is_session_lock_function(name: &str) -> bool {
     SESSION_LOCK_FUNCTIONS.contains(&name)
+}
+
+pub(super) fn is_transaction_lock_function(name: &str) -> bool {
+    TRANSACTION_LOCK_FUNCTIONS.contains(&name)
+}
+
+/// Notifications and large objects.
+pub(super) fn is_home_function(name: &str) -> bool {
+    name.starts_with("lo_") || matches!(name, "loread" | "lowrite" | "pg_notify")
+}
+
+pub(super) fn is_system_column(name: &str) -> bool {
+    SYSTEM_COLUMNS.contains(&name)
 }
 
 pub(super) fn is_sequence_function(name: &str) -> bool {

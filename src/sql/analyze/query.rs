@@ -97,7 +97,7 @@ impl<'a> Analyzer<'a> {
 
     fn simple_select(&mut self, select: &pg::SelectStmt, env: Env<'_>) {
         let mut scope = Scope::new(env);
-        self.from_clause(&select.from_clause, &mut scope);
+        self.add_items(&select.from_clause, &mut scope);
         self.expressions(&select.target_list, &scope);
         self.expressions(&select.values_lists, &scope);
         self.filtered(select.where_clause.as_deref(), &scope);
@@ -134,7 +134,7 @@ impl<'a> Analyzer<'a> {
             self.effect(Effects::LOCKS);
         }
         if let Some(into) = &select.into_clause {
-            self.into_table(into);
+            self.made_table(into);
         }
     }
 
@@ -227,6 +227,10 @@ impl<'a> Analyzer<'a> {
         for target in targets {
             match (inner(target), relation) {
                 (Some(NodeEnum::ResTarget(assigned)), Some(relation)) => {
+                    if matches!(assigned.val.as_deref().and_then(inner), Some(NodeEnum::SetToDefault(_))) {
+                        // Whatever the column's default calls.
+                        self.effect(Effects::VOLATILE);
+                    }
                     self.statement.assigned.push(ColumnUse { relation, column: assigned.name.clone() });
                 }
                 _ => self.unknown("an assignment"),
@@ -245,7 +249,7 @@ impl<'a> Analyzer<'a> {
         self.with(update.with_clause.as_ref(), env, |analyzer, env| {
             let mut scope = Scope::new(env);
             let target = analyzer.target_source(update.relation.as_ref(), &mut scope);
-            analyzer.from_clause(&update.from_clause, &mut scope);
+            analyzer.add_items(&update.from_clause, &mut scope);
             analyzer.assignments(&update.target_list, target, &scope);
             analyzer.filtered(update.where_clause.as_deref(), &scope);
             analyzer.returning(update.returning_clause.as_ref(), &scope);
@@ -256,7 +260,7 @@ impl<'a> Analyzer<'a> {
         self.with(delete.with_clause.as_ref(), env, |analyzer, env| {
             let mut scope = Scope::new(env);
             analyzer.target_source(delete.relation.as_ref(), &mut scope);
-            analyzer.from_clause(&delete.using_clause, &mut scope);
+            analyzer.add_items(&delete.using_clause, &mut scope);
             analyzer.filtered(delete.where_clause.as_deref(), &scope);
             analyzer.returning(delete.returning_clause.as_ref(), &scope);
         });
@@ -268,7 +272,7 @@ impl<'a> Analyzer<'a> {
         self.with(merge.with_clause.as_ref(), env, |analyzer, env| {
             let mut scope = Scope::new(env);
             let target = analyzer.target_source(merge.relation.as_ref(), &mut scope);
-            analyzer.from_clause(merge.source_relation.as_deref().map_or(&[], std::slice::from_ref), &mut scope);
+            analyzer.add_items(merge.source_relation.as_deref().map_or(&[], std::slice::from_ref), &mut scope);
             analyzer.optional(merge.join_condition.as_deref(), &scope);
             for clause in &merge.merge_when_clauses {
                 analyzer.merge_action(clause, target, &scope);
@@ -289,13 +293,11 @@ impl<'a> Analyzer<'a> {
     }
 
     /// SELECT INTO and CREATE TABLE AS.
-    pub(super) fn into_table(&mut self, into: &pg::IntoClause) {
+    pub(super) fn made_table(&mut self, into: &pg::IntoClause) {
         self.effect(Effects::DDL | Effects::WRITES_ROWS);
         self.refused("a table made from a query");
         match &into.rel {
-            Some(range) => {
-                self.relation(range, true);
-            }
+            Some(range) => self.defined_relation(range),
             None => self.pin(PinReason::Opaque),
         }
     }

@@ -28,7 +28,7 @@ impl Analyzer<'_> {
     pub(super) fn create_table(&mut self, create: &pg::CreateStmt) -> StatementKind {
         let mut temporary = false;
         if let Some(range) = &create.relation {
-            self.relation(range, true);
+            self.defined_relation(range);
             temporary = range.relpersistence == "t" || range.schemaname.starts_with("pg_temp");
         }
         let mut shape = Shape { inexplicable: whole_table_reason(create).map(str::to_owned), ..Shape::default() };
@@ -119,7 +119,7 @@ impl Analyzer<'_> {
             return self.plain_ddl("ALTER of an index, sequence, view or foreign table");
         }
         if let Some(range) = &alter.relation {
-            self.relation(range, true);
+            self.defined_relation(range);
         }
         let mut shape = Shape::default();
         for command in &alter.cmds {
@@ -188,7 +188,7 @@ impl Analyzer<'_> {
 
     pub(super) fn create_index(&mut self, index: &pg::IndexStmt) -> StatementKind {
         if let Some(range) = &index.relation {
-            self.relation(range, true);
+            self.defined_relation(range);
         }
         let unique = index.unique.then(|| Uniqueness { kind: "UNIQUE", columns: index_columns(&index.index_params) });
         self.ddl(Ddl::CreateIndex { unique })
@@ -201,7 +201,7 @@ impl Analyzer<'_> {
             return self.plain_ddl("RENAME");
         }
         if let Some(range) = &rename.relation {
-            self.relation(range, true);
+            self.defined_relation(range);
         }
         if is_table {
             return self.ddl(Ddl::RenameTable);
@@ -218,7 +218,7 @@ impl Analyzer<'_> {
     pub(super) fn set_schema(&mut self, alter: &pg::AlterObjectSchemaStmt) -> StatementKind {
         match &alter.relation {
             Some(range) if alter.object_type() == ObjectType::ObjectTable => {
-                self.relation(range, true);
+                self.defined_relation(range);
                 self.ddl(Ddl::RenameTable)
             }
             _ => self.plain_ddl("ALTER ... SET SCHEMA"),

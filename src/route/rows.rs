@@ -1,0 +1,105 @@
+//! Reads.
+
+use super::fan::plan_fan;
+use super::plan::Action;
+use super::prune::Shards;
+use super::target::Target;
+use super::{HOME, Router};
+use crate::sql::facts::{Effects, StatementKind};
+use crate::types::{Error, Result, ShardId};
+
+impl Router<'_> {
+    pub(super) fn read(&self) -> Result<Action> {
+        if !self.touches_sharded() {
+            self.check_shard(HOME)?;
+            return Ok(self.one(HOME));
+        }
+        match self.needed(None)?.as_slice() {
+            // Nothing can match, but somebody must say so in the right columns.
+            [] => self.read_one(HOME),
+            [shard] => self.read_one(*shard),
+            several => self.read_several(several),
+        }
+    }
+
+    fn touches_sharded(&self) -> bool {
+        self.targets.iter().any(|target| matches!(target, Target::Sharded { .. }))
+    }
+
+    fn read_one(&self, shard: ShardId) -> Result<Action> {
+        self.check_shard(shard)?;
+        Ok(self.one(shard))
+    }
+
+    fn read_several(&self, shards: &[ShardId]) -> Result<Action> {
+        match self.statement().kind {
+            StatementKind::Select => {
+                shards.iter().try_for_each(|shard| self.check_shard(*shard))?;
+                plan_fan(&self.request, shards)
+            }
+            StatementKind::CopyTo => Err(self.needs_several("COPY", shards)),
+            _ => Err(self.needs_several("EXPLAIN", shards)),
+        }
+    }
+
+    /// The refusal of a statement that needs rows of several shards.
+    pub(super) fn needs_several(&self, what: &str, shards: &[ShardId]) -> Error {
+        Error::refuse(
+            format!("{what} of rows on several shards is not supported"),
+            format!("The statement needs rows of {}.", shard_names(&self.request, shards)),
+        )
+        .hint(self.key_hint())
+    }
+
+    fn key_hint(&self) -> String {
+        let keys = self.targets.iter().zip(&self.statement().relations).filter_map(|(target, used)| match target {
+            Target::Sharded { column, .. } => Some(format!("{}.{column}", used.name.name)),
+            Target::System | Target::Reference { .. } | Target::Unmapped => None,
+        });
+        let mut keys: Vec<String> = keys.collect();
+        keys.sort();
+        keys.dedup();
+        format!("Restrict the shard key by a value: {}.", keys.join(", "))
+    }
+
+    /// What only the home shard can answer must not run on another one.
+    pub(super) fn check_shard(&self, shard: ShardId) -> Result<()> {
+        if shard == HOME {
+            return Ok(());
+        }
+        let away = |detail: &'static str| {
+            Err(Error::refuse(format!("the statement cannot run on shard \"{}\"", self.shard_name(shard)), detail))
+        };
+        if self.has(Effects::HOME_ONLY) {
+            return away("Sequences, advisory locks, notifications and large objects live on the home shard.");
+        }
+        if self.has(Effects::SYSTEM_RELATIONS) {
+            return away("The home shard speaks for the system catalogs, and the rows are on another shard.");
+        }
+        if self.has(Effects::LOCKS) && self.targets.iter().any(|target| matches!(target, Target::Reference { .. })) {
+            return away("Locking rows of a reference table on one shard does not lock them on the others.");
+        }
+        if self.has_differing_type() {
+            return away("A type of users has another OID on that shard than on the home shard.");
+        }
+        Ok(())
+    }
+
+    fn has_differing_type(&self) -> bool {
+        let differing = &self.request.schema.differing_types;
+        let of_column = |target: &Target<'_>| {
+            let columns = target.relation().map(|relation| relation.columns.as_slice()).unwrap_or_default();
+            columns.iter().any(|column| differing.contains(&column.type_oid))
+        };
+        !differing.is_empty() && (self.has(Effects::USER_TYPE) || self.targets.iter().any(of_column))
+    }
+
+    fn shard_name(&self, shard: ShardId) -> &str {
+        self.request.map.shards().get(shard.index()).map_or("?", String::as_str)
+    }
+}
+
+fn shard_names(request: &super::Request<'_>, shards: &[ShardId]) -> String {
+    let all: Shards = request.map.shard_ids().collect();
+    if shards == all { format!("all {} shards", all.len()) } else { format!("{} shards", shards.len()) }
+}

@@ -1,0 +1,154 @@
+//! DDL on a sharded database: on every shard or none, and only what keeps the shard map true.
+
+use super::Router;
+use super::plan::Action;
+use super::target::{Target, lookup, unmapped};
+use crate::sql::facts::{Ddl, Effects, ForeignKey, Uniqueness};
+use crate::types::{Error, Result};
+
+/// The parts of CREATE TABLE and ALTER TABLE that are checked alike.
+struct TableChange<'d> {
+    constraints: &'d [Uniqueness],
+    foreign_keys: &'d [ForeignKey],
+    sequences: &'d [String],
+    inexplicable: Option<&'d String>,
+}
+
+impl Router<'_> {
+    pub(super) fn schema_change(&self) -> Result<Action> {
+        match &self.statement().ddl {
+            Some(Ddl::CreateTable { columns, constraints, foreign_keys, sequences, inexplicable, .. }) => {
+                let inexplicable = inexplicable.as_ref();
+                self.check_table(&TableChange { constraints, foreign_keys, sequences, inexplicable })?;
+                self.check_key_column(columns)?;
+            }
+            Some(Ddl::AlterTable { added_constraints, foreign_keys, sequences, touched_columns, inexplicable }) => {
+                let inexplicable = inexplicable.as_ref();
+                self.check_alter(touched_columns)?;
+                let constraints = added_constraints;
+                self.check_table(&TableChange { constraints, foreign_keys, sequences, inexplicable })?;
+            }
+            Some(Ddl::CreateIndex { unique }) => {
+                self.check_mapped()?;
+                unique.iter().try_for_each(|unique| self.check_uniqueness(unique))?;
+            }
+            Some(Ddl::Truncate) => self.check_mapped()?,
+            Some(Ddl::RenameTable) => self.check_rename()?,
+            Some(Ddl::Other { .. }) => {}
+            None => return Err(Error::internal("DDL without its description")),
+        }
+        Ok(self.everywhere(true))
+    }
+
+    /// The table that the statement is about; CREATE, ALTER and RENAME have exactly one.
+    fn table(&self) -> Option<Target<'_>> {
+        self.targets.first().copied()
+    }
+
+    fn check_mapped(&self) -> Result<()> {
+        let unknown = self.targets.iter().zip(&self.statement().relations).find(|(target, _)| match target {
+            Target::Unmapped | Target::System => true,
+            Target::Sharded { .. } | Target::Reference { .. } => false,
+        });
+        match unknown {
+            Some((_, used)) => Err(unmapped(&used.name)),
+            None => Ok(()),
+        }
+    }
+
+    fn check_key_column(&self, columns: &[String]) -> Result<()> {
+        match self.table() {
+            Some(Target::Sharded { column, .. }) if !columns.iter().any(|known| known == column) => Err(Error::refuse(
+                format!("the sharded table lacks its key column \"{column}\""),
+                format!("The shard map says that column \"{column}\" decides on which shard a row lives."),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_table(&self, change: &TableChange<'_>) -> Result<()> {
+        self.check_mapped()?;
+        if let Some(part) = change.inexplicable {
+            return Err(Error::refuse(
+                "cannot change tables in this way on a sharded database",
+                format!("It is not worked out what {part} means for the shards."),
+            ));
+        }
+        if let Some(column) = change.sequences.first() {
+            return Err(Error::refuse(
+                "sequences are not supported as defaults on a sharded database",
+                format!("Column \"{column}\" would be numbered by each shard for itself."),
+            )
+            .hint("Let the application give the value, a uuid for example."));
+        }
+        change.constraints.iter().try_for_each(|unique| self.check_uniqueness(unique))?;
+        change.foreign_keys.iter().try_for_each(|foreign_key| self.check_foreign_key(foreign_key))
+    }
+
+    /// Shards check uniqueness for themselves, which is enough only if equal rows are on one shard.
+    fn check_uniqueness(&self, unique: &Uniqueness) -> Result<()> {
+        match self.table() {
+            Some(Target::Sharded { column, .. }) if !unique.columns.iter().any(|known| known == column) => {
+                Err(Error::refuse(
+                    format!("{} on a sharded table must include its shard key", unique.kind),
+                    format!("Without column \"{column}\" equal rows could be on different shards."),
+                )
+                .hint(format!("Add \"{column}\" to the columns of the constraint.")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_foreign_key(&self, foreign_key: &ForeignKey) -> Result<()> {
+        let referenced = lookup(&self.request, &foreign_key.referenced);
+        match (self.table(), referenced) {
+            (_, Target::Unmapped | Target::System) => Err(unmapped(&foreign_key.referenced)),
+            (Some(Target::Reference { .. }), Target::Sharded { .. }) => Err(Error::refuse(
+                "a reference table cannot refer to a sharded table",
+                "The referenced row would be on one shard, the referring one on all.",
+            )),
+            (Some(Target::Sharded { column, .. }), _)
+                if foreign_key.assigns && foreign_key.columns.iter().any(|known| known == column) =>
+            {
+                Err(Error::refuse(
+                    "a foreign key must not change a shard key",
+                    format!(
+                        "ON UPDATE or ON DELETE would assign column \"{column}\", which decides on the row's shard."
+                    ),
+                )
+                .hint("Use NO ACTION or RESTRICT."))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_alter(&self, touched: &[String]) -> Result<()> {
+        match self.table() {
+            Some(Target::Sharded { column, .. }) if touched.iter().any(|name| name == column) => {
+                return Err(Error::refuse(
+                    format!("cannot alter the shard key \"{column}\""),
+                    "The shard map names the column, and its values decide where the rows live.",
+                ));
+            }
+            _ => {}
+        }
+        if self.has(Effects::VOLATILE | Effects::STABLE) {
+            return Err(Error::refuse(
+                "cannot fill a column differently on each shard",
+                "The expression that fills the rows may give another value on each shard.",
+            )
+            .hint("Add the column without the default, then set the default and update the rows."));
+        }
+        Ok(())
+    }
+
+    fn check_rename(&self) -> Result<()> {
+        match (self.table(), self.statement().relations.first()) {
+            (Some(Target::Sharded { .. } | Target::Reference { .. }), Some(used)) => Err(Error::refuse(
+                format!("cannot rename table \"{}\"", used.name.name),
+                "The shard map knows the table by its name and schema.",
+            )),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Relations of a statement, and what the shard map says of them.
+
+use super::Request;
+use crate::shardmap::{Keyspace, Placement};
+use crate::sql::facts::RelationName;
+use crate::sql::schema::{Relation, Resolved};
+use crate::types::{Error, Result};
+
+/// Where the rows of an occurrence are.
+#[derive(Clone, Copy)]
+pub(super) enum Target<'a> {
+    /// The home shard speaks for the catalogs.
+    System,
+    Sharded {
+        keyspace: &'a Keyspace,
+        column: &'a str,
+        relation: Option<&'a Relation>,
+    },
+    Reference {
+        relation: Option<&'a Relation>,
+    },
+    /// Only DDL may name what the map does not know.
+    Unmapped,
+}
+
+impl<'a> Target<'a> {
+    /// The relation's columns, if the catalogs told them.
+    pub fn relation(&self) -> Option<&'a Relation> {
+        match self {
+            Self::Sharded { relation, .. } | Self::Reference { relation } => *relation,
+            Self::System | Self::Unmapped => None,
+        }
+    }
+}
+
+/// Looks every occurrence up; one that the map does not know is refused.
+pub(super) fn resolve<'a>(request: &Request<'a>) -> Result<Vec<Target<'a>>> {
+    let relations = &request.statement.relations;
+    relations.iter().map(|used| mapped(lookup(request, &used.name), &used.name)).collect()
+}
+
+/// Looks every occurrence up; the map need not know it.
+pub(super) fn resolve_existing<'a>(request: &Request<'a>) -> Vec<Target<'a>> {
+    request.statement.relations.iter().map(|used| lookup(request, &used.name)).collect()
+}
+
+fn mapped<'a>(target: Target<'a>, name: &RelationName) -> Result<Target<'a>> {
+    match target {
+        Target::Unmapped => Err(unmapped(name)),
+        known => Ok(known),
+    }
+}
+
+/// The refusal of a relation that has no place.
+pub(super) fn unmapped(name: &RelationName) -> Error {
+    Error::refuse(
+        format!("relation \"{}\" has no place in the shard map", name.name),
+        format!("Neither a sharded nor a reference table of the shard map is called \"{}\".", name.name),
+    )
+    .hint("Name the table in the shard map, as a sharded or as a reference table.")
+}
+
+pub(super) fn lookup<'a>(request: &Request<'a>, name: &RelationName) -> Target<'a> {
+    match (request.schema.resolve(name), &name.schema) {
+        (Resolved::System, _) => Target::System,
+        (Resolved::User { schema, relation }, _) => place(request, schema, &name.name, Some(relation)),
+        (Resolved::Unknown, Some(schema)) => place(request, schema, &name.name, None),
+        // Created a moment ago, perhaps: the first schema where the map expects it.
+        (Resolved::Unknown, None) => {
+            let schemas = request.schema.search_path.iter();
+            let mut places = schemas.map(|schema| place(request, schema, &name.name, None));
+            places.find(|target| !matches!(target, Target::Unmapped)).unwrap_or(Target::Unmapped)
+        }
+    }
+}
+
+fn place<'a>(request: &Request<'a>, schema: &str, name: &str, relation: Option<&'a Relation>) -> Target<'a> {
+    match request.map.placement(schema, name) {
+        Placement::Sharded { keyspace, column } => Target::Sharded { keyspace, column, relation },
+        Placement::Reference => Target::Reference { relation },
+        Placement::Unmapped => Target::Unmapped,
+    }
+}
