@@ -6,5 +6,6 @@
 //! * [`schema`] is what is known of the database that the statement speaks of: functions, relations, types.
 //! * [`distribute`] rewrites a SELECT for several shards and says how their rows become one result.
 
+pub mod distribute;
 pub mod facts;
 pub mod schema;
