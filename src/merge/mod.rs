@@ -1,4 +1,194 @@
 //! Rows of several shards become one result, for the closed list of cases where that is provably what one PostgreSQL
 //! would give. Pure: rows in, rows out; memory is budgeted.
+//!
+//! [`Merge`] is the whole interface: it is told about rows and ends of shards, and says what to send and whose rows it
+//! needs. Concatenation and ORDER BY stream; only GROUP BY keeps rows.
 
+use std::fmt;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::types::Result;
+use crate::wire::backend::Column;
+
+mod aggregate;
+mod datetime;
+mod groups;
+mod numeric;
+mod oid;
+mod order;
+mod row;
+mod sorted;
 pub mod spec;
+#[cfg(test)]
+mod tests;
+mod value;
+
+pub use value::TextFidelity;
+
+use groups::Groups;
+use order::Order;
+use row::Layout;
+use sorted::{Concatenation, SortedMerge};
+use spec::{Combine, MergeSpec};
+
+/// What a merge may use and rely on.
+#[derive(Clone, Copy, Debug)]
+pub struct MergeOptions {
+    /// Bytes that the groups of one statement may take (`merge_memory`).
+    pub memory_max: usize,
+    /// What the client's session and the database say about texts.
+    pub fidelity: TextFidelity,
+}
+
+/// What [`Merge::next`] did or needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// One DataRow was appended.
+    Row,
+    /// Nothing more can be said before this source gives a row or ends. Rows of other sources may be pushed as well.
+    NeedRow(usize),
+    /// The result is complete. Rows that sources still have are not needed; pushing them is allowed and does nothing.
+    Done,
+}
+
+/// The merge of one statement's rows.
+#[derive(Debug)]
+pub struct Merge {
+    layout: Layout,
+    engine: Engine,
+    /// Per source, whether it gave its last row.
+    finished: Vec<bool>,
+    /// Rows of the result that OFFSET still passes over.
+    skip: u64,
+    /// Rows of the result that LIMIT still lets through.
+    remaining: Option<u64>,
+    row_count: u64,
+}
+
+enum Engine {
+    Concatenation(Concatenation),
+    Sorted(SortedMerge),
+    Groups(Box<Groups>),
+    /// Groups that are complete, in order.
+    Finished(Box<dyn Iterator<Item = Bytes> + Send>),
+}
+
+/// What an engine has next, before OFFSET and LIMIT.
+enum Next {
+    Row(Bytes),
+    NeedRow(usize),
+    End,
+}
+
+impl Next {
+    /// What comes after the rows at hand: the first source that has more, or the end.
+    fn after_rows(finished: &[bool]) -> Self {
+        finished.iter().position(|done| !done).map_or(Self::End, Self::NeedRow)
+    }
+}
+
+impl Merge {
+    /// A merge of `sources` shards whose rows have these columns, hidden ones included.
+    ///
+    /// # Errors
+    /// Refuses, before any row is seen, types whose order, equality or sums are not known exactly.
+    pub fn new(spec: &MergeSpec, columns: &[Column], sources: usize, options: &MergeOptions) -> Result<Self> {
+        let layout = Layout::new(spec, columns)?;
+        let order = Order::new(spec, columns, options.fidelity)?;
+        let engine = match &spec.combine {
+            Combine::Rows if order.is_empty() => Engine::Concatenation(Concatenation::default()),
+            Combine::Rows => Engine::Sorted(SortedMerge::new(order, layout, sources)),
+            Combine::Groups { group_columns, aggregates } => {
+                Engine::Groups(Box::new(Groups::new(group_columns, aggregates, order, columns, layout, options)?))
+            }
+        };
+        let finished = vec![false; sources];
+        Ok(Self { layout, engine, finished, skip: spec.offset, remaining: spec.limit, row_count: 0 })
+    }
+
+    /// The columns that the client sees, out of those given to [`Merge::new`].
+    pub fn visible_columns<'c>(&self, columns: &'c [Column]) -> &'c [Column] {
+        columns.get(..self.layout.visible).unwrap_or(columns)
+    }
+
+    /// How many rows the client got: the number of the command tag.
+    pub fn row_count(&self) -> u64 {
+        self.row_count
+    }
+
+    /// Takes the body of a DataRow that a source sent.
+    ///
+    /// # Errors
+    /// A row that does not fit its description or the expected order, or that the memory budget has no room for.
+    pub fn push(&mut self, source: usize, row: Bytes) -> Result<()> {
+        if self.remaining == Some(0) {
+            return Ok(());
+        }
+        match &mut self.engine {
+            Engine::Concatenation(rows) => rows.push(row),
+            Engine::Sorted(merge) => merge.push(source, row)?,
+            Engine::Groups(groups) => groups.push(&row)?,
+            Engine::Finished(_) => return Err(crate::types::Error::internal("a source sent a row after its end")),
+        }
+        Ok(())
+    }
+
+    /// A source gave its last row.
+    pub fn finish(&mut self, source: usize) {
+        self.finished[source] = true;
+    }
+
+    /// Appends the next DataRow of the result to `out`, or says what is missing.
+    ///
+    /// # Errors
+    /// A row that does not fit its description.
+    pub fn next(&mut self, out: &mut BytesMut) -> Result<Step> {
+        while self.remaining != Some(0) {
+            match self.next_before_limit()? {
+                Next::NeedRow(source) => return Ok(Step::NeedRow(source)),
+                Next::End => break,
+                Next::Row(_) if self.skip > 0 => self.skip -= 1,
+                Next::Row(row) => {
+                    self.layout.send(&row, out)?;
+                    self.remaining = self.remaining.map(|remaining| remaining - 1);
+                    self.row_count += 1;
+                    return Ok(Step::Row);
+                }
+            }
+        }
+        Ok(Step::Done)
+    }
+
+    fn next_before_limit(&mut self) -> Result<Next> {
+        match &mut self.engine {
+            Engine::Concatenation(rows) => Ok(rows.next(&self.finished)),
+            Engine::Sorted(merge) => Ok(merge.next(&self.finished)),
+            Engine::Groups(_) => match Next::after_rows(&self.finished) {
+                Next::End => self.finish_groups(),
+                need => Ok(need),
+            },
+            Engine::Finished(rows) => Ok(rows.next().map_or(Next::End, Next::Row)),
+        }
+    }
+
+    /// Every source has ended: the groups are complete.
+    fn finish_groups(&mut self) -> Result<Next> {
+        let engine = std::mem::replace(&mut self.engine, Engine::Finished(Box::new(std::iter::empty())));
+        if let Engine::Groups(groups) = engine {
+            self.engine = Engine::Finished(Box::new(groups.finish()?));
+        }
+        self.next_before_limit()
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Concatenation(_) => "Concatenation",
+            Self::Sorted(_) => "Sorted",
+            Self::Groups(_) => "Groups",
+            Self::Finished(_) => "Finished",
+        })
+    }
+}

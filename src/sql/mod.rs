@@ -9,6 +9,7 @@
 
 pub mod analyze;
 pub mod cache;
+pub mod distribute;
 pub mod facts;
 pub mod scan;
 pub mod schema;

@@ -1,0 +1,291 @@
+//! The FROM clause: which tables a SELECT reads, and a proof that rows which meet in a join live on the same shard.
+//!
+//! The proof: sharded tables that are joined by inner joins must be connected, directly or over each other, by
+//! equalities of their shard keys. The nullable side of an outer join is proven for itself, and must be tied to the
+//! preserved side by an equality of shard keys in its ON; an equality anywhere else would keep the right pairs, but
+//! not the right rows that found no partner. Reference tables have all their rows on every shard, so they may stand
+//! anywhere but on the preserved side of a join with sharded tables: their unmatched rows would come once per shard.
+
+use pg_query::NodeEnum;
+use pg_query::protobuf::{AExpr, AExprKind, BoolExprType, ColumnRef, JoinExpr, JoinType, Node, RangeVar, SelectStmt};
+
+use super::super::facts::RelationName;
+use super::super::schema::{Column, Resolved, Schema};
+use super::expression;
+use super::scope::{Bound, Scope, ScopeRelation, ShardKey};
+use super::{TablePlacement, refuse};
+use crate::types::{Error, Result};
+
+/// Reads the FROM clause of a SELECT with at least one sharded table.
+///
+/// # Errors
+/// Refuses joins that are not proven to stay within shards, and anything in FROM but plain tables.
+pub fn resolve<'s>(
+    select: &SelectStmt,
+    schema: &'s Schema,
+    placement: &dyn Fn(&RelationName) -> TablePlacement,
+) -> Result<Scope<'s>> {
+    let mut reader = Reader { scope: Scope::new(schema), placement };
+    let mut whole = Side::default();
+    for item in &select.from_clause {
+        whole = whole.inner_join(reader.item(item)?);
+    }
+    if whole.core.is_empty() {
+        return Err(refuse("a SELECT that reads no sharded table"));
+    }
+    whole.equalities.extend(reader.key_equalities(select.where_clause.as_deref())?);
+    reader.prove_connected(&whole)?;
+    Ok(reader.scope)
+}
+
+/// One side of a join, or the whole of FROM. Numbers are places in [`Scope::relations`].
+#[derive(Default)]
+struct Side {
+    members: Vec<usize>,
+    /// Sharded tables whose rows no outer join replaces by NULLs within this side.
+    core: Vec<usize>,
+    /// All sharded tables.
+    sharded: Vec<usize>,
+    /// Pairs of tables whose shard keys are equal in every row of this side.
+    equalities: Vec<(usize, usize)>,
+}
+
+impl Side {
+    fn inner_join(mut self, other: Self) -> Self {
+        self.members.extend(other.members);
+        self.core.extend(other.core);
+        self.sharded.extend(other.sharded);
+        self.equalities.extend(other.equalities);
+        self
+    }
+
+    /// This side preserved, the other one nullable: nothing that holds within the other side holds in every row.
+    fn left_join(mut self, nullable: Self) -> Self {
+        self.members.extend(nullable.members);
+        self.sharded.extend(nullable.sharded);
+        self
+    }
+}
+
+struct Reader<'s, 'p> {
+    scope: Scope<'s>,
+    placement: &'p dyn Fn(&RelationName) -> TablePlacement,
+}
+
+impl<'s> Reader<'s, '_> {
+    fn item(&mut self, item: &Node) -> Result<Side> {
+        match &item.node {
+            Some(NodeEnum::RangeVar(table)) => self.table(table),
+            Some(NodeEnum::JoinExpr(join)) => self.join(join),
+            Some(NodeEnum::RangeSubselect(_)) => Err(refuse("a subquery in FROM")),
+            Some(NodeEnum::RangeFunction(_)) => Err(refuse("a function in FROM")),
+            Some(NodeEnum::RangeTableSample(_)) => Err(refuse("TABLESAMPLE")),
+            _ => Err(refuse("an item of FROM that is not a table")),
+        }
+    }
+
+    fn table(&mut self, table: &RangeVar) -> Result<Side> {
+        let name = RelationName { schema: some_name(&table.schemaname), name: table.relname.clone() };
+        let columns = self.columns(&name)?;
+        let shard_key = self.shard_key(&name, columns)?;
+        let place = self.scope.relations.len();
+        let sharded: Vec<usize> = shard_key.iter().map(|_| place).collect();
+        self.scope.relations.push(ScopeRelation { alias: alias(table)?, columns, shard_key });
+        Ok(Side { members: vec![place], core: sharded.clone(), sharded, equalities: Vec::new() })
+    }
+
+    fn columns(&self, name: &RelationName) -> Result<&'s [Column]> {
+        match self.scope.schema.resolve(name) {
+            Resolved::User { relation, .. } if relation.is_view => Err(refuse(format!("the view \"{}\"", name.name))),
+            Resolved::User { relation, .. } => Ok(&relation.columns),
+            Resolved::System => Err(refuse(format!("the system catalog \"{}\"", name.name))),
+            Resolved::Unknown => Err(refuse(format!("the table \"{}\", whose columns are not known", name.name))),
+        }
+    }
+
+    /// How a table is sharded; `None` for a reference table.
+    fn shard_key(&self, name: &RelationName, columns: &[Column]) -> Result<Option<ShardKey>> {
+        match (self.placement)(name) {
+            TablePlacement::Reference => Ok(None),
+            TablePlacement::System => Err(refuse(format!("the system catalog \"{}\"", name.name))),
+            TablePlacement::Unmapped => {
+                Err(refuse(format!("the table \"{}\", which is not in the shard map", name.name))
+                    .hint("Name the table in the shard map."))
+            }
+            TablePlacement::Sharded { keyspace, key_column } => {
+                match columns.iter().find(|column| column.name == key_column) {
+                    Some(column) => Ok(Some(ShardKey { keyspace, column: key_column, type_oid: column.type_oid })),
+                    None => Err(refuse(format!("the table \"{}\", which lacks its shard key", name.name))),
+                }
+            }
+        }
+    }
+
+    fn join(&mut self, join: &JoinExpr) -> Result<Side> {
+        if join.is_natural {
+            return Err(refuse("NATURAL JOIN").hint("Name the columns with USING or ON."));
+        }
+        if join.alias.is_some() || join.join_using_alias.is_some() {
+            return Err(refuse("an alias of a join"));
+        }
+        let left = self.item(side(join.larg.as_deref())?)?;
+        let right = self.item(side(join.rarg.as_deref())?)?;
+        match join.jointype() {
+            JoinType::JoinInner => {
+                let equalities = self.condition(join, &left, &right)?;
+                let mut joined = left.inner_join(right);
+                joined.equalities.extend(equalities);
+                Ok(joined)
+            }
+            JoinType::JoinLeft => self.outer_join(join, left, right),
+            JoinType::JoinRight => self.outer_join(join, right, left),
+            JoinType::JoinFull => Err(refuse("FULL JOIN")),
+            _ => Err(refuse("a join of an unknown kind")),
+        }
+    }
+
+    fn outer_join(&mut self, join: &JoinExpr, preserved: Side, nullable: Side) -> Result<Side> {
+        let equalities = self.condition(join, &preserved, &nullable)?;
+        if nullable.core.is_empty() {
+            return Ok(preserved.left_join(nullable));
+        }
+        if preserved.sharded.is_empty() {
+            return Err(refuse("an outer join that preserves a reference table and may find no row of a sharded one"));
+        }
+        self.prove_connected(&nullable)?;
+        let ties = |(a, b): &(usize, usize)| preserved.sharded.contains(a) && nullable.core.contains(b);
+        if !equalities.iter().any(|(a, b)| ties(&(*a, *b)) || ties(&(*b, *a))) {
+            return Err(refuse("an outer join whose ON does not equate the shard keys of both sides"));
+        }
+        Ok(preserved.left_join(nullable))
+    }
+
+    /// Checks a join's condition and gives the equalities of shard keys in it. A preserved side is given first.
+    fn condition(&mut self, join: &JoinExpr, first: &Side, second: &Side) -> Result<Vec<(usize, usize)>> {
+        let mut equalities = self.key_equalities(join.quals.as_deref())?;
+        for column in &join.using_clause {
+            let column = expression::string(column)?;
+            let (a, b) =
+                (self.scope.bind_on_side(&first.members, column)?, self.scope.bind_on_side(&second.members, column)?);
+            if self.keys_are_equal(Bound { relation: a, column }, Bound { relation: b, column }) {
+                equalities.push((a, b));
+            }
+            self.scope.merge(column, a, b);
+        }
+        if let Some(condition) = &join.quals {
+            expression::normal_form(condition, &self.scope)?;
+        }
+        Ok(equalities)
+    }
+
+    /// The pairs of tables whose shard keys a condition equates in one of the terms that AND connects.
+    fn key_equalities(&self, condition: Option<&Node>) -> Result<Vec<(usize, usize)>> {
+        let mut pairs = Vec::new();
+        for (a, b) in condition.map(column_equalities).unwrap_or_default() {
+            let (a, b) = (expression::bind(a, &self.scope)?, expression::bind(b, &self.scope)?);
+            if self.keys_are_equal(a, b) {
+                pairs.push((a.relation, b.relation));
+            }
+        }
+        Ok(pairs)
+    }
+
+    /// Whether two equal columns are shard keys, so that the rows are on the same shard.
+    fn keys_are_equal(&self, a: Bound<'_>, b: Bound<'_>) -> bool {
+        let key = |bound: Bound<'_>| {
+            self.scope.relations[bound.relation].shard_key.as_ref().filter(|key| key.column == bound.column)
+        };
+        match (key(a), key(b)) {
+            (Some(a), Some(b)) => a.keyspace == b.keyspace && self.equal_means_same_shard(a.type_oid, b.type_oid),
+            _ => false,
+        }
+    }
+
+    /// Whether equal values of these types are always placed alike. Equal texts are, unless a collation of the
+    /// database calls texts equal that differ in their bytes; char(n) and text differ in their trailing blanks.
+    fn equal_means_same_shard(&self, a: u32, b: u32) -> bool {
+        let is_integer = |oid| matches!(oid, oid::INT2 | oid::INT4 | oid::INT8);
+        let is_text = |oid| matches!(oid, oid::TEXT | oid::VARCHAR | oid::BPCHAR);
+        if is_text(a) || is_text(b) {
+            let both_plain = a != oid::BPCHAR && b != oid::BPCHAR && is_text(a) && is_text(b);
+            return both_plain && !self.scope.schema.has_nondeterministic_collations;
+        }
+        a == b || (is_integer(a) && is_integer(b))
+    }
+
+    /// Proves that all sharded tables that are inner-joined on this side meet on one shard.
+    fn prove_connected(&self, side: &Side) -> Result<()> {
+        let Some(first) = side.core.first() else {
+            return Ok(());
+        };
+        let mut reached = vec![*first];
+        while let Some(next) = next_reached(&side.equalities, &reached) {
+            reached.push(next);
+        }
+        match side.core.iter().find(|relation| !reached.contains(relation)) {
+            None => Ok(()),
+            Some(relation) => Err(self.unconnected(*first, *relation)),
+        }
+    }
+
+    fn unconnected(&self, a: usize, b: usize) -> Error {
+        let (a, b) = (&self.scope.relations[a], &self.scope.relations[b]);
+        refuse(format!("a join of \"{}\" and \"{}\" that does not equate their shard keys", a.alias, b.alias))
+            .hint("Join the tables on their shard keys.")
+    }
+}
+
+/// A table that an equality connects with one of those reached.
+fn next_reached(equalities: &[(usize, usize)], reached: &[usize]) -> Option<usize> {
+    let both_ways = equalities.iter().flat_map(|(a, b)| [(*a, *b), (*b, *a)]);
+    both_ways.into_iter().find(|(from, to)| reached.contains(from) && !reached.contains(to)).map(|(_, to)| to)
+}
+
+/// The pairs of columns that a condition equates by `=`, among the terms that AND connects.
+fn column_equalities(condition: &Node) -> Vec<(&ColumnRef, &ColumnRef)> {
+    match &condition.node {
+        Some(NodeEnum::BoolExpr(bool)) if bool.boolop() == BoolExprType::AndExpr => {
+            bool.args.iter().flat_map(column_equalities).collect()
+        }
+        Some(NodeEnum::AExpr(operation)) => equated_columns(operation).into_iter().collect(),
+        // Any other condition equates nothing that could be relied on.
+        _ => Vec::new(),
+    }
+}
+
+fn equated_columns(operation: &AExpr) -> Option<(&ColumnRef, &ColumnRef)> {
+    let is_equality =
+        operation.kind() == AExprKind::AexprOp && expression::operator(operation).is_ok_and(|operator| operator == "=");
+    let sides = (operation.lexpr.as_ref()?.node.as_ref()?, operation.rexpr.as_ref()?.node.as_ref()?);
+    match sides {
+        (NodeEnum::ColumnRef(left), NodeEnum::ColumnRef(right)) if is_equality => Some((left, right)),
+        _ => None,
+    }
+}
+
+fn side(node: Option<&Node>) -> Result<&Node> {
+    node.ok_or_else(|| Error::internal("a join without one of its sides"))
+}
+
+/// The name that columns of a table are qualified with.
+fn alias(table: &RangeVar) -> Result<String> {
+    match &table.alias {
+        None => Ok(table.relname.clone()),
+        Some(alias) if alias.colnames.is_empty() => Ok(alias.aliasname.clone()),
+        Some(_) => Err(refuse("column aliases of a table")),
+    }
+}
+
+fn some_name(name: &str) -> Option<String> {
+    (!name.is_empty()).then(|| name.to_owned())
+}
+
+/// Built-in types of shard keys whose equality needs a closer look. Source: PostgreSQL's `pg_type` catalog.
+mod oid {
+    pub const INT8: u32 = 20;
+    pub const INT2: u32 = 21;
+    pub const INT4: u32 = 23;
+    pub const TEXT: u32 = 25;
+    pub const BPCHAR: u32 = 1042;
+    pub const VARCHAR: u32 = 1043;
+}

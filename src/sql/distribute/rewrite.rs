@@ -1,0 +1,68 @@
+//! The text that every shard runs: the client's statement with what the merge needs put in and what it does taken out.
+
+use pg_query::protobuf::{AConst, Float, LimitOption, Node, ParseResult, RawStmt, ResTarget, SelectStmt, a_const};
+use pg_query::{DeparseOptions, NodeEnum};
+
+use super::{Distributed, Window};
+use crate::merge::spec::{ColumnRef, Combine, MergeSpec, SortKey};
+use crate::types::{Error, Result};
+
+/// A SELECT that is being rewritten.
+pub struct Rewrite {
+    pub select: SelectStmt,
+    /// The beginning of hidden columns' names. The statement has no name like it, so that what ORDER BY and GROUP BY
+    /// mean does not change.
+    prefix: String,
+    hidden_columns: usize,
+}
+
+impl Rewrite {
+    /// `text` is the statement's own text.
+    pub fn new(select: SelectStmt, text: &str) -> Self {
+        let mut prefix = "weir_hidden_".to_owned();
+        while text.to_ascii_lowercase().contains(&prefix) {
+            prefix.push('_');
+        }
+        Self { select, prefix, hidden_columns: 0 }
+    }
+
+    /// Adds a column behind the client's own.
+    pub fn hide(&mut self, expression: Node) -> ColumnRef {
+        let column = ColumnRef::Hidden(self.hidden_columns);
+        self.hidden_columns += 1;
+        let target = ResTarget {
+            name: format!("{}{}", self.prefix, self.hidden_columns),
+            val: Some(Box::new(expression)),
+            ..ResTarget::default()
+        };
+        self.select.target_list.push(Node { node: Some(NodeEnum::ResTarget(Box::new(target))) });
+        column
+    }
+
+    /// Replaces LIMIT and OFFSET by a LIMIT, or by none.
+    pub fn limit(&mut self, rows: Option<i64>) {
+        self.select.limit_offset = None;
+        self.select.limit_count = rows.map(|rows| Box::new(integer(rows)));
+        let option = if rows.is_some() { LimitOption::Count } else { LimitOption::Default };
+        self.select.set_limit_option(option);
+    }
+
+    /// # Errors
+    /// A tree that cannot be written as text, which would be a bug.
+    pub fn finish(self, combine: Combine, sort: Vec<SortKey>, window: Window) -> Result<Distributed> {
+        let select = Node { node: Some(NodeEnum::SelectStmt(Box::new(self.select))) };
+        let statement = RawStmt { stmt: Some(Box::new(select)), ..RawStmt::default() };
+        let tree = ParseResult { version: 0, stmts: vec![statement] };
+        let shard_text = pg_query::deparse(&tree, DeparseOptions::default())
+            .map_err(|error| Error::internal("a rewritten statement cannot be written as text").source(error))?;
+        let hidden_columns = self.hidden_columns;
+        let merge = MergeSpec { hidden_columns, combine, sort, offset: window.offset, limit: window.limit };
+        Ok(Distributed { shard_text, merge })
+    }
+}
+
+/// A literal of any size; the grammar has a Float for integers beyond 32 bits, and both are written alike.
+fn integer(value: i64) -> Node {
+    let val = Some(a_const::Val::Fval(Float { fval: value.to_string() }));
+    Node { node: Some(NodeEnum::AConst(AConst { val, ..AConst::default() })) }
+}

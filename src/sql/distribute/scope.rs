@@ -1,0 +1,135 @@
+//! The relations of one FROM clause, and which of them a column belongs to.
+
+use super::super::schema::{Column, Schema};
+use super::refuse;
+use crate::types::Result;
+
+/// What column names mean in a SELECT.
+pub struct Scope<'s> {
+    pub schema: &'s Schema,
+    pub relations: Vec<ScopeRelation<'s>>,
+    merged: Vec<MergedColumn>,
+}
+
+/// One occurrence of a table in FROM.
+pub struct ScopeRelation<'s> {
+    /// The alias, or the table's own name.
+    pub alias: String,
+    pub columns: &'s [Column],
+    /// How the table is sharded; `None` for a reference table.
+    pub shard_key: Option<ShardKey>,
+}
+
+/// The key of a sharded table.
+pub struct ShardKey {
+    pub keyspace: String,
+    pub column: String,
+    pub type_oid: u32,
+}
+
+/// A column that JOIN ... USING made one of several relations' columns.
+struct MergedColumn {
+    name: String,
+    /// The relation whose column the merged one equals: on the preserved side of an outer join.
+    representative: usize,
+    members: Vec<usize>,
+}
+
+/// A column of an occurrence: `relation` is an index into [`Scope::relations`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bound<'n> {
+    pub relation: usize,
+    pub column: &'n str,
+}
+
+impl<'s> Scope<'s> {
+    pub fn new(schema: &'s Schema) -> Self {
+        Self { schema, relations: Vec::new(), merged: Vec::new() }
+    }
+
+    /// Binds `column`, or `qualifier.column`, as PostgreSQL does.
+    ///
+    /// # Errors
+    /// Refuses names that are unknown or ambiguous, system columns and whole rows among them.
+    pub fn bind<'n>(&self, qualifier: Option<&str>, column: &'n str) -> Result<Bound<'n>> {
+        let relation = match qualifier {
+            Some(alias) => self.relation(alias)?,
+            None => self.unqualified(column)?,
+        };
+        if !self.relations[relation].has_column(column) {
+            return Err(refuse(format!(
+                "\"{}.{column}\", which is no column of that table",
+                self.relations[relation].alias
+            )));
+        }
+        Ok(Bound { relation, column })
+    }
+
+    /// The occurrence that goes by this alias.
+    pub fn relation(&self, alias: &str) -> Result<usize> {
+        single(self.places(|relation| relation.alias == alias))
+            .ok_or_else(|| refuse(format!("the name \"{alias}\", which does not name exactly one table of FROM")))
+    }
+
+    /// Whether an unqualified name is a column of some relation, be it ambiguous.
+    pub fn has_column(&self, column: &str) -> bool {
+        self.relations.iter().any(|relation| relation.has_column(column))
+    }
+
+    /// Whether JOIN ... USING merged a column of this name.
+    pub fn is_merged(&self, column: &str) -> bool {
+        self.merged.iter().any(|merged| merged.name == column)
+    }
+
+    /// The one relation among `side` that an unqualified column of that side of a join belongs to.
+    pub fn bind_on_side(&self, side: &[usize], column: &str) -> Result<usize> {
+        let on_side = |relation: &usize| side.contains(relation);
+        if let Some(merged) = self.merged.iter().find(|merged| merged.name == column && on_side(&merged.representative))
+        {
+            return Ok(merged.representative);
+        }
+        single(side.iter().copied().filter(|relation| self.relations[*relation].has_column(column)))
+            .ok_or_else(|| ambiguous(column))
+    }
+
+    /// Makes one column of `representative`'s and `other`'s, which JOIN ... USING does.
+    pub fn merge(&mut self, column: &str, representative: usize, other: usize) {
+        let joins = |merged: &MergedColumn, relation| merged.name == column && merged.members.contains(&relation);
+        let (absorbed, mut kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.merged)
+            .into_iter()
+            .partition(|merged| joins(merged, representative) || joins(merged, other));
+        let mut members = vec![representative, other];
+        members.extend(absorbed.into_iter().flat_map(|merged| merged.members));
+        kept.push(MergedColumn { name: column.to_owned(), representative, members });
+        self.merged = kept;
+    }
+
+    fn unqualified(&self, column: &str) -> Result<usize> {
+        let merged: Vec<_> = self.merged.iter().filter(|merged| merged.name == column).collect();
+        let is_member = |relation: &usize| merged.iter().any(|merged| merged.members.contains(relation));
+        let plain = (0..self.relations.len())
+            .filter(|relation| self.relations[*relation].has_column(column) && !is_member(relation));
+        single(merged.iter().map(|merged| merged.representative).chain(plain)).ok_or_else(|| ambiguous(column))
+    }
+
+    fn places(&self, wanted: impl Fn(&ScopeRelation<'_>) -> bool) -> impl Iterator<Item = usize> {
+        self.relations.iter().enumerate().filter(move |(_, relation)| wanted(relation)).map(|(place, _)| place)
+    }
+}
+
+impl ScopeRelation<'_> {
+    pub fn has_column(&self, column: &str) -> bool {
+        self.columns.iter().any(|own| own.name == column)
+    }
+}
+
+/// The only item, if there is exactly one.
+fn single<T>(mut items: impl Iterator<Item = T>) -> Option<T> {
+    let first = items.next();
+    first.filter(|_| items.next().is_none())
+}
+
+fn ambiguous(column: &str) -> crate::types::Error {
+    refuse(format!("the name \"{column}\", which is not a column of exactly one table of FROM"))
+        .hint("Write the table's name or alias in front of the column.")
+}
