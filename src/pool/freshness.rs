@@ -175,7 +175,8 @@ impl Freshness {
     /// Sleeps until a session needs something, or `limit` has passed.
     pub async fn sleep(&self, limit: std::time::Duration) {
         self.asleep.store(true, Ordering::SeqCst);
-        let busy = self.needs_sample() || (0..self.replicas.len()).any(|replica| self.needs_look(replica) && self.is_usable(replica));
+        let busy = self.needs_sample()
+            || (0..self.replicas.len()).any(|replica| self.needs_look(replica) && self.is_usable(replica));
         if !busy {
             let _timeout = tokio::time::timeout(limit, self.wake.notified()).await;
         }

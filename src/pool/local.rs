@@ -47,13 +47,7 @@ pub struct Counts {
 
 impl Local {
     pub fn new(shared: Arc<Shared>, worker: usize) -> Self {
-        Self {
-            shared,
-            worker,
-            idle: RefCell::default(),
-            waiting: RefCell::default(),
-            connecting: Cell::new(0),
-        }
+        Self { shared, worker, idle: RefCell::default(), waiting: RefCell::default(), connecting: Cell::new(0) }
     }
 
     /// Takes a server, opens one if there is room, or waits for one.

@@ -131,9 +131,7 @@ impl Server {
                     Event::ClientError | Event::NotPrepared(_) | Event::Parameter { .. } => {}
                 }
             }
-            if !self.session.ledger.is_settled()
-                && self.conn.fill().await.map_err(|error| lost(shard, error))? == 0
-            {
+            if !self.session.ledger.is_settled() && self.conn.fill().await.map_err(|error| lost(shard, error))? == 0 {
                 return Err(lost(shard, std::io::ErrorKind::UnexpectedEof.into()));
             }
         }
