@@ -17,8 +17,18 @@ const FAREWELL_MAX: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Child {
     pid: libc::pid_t,
+    /// What ends it on drop.
     farewell: libc::c_int,
     life: Arc<Life>,
+}
+
+/// The signals that end a child.
+#[derive(Clone, Copy, Debug)]
+pub struct Endings {
+    /// When its [`Child`] is dropped.
+    pub dropped: libc::c_int,
+    /// From the kernel, when this process dies first.
+    pub orphaned: libc::c_int,
 }
 
 /// `None` while the process runs. It is reaped under the lock, so a signal never meets a stranger with a reused pid.
@@ -29,17 +39,17 @@ struct Life {
 }
 
 impl Child {
-    /// Starts `command`. `farewell` is the signal that ends it: on drop, and from the kernel when this process dies.
+    /// Starts `command`.
     ///
     /// The child gets a process group of its own, so that Ctrl-C on a terminal reaches only its parent, who knows the
     /// right order of ending things.
-    pub fn spawn(mut command: Command, farewell: libc::c_int) -> io::Result<Self> {
+    pub fn spawn(mut command: Command, endings: Endings) -> io::Result<Self> {
         command.process_group(0);
-        die_with_parent(&mut command, farewell);
+        die_with_parent(&mut command, endings.orphaned);
         let (report, started) = mpsc::sync_channel(1);
         thread::Builder::new().name("child".to_owned()).spawn(move || keep(command, &report))?;
         let (pid, life) = started.recv().map_err(io::Error::other)??;
-        Ok(Self { pid, farewell, life })
+        Ok(Self { pid, farewell: endings.dropped, life })
     }
 
     /// The process id. It may be reused once the process has ended.
@@ -161,6 +171,8 @@ fn send(pid: libc::pid_t, signal: libc::c_int) {
 mod tests {
     use super::*;
 
+    const ENDINGS: Endings = Endings { dropped: libc::SIGTERM, orphaned: libc::SIGKILL };
+
     fn shell(script: &str) -> Command {
         let mut command = Command::new("sh");
         command.args(["-c", script]);
@@ -169,7 +181,7 @@ mod tests {
 
     #[test]
     fn an_ended_child_tells_its_status() {
-        let child = Child::spawn(shell("exit 7"), libc::SIGTERM).unwrap();
+        let child = Child::spawn(shell("exit 7"), ENDINGS).unwrap();
         assert_eq!(child.wait(Duration::from_secs(10)).unwrap().code(), Some(7));
         child.signal(libc::SIGTERM);
         assert_eq!(child.ended().unwrap().code(), Some(7));
@@ -177,7 +189,7 @@ mod tests {
 
     #[test]
     fn a_running_child_has_no_status_and_dies_on_drop() {
-        let child = Child::spawn(shell("sleep 600"), libc::SIGTERM).unwrap();
+        let child = Child::spawn(shell("sleep 600"), ENDINGS).unwrap();
         assert_eq!(child.wait(Duration::from_millis(10)), None);
         let pid = child.pid();
         drop(child);
@@ -186,6 +198,6 @@ mod tests {
 
     #[test]
     fn a_missing_program_is_an_error() {
-        assert!(Child::spawn(Command::new("/nonexistent/program"), libc::SIGTERM).is_err());
+        assert!(Child::spawn(Command::new("/nonexistent/program"), ENDINGS).is_err());
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::child::Child;
+use super::child::{Child, Endings};
 use super::settings::{Settings, Upstream};
 use super::{Durability, HOST, Installation, PASSWORD, SUPERUSER, failure};
 use crate::types::{Error, Result};
@@ -225,8 +225,9 @@ impl Node {
         let log = log.map_err(|error| failure("could not open the server's log", error))?;
         let mut command = self.installation.command("postgres");
         command.arg("-D").arg(self.dir.join("data")).stdout(std::process::Stdio::null()).stderr(log);
-        // SIGQUIT is PostgreSQL's immediate shutdown.
-        Child::spawn(command, libc::SIGQUIT).map_err(|error| failure("could not start PostgreSQL", error))
+        // PostgreSQL's immediate shutdown.
+        let endings = Endings { dropped: libc::SIGQUIT, orphaned: libc::SIGQUIT };
+        Child::spawn(command, endings).map_err(|error| failure("could not start PostgreSQL", error))
     }
 
     /// Waits for a server that still runs in this data directory because its parent was killed a moment ago.

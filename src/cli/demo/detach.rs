@@ -28,13 +28,23 @@ pub fn run(arguments: &StartArgs) -> Result<()> {
     loop {
         let ready = place.is_ready(demo.id());
         let ended = demo.try_wait().map_err(unable)?;
-        shown += show(&fs::read(&log_path).unwrap_or_default(), shown);
+        let printed = fs::read_to_string(&log_path).unwrap_or_default();
+        let (news, reason) = news(printed.get(shown..).unwrap_or_default(), ended.is_some());
+        // A terminal that has gone away does not keep the demo from starting.
+        let _ = io::stdout().write_all(news.as_bytes());
+        shown += news.len();
         match ended {
             _ if ready => return Ok(()),
-            Some(status) => return Err(ended_early(&fs::read_to_string(&log_path).unwrap_or_default(), &status)),
+            Some(_) => return Err(failure(reason.trim().trim_start_matches("weir: ").to_owned())),
             None => std::thread::sleep(GLANCE),
         }
     }
+}
+
+/// Whole lines, and what follows them; of a demo that has ended, the last line is the reason.
+fn news(text: &str, ended: bool) -> (&str, &str) {
+    let lines = if ended { text.trim_end() } else { text };
+    text.split_at(lines.rfind('\n').map_or(0, |end| end + 1))
 }
 
 fn spawn(arguments: &StartArgs, log: File) -> io::Result<Child> {
@@ -48,16 +58,15 @@ fn spawn(arguments: &StartArgs, log: File) -> io::Result<Child> {
     command.spawn()
 }
 
-/// Prints what the log has beyond its first `shown` bytes; gives how many bytes that were.
-fn show(log: &[u8], shown: usize) -> usize {
-    let news = log.get(shown..).unwrap_or_default();
-    // A terminal that has gone away does not keep the demo from starting.
-    let _ = io::stdout().write_all(news);
-    news.len()
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// The last line of the log is the reason.
-fn ended_early(log: &str, status: &std::process::ExitStatus) -> crate::types::Error {
-    let reason = log.lines().last().map(|line| line.trim_start_matches("weir: ").to_owned());
-    failure(reason.unwrap_or_else(|| format!("the demo ended ({status})")))
+    #[test]
+    fn the_last_line_of_an_ended_demo_is_its_reason() {
+        assert_eq!(news("one\ntwo\nthr", false), ("one\ntwo\n", "thr"));
+        assert_eq!(news("one\nhint: x\nweir: y\n", true), ("one\nhint: x\n", "weir: y\n"));
+        assert_eq!(news("weir: y\n", true), ("", "weir: y\n"));
+        assert_eq!(news("", true), ("", ""));
+    }
 }

@@ -11,7 +11,7 @@ use tokio_postgres::{Client, Config, NoTls};
 use super::place::Place;
 use super::servers::{APP, SHOP, Shard};
 use super::{failure, progress};
-use crate::cli::cluster::child::Child;
+use crate::cli::cluster::child::{Child, Endings};
 use crate::cli::cluster::{HOST, PASSWORD, SUPERUSER, free_port, is_free};
 use crate::types::Result;
 
@@ -29,34 +29,14 @@ const ATTEMPT_INTERVAL: Duration = Duration::from_millis(100);
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 /// How the shop's tables are placed. The shards are those of the database.
-const SHARD_MAP: &str = "\
-[keyspaces.customer]
-method = \"hash\"
-key_type = \"int8\"
-placement = \"even\"
-
-[tables.customers]
-keyspace = \"customer\"
-key = \"customer_id\"
-
-[tables.orders]
-keyspace = \"customer\"
-key = \"customer_id\"
-
-[tables.order_lines]
-keyspace = \"customer\"
-key = \"customer_id\"
-
-[tables.products]
-reference = true
-";
+const SHARD_MAP: &str = include_str!("../../../shardmaps/shop.toml");
 
 /// The running Weir of a demo.
 #[derive(Debug)]
 pub struct Front {
     process: Child,
     log: std::path::PathBuf,
-    pub port: u16,
+    pub address: Address,
     pub http_port: u16,
 }
 
@@ -67,13 +47,45 @@ pub fn check_port(port: u16) -> Result<()> {
     listener.map_err(taken)
 }
 
+/// Where a Weir listens.
+#[derive(Clone, Debug)]
+pub struct Address {
+    pub host: String,
+    pub port: u16,
+}
+
 /// Connects to a database through Weir.
-pub async fn connect(port: u16, database: &str) -> Result<Client, tokio_postgres::Error> {
+pub async fn connect(weir: &Address, database: &str) -> Result<Client, tokio_postgres::Error> {
     let mut config = Config::new();
-    config.host(HOST).port(port).user(SUPERUSER).password(PASSWORD).dbname(database).connect_timeout(ANSWER_MAX);
+    config
+        .host(&weir.host)
+        .port(weir.port)
+        .user(SUPERUSER)
+        .password(PASSWORD)
+        .dbname(database)
+        .connect_timeout(ANSWER_MAX);
     let (client, connection) = config.connect(NoTls).await?;
     tokio::spawn(connection);
     Ok(client)
+}
+
+/// Waits until all databases of a demo answer. `check` says whether there is still something to wait for.
+pub async fn await_answers(weir: &Address, check: impl Fn() -> Result<()>) -> Result<()> {
+    for _ in 1..ATTEMPTS {
+        check()?;
+        if answers(weir).await.is_ok() {
+            return Ok(());
+        }
+        tokio::time::sleep(ATTEMPT_INTERVAL).await;
+    }
+    answers(weir).await.map_err(|error| failure("Weir does not answer").detail(error_text(&error)))
+}
+
+async fn answers(weir: &Address) -> Result<(), tokio_postgres::Error> {
+    for (database, question) in [(SHOP, "SELECT 1"), (APP, "SELECT 1"), (CONSOLE, "SHOW DATABASES")] {
+        connect(weir, database).await?.simple_query(question).await?;
+    }
+    Ok(())
 }
 
 impl Front {
@@ -83,20 +95,8 @@ impl Front {
         place.write(MAP_FILE, SHARD_MAP)?;
         place.write(CONFIG_FILE, &configuration(port, http_port, shards))?;
         progress(&format!("starting Weir on {HOST}:{port}"));
-        Ok(Self { process: spawn(place)?, log: place.path(LOG_FILE), port, http_port })
-    }
-
-    /// Waits until all databases answer.
-    pub async fn await_answers(&self) -> Result<()> {
-        for _ in 0..ATTEMPTS {
-            self.check()?;
-            if self.answers().await.is_ok() {
-                return Ok(());
-            }
-            tokio::time::sleep(ATTEMPT_INTERVAL).await;
-        }
-        let reason = self.answers().await.err().map(|error| error_text(&error));
-        Err(failure("Weir does not answer").detail(reason.unwrap_or_else(|| self.log_text())))
+        let address = Address { host: HOST.to_owned(), port };
+        Ok(Self { process: spawn(place)?, log: place.path(LOG_FILE), address, http_port })
     }
 
     /// An error when Weir has ended by itself.
@@ -105,13 +105,6 @@ impl Front {
             None => Ok(()),
             Some(status) => Err(failure(format!("Weir ended ({status})")).detail(self.log_text())),
         }
-    }
-
-    async fn answers(&self) -> Result<(), tokio_postgres::Error> {
-        for (database, question) in [(SHOP, "SELECT 1"), (APP, "SELECT 1"), (CONSOLE, "SHOW DATABASES")] {
-            connect(self.port, database).await?.simple_query(question).await?;
-        }
-        Ok(())
     }
 
     fn log_text(&self) -> String {
@@ -137,7 +130,9 @@ fn spawn(place: &Place) -> Result<Child> {
     let mut command = Command::new(program);
     command.arg("serve").arg("--config").arg(place.path(CONFIG_FILE));
     command.stdin(Stdio::null()).stdout(log.try_clone().map_err(unable)?).stderr(log);
-    Child::spawn(command, libc::SIGTERM).map_err(unable)
+    // Without its servers there is nothing to finish; with them, open transactions get their time.
+    let endings = Endings { dropped: libc::SIGTERM, orphaned: libc::SIGKILL };
+    Child::spawn(command, endings).map_err(unable)
 }
 
 fn configuration(port: u16, http_port: u16, shards: &[Shard]) -> String {

@@ -42,7 +42,7 @@ const QUERIES: [(&str, &str); 5] = [
 
 /// The whole text.
 pub fn text(place: &Place, front: &Front, shards: &[Shard]) -> String {
-    let psql = format!("PGPASSWORD={PASSWORD} psql -h {HOST} -p {} -U {SUPERUSER}", front.port);
+    let psql = format!("PGPASSWORD={PASSWORD} psql -h {HOST} -p {} -U {SUPERUSER}", front.address.port);
     let mut text = String::from("\nWeir is ready. Try:\n\n");
     // Writing into a String cannot fail.
     let _ = writeln!(text, "  the sharded shop        {psql} {SHOP}");

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use tokio_postgres::{Client, SimpleQueryMessage};
 
-use super::front::{connect, error_text};
+use super::front::{Address, connect, error_text};
 use super::servers::SHOP;
 use super::shop::{self, CustomerRows};
 use super::{failure, progress};
@@ -16,8 +16,8 @@ const CONNECTIONS: usize = 8;
 const REPORT_EVERY: usize = 500;
 
 /// Makes the shop's tables and rows as far as they are missing.
-pub async fn load(port: u16) -> Result<()> {
-    let client = connect(port, SHOP).await.map_err(unloaded)?;
+pub async fn load(weir: &Address) -> Result<()> {
+    let client = connect(weir, SHOP).await.map_err(unloaded)?;
     for table in shop::SCHEMA {
         execute(&client, table).await?;
     }
@@ -31,15 +31,15 @@ pub async fn load(port: u16) -> Result<()> {
         return Ok(());
     }
     progress(&format!("loading the shop through Weir: {} customers with their orders", missing.len()));
-    load_customers(port, &missing).await
+    load_customers(weir, &missing).await
 }
 
 /// Spreads the customers over several connections.
-async fn load_customers(port: u16, customers: &[i64]) -> Result<()> {
+async fn load_customers(weir: &Address, customers: &[i64]) -> Result<()> {
     let (report, mut loaded) = tokio::sync::mpsc::unbounded_channel();
     let mut loaders = tokio::task::JoinSet::new();
     for part in customers.chunks(customers.len().div_ceil(CONNECTIONS)) {
-        loaders.spawn(load_part(port, part.to_vec(), report.clone()));
+        loaders.spawn(load_part(weir.clone(), part.to_vec(), report.clone()));
     }
     drop(report);
     let mut count = 0;
@@ -52,8 +52,8 @@ async fn load_customers(port: u16, customers: &[i64]) -> Result<()> {
     loaders.join_all().await.into_iter().collect()
 }
 
-async fn load_part(port: u16, customers: Vec<i64>, report: tokio::sync::mpsc::UnboundedSender<()>) -> Result<()> {
-    let client = connect(port, SHOP).await.map_err(unloaded)?;
+async fn load_part(weir: Address, customers: Vec<i64>, report: tokio::sync::mpsc::UnboundedSender<()>) -> Result<()> {
+    let client = connect(&weir, SHOP).await.map_err(unloaded)?;
     for customer in customers {
         load_customer(&client, shop::customer_rows(customer)).await?;
         // Nobody listens any more only when the demo is being stopped.

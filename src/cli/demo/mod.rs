@@ -20,14 +20,14 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::types::{Error, Kind, Origin, Result};
 
-use front::Front;
+use front::{Address, Front};
 use place::{Lock, Place};
 use servers::Shard;
 
 /// How often a running demo looks whether all its servers still run.
 const WATCH_INTERVAL: Duration = Duration::from_millis(500);
 
-/// `weir demo [stop|clean]`.
+/// `weir demo [stop|clean|load]`.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct DemoArgs {
@@ -43,6 +43,17 @@ enum Action {
     Stop(PlaceArgs),
     /// Remove a demo's directory with all its data
     Clean(PlaceArgs),
+    /// Load the shop through a Weir that was started in another way
+    Load(LoadArgs),
+}
+
+#[derive(Debug, Args)]
+struct LoadArgs {
+    /// Where that Weir listens
+    #[arg(long, default_value = "127.0.0.1")]
+    host: String,
+    #[arg(long, default_value_t = 6432)]
+    port: u16,
 }
 
 #[derive(Debug, Args)]
@@ -75,16 +86,20 @@ pub fn run(arguments: DemoArgs) -> Result<()> {
     match arguments.action {
         Some(Action::Stop(place)) => Place::new(&place.dir)?.stop(),
         Some(Action::Clean(place)) => Place::new(&place.dir)?.clean(),
+        Some(Action::Load(weir)) => block_on(load_into(&Address { host: weir.host, port: weir.port })),
         None if arguments.start.detach => detach::run(&arguments.start),
-        None => run_here(&arguments.start),
+        None => block_on(run_until_stopped(&arguments.start)),
     }
 }
 
-fn run_here(arguments: &StartArgs) -> Result<()> {
+fn block_on(work: impl Future<Output = Result<()>>) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime
-        .map_err(|error| failure("could not start the runtime").source(error))?
-        .block_on(run_until_stopped(arguments))
+    runtime.map_err(|error| failure("could not start the runtime").source(error))?.block_on(work)
+}
+
+async fn load_into(weir: &Address) -> Result<()> {
+    front::await_answers(weir, || Ok(())).await?;
+    load::load(weir).await
 }
 
 async fn run_until_stopped(arguments: &StartArgs) -> Result<()> {
@@ -93,7 +108,7 @@ async fn run_until_stopped(arguments: &StartArgs) -> Result<()> {
     let lock = place.lock()?;
     let demo = Demo::start(&place, arguments, lock)?;
     let outcome = tokio::select! {
-        outcome = demo.serve(&place, arguments.port) => outcome,
+        outcome = demo.serve(&place) => outcome,
         () = stop.received() => Ok(()),
     };
     progress("stopping");
@@ -127,10 +142,10 @@ impl Demo {
         Ok(Self { front, shards, _lock: lock })
     }
 
-    /// Makes the databases, loads the shop through Weir, says what to try, and watches until something fails.
-    async fn serve(&self, place: &Place, port: u16) -> Result<()> {
-        self.front.await_answers().await?;
-        load::load(port).await?;
+    /// Loads the shop through Weir, says what to try, and watches until something fails.
+    async fn serve(&self, place: &Place) -> Result<()> {
+        front::await_answers(&self.front.address, || self.front.check()).await?;
+        load::load(&self.front.address).await?;
         say(&guide::text(place, &self.front, &self.shards));
         place.mark_ready()?;
         loop {

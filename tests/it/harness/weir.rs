@@ -8,7 +8,7 @@ use std::process::{Command, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use weir::cli::cluster::child::Child;
+use weir::cli::cluster::child::{Child, Endings};
 use weir::cli::cluster::{Node, PASSWORD, SUPERUSER};
 
 use super::{Endpoint, Shard, fresh_dir};
@@ -156,7 +156,8 @@ impl Weir {
         let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
         command.arg("serve").arg("--config").arg(config).current_dir(dir);
         command.stdout(log.try_clone().expect("a file")).stderr(log);
-        let process = Child::spawn(command, libc::SIGKILL).expect("weir runs");
+        let process =
+            Child::spawn(command, Endings { dropped: libc::SIGKILL, orphaned: libc::SIGKILL }).expect("weir runs");
         let address = await_address(&process, dir);
         Self { process, dir: dir.to_owned(), address }
     }
