@@ -11,10 +11,10 @@ pub mod wire;
 pub mod config;
 
 pub mod auth;
+pub mod merge;
 
 pub mod sql;
 
-pub mod merge;
 pub mod route;
 
 pub mod session;

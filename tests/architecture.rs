@@ -5,13 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The layers from the bottom up. Modules of one layer do not use each other.
-const LAYERS: [&[&str]; 14] = [
+const LAYERS: [&[&str]; 13] = [
     &["types"],
     &["shardmap", "wire"],
     &["config"],
-    &["auth"],
+    &["auth", "merge"],
     &["sql"],
-    &["merge", "route"],
+    &["route"],
     &["session"],
     // ---- the I/O line: see PURE
     &["telemetry"],

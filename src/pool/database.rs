@@ -49,6 +49,8 @@ pub struct Database {
     schema_wake: Notify,
     schema_done: Notify,
     pools: Mutex<HashMap<PoolId, Arc<Shared>>>,
+    /// Held by the one statement that runs on every shard or none.
+    pub everywhere: tokio::sync::Mutex<()>,
 }
 
 impl Database {
@@ -73,6 +75,7 @@ impl Database {
             schema_wake: Notify::new(),
             schema_done: Notify::new(),
             pools: Mutex::default(),
+            everywhere: tokio::sync::Mutex::new(()),
         }
     }
 

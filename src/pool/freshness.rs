@@ -155,29 +155,25 @@ impl Freshness {
         }
     }
 
-    pub fn is_usable(&self, replica: usize) -> bool {
-        self.replicas.get(replica).is_some_and(|state| state.usable.load(Ordering::Relaxed))
-    }
-
     /// Whether a session needs a sample that was not taken yet.
     pub fn needs_sample(&self) -> bool {
         self.wanted.load(Ordering::SeqCst) > self.begun.load(Ordering::SeqCst)
     }
 
-    /// Whether a session needs a replica to be farther than it was last seen, or the replica is not known to work.
-    pub fn needs_look(&self, replica: usize) -> bool {
-        self.replicas.get(replica).is_some_and(|state| {
-            !state.usable.load(Ordering::Relaxed)
-                || state.wanted.load(Ordering::SeqCst) > state.replayed.load(Ordering::Relaxed)
-        })
+    /// Whether a session waits for a sample, or for a replica that works.
+    pub fn has_business(&self) -> bool {
+        let waits_for = |replica: &Replica| {
+            replica.usable.load(Ordering::Relaxed)
+                && replica.wanted.load(Ordering::SeqCst) > replica.replayed.load(Ordering::Relaxed)
+        };
+        self.needs_sample() || self.replicas.iter().any(waits_for)
     }
 
     /// Sleeps until a session needs something, or `limit` has passed.
     pub async fn sleep(&self, limit: std::time::Duration) {
         self.asleep.store(true, Ordering::SeqCst);
-        let busy = self.needs_sample()
-            || (0..self.replicas.len()).any(|replica| self.needs_look(replica) && self.is_usable(replica));
-        if !busy {
+        // A session that saw the monitor awake did not wake it, so look once more.
+        if !self.has_business() {
             let _timeout = tokio::time::timeout(limit, self.wake.notified()).await;
         }
         self.asleep.store(false, Ordering::SeqCst);
@@ -200,7 +196,7 @@ mod tests {
         freshness.finish_sample(late, Lsn(20));
         assert!(!freshness.admits(&mut mark, 0), "the replica has not replayed the position");
         assert_eq!(mark, Mark::Position(Lsn(20)));
-        assert!(freshness.needs_look(0));
+        assert!(freshness.has_business());
         freshness.replayed(0, Lsn(20));
         assert!(freshness.admits(&mut mark, 0));
     }

@@ -73,7 +73,7 @@ impl Client {
         for request in requests {
             write(&mut link.server.session, link.server.conn.queue(), request);
         }
-        let ended = self.run(at, if complete { Listen::No } else { Listen::ForBatch }).await?;
+        let ended = self.finish(at, if complete { Listen::No } else { Listen::ForBatch }).await?;
         self.after(bound_statements(requests), ended);
         Ok(())
     }

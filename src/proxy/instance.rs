@@ -1,14 +1,15 @@
 //! One running Weir: what all its workers share. Several may run in one process.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rand::Rng;
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
+use super::console::Operator;
 use crate::auth::{Credential, Method, Password};
 use crate::catalog::Catalog;
 use crate::config::{self, AuthMethod, Config};
@@ -53,7 +54,6 @@ pub struct WorkerReport {
 }
 
 /// Everything that the workers of one Weir share.
-#[derive(Debug)]
 pub struct Instance {
     pub config: Config,
     databases: HashMap<String, Arc<Database>>,
@@ -69,8 +69,7 @@ pub struct Instance {
     pub mock_key: [u8; 32],
     clients: AtomicUsize,
     next_client: AtomicUsize,
-    /// True once Weir is stopping.
-    pub stopping: watch::Sender<bool>,
+    operator: OnceLock<Arc<dyn Operator>>,
 }
 
 impl Instance {
@@ -103,7 +102,7 @@ impl Instance {
             mock_key: rand::rng().random(),
             clients: AtomicUsize::new(0),
             next_client: AtomicUsize::new(1),
-            stopping: watch::Sender::new(false),
+            operator: OnceLock::new(),
         })
     }
 
@@ -122,11 +121,20 @@ impl Instance {
         self.users.get(name)
     }
 
-    /// A user whose password Weir has, for its own queries: the first of the configuration.
-    pub fn own_user(&self) -> Option<&Arc<User>> {
+    /// Whom Weir logs in as for queries of its own: the first user whose password it has, else the first.
+    pub fn own_user(&self) -> Option<&config::User> {
         let with_password = |user: &&config::User| user.login_password().is_some();
-        let user = self.config.users.iter().find(with_password).or_else(|| self.config.users.first())?;
-        self.users.get(&user.name)
+        self.config.users.iter().find(with_password).or_else(|| self.config.users.first())
+    }
+
+    /// Who answers on the console; `None` until it was given.
+    pub fn operator(&self) -> Option<&Arc<dyn Operator>> {
+        self.operator.get()
+    }
+
+    /// Says who answers on the console. The first one stays.
+    pub fn set_operator(&self, operator: Arc<dyn Operator>) {
+        let _first_stays = self.operator.set(operator);
     }
 
     /// Counts a client in; `None` when there are too many.
@@ -152,7 +160,6 @@ impl Instance {
 }
 
 /// A client's place among those that Weir admits; freed when dropped.
-#[derive(Debug)]
 pub struct Admission {
     instance: Arc<Instance>,
 }

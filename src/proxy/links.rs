@@ -292,7 +292,7 @@ pub async fn clean(pool: Rc<Local>, mut server: Server, dirty: bool) {
 }
 
 /// Reads ahead until the client's connection ends.
-async fn until_gone(conn: &mut Conn) {
+pub async fn until_gone(conn: &mut Conn) {
     loop {
         if conn.input.len() >= READ_AHEAD {
             std::future::pending::<()>().await;

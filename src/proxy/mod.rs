@@ -9,6 +9,8 @@
 //! * [`sharded`]: units for a sharded database.
 //! * [`relay`]: bytes between a client and one server until the server owes nothing.
 //! * [`block`]: transaction blocks over shards; [`fan`]: reads over shards; [`everywhere`]: all shards or none.
+//! * [`exchange`]: Weir talks to a server by itself, for those two.
+//! * [`console`]: the console's end of the wire.
 //! * [`control`]: the thread for everything that is not a client's: replicas, schemas, the console's snapshots.
 //! * [`report`]: what the console and the metrics are told.
 //! * [`serve`](serve()): starts and stops it all.
@@ -19,6 +21,7 @@ pub mod client;
 pub mod console;
 pub mod control;
 pub mod everywhere;
+pub mod exchange;
 pub mod fan;
 pub mod handle;
 pub mod instance;

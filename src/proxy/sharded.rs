@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::BytesMut;
-
 use super::batch::{Request, bound_statements};
 use super::client::Client;
 use super::outcome::{Step, Stop};
@@ -180,7 +178,7 @@ impl Client {
         if let Some(action) = self.own_action(statement) {
             return Ok(Plan { epoch: map.epoch(), action });
         }
-        route::plan(&route::Question { statement, text, literals, parameters, map: &map, schema })
+        route::plan(&route::Request { text, statement, literals, parameters, map: &map, schema })
     }
 
     /// Statements that are Weir's own to do, whatever the shard map says.
@@ -273,7 +271,7 @@ impl Client {
             Asked::Step => server.session.query_step(server.conn.queue(), text),
             Asked::Batch(_) => return Err(Error::internal("a batch for one shard was taken apart").into()),
         }
-        self.run(at, Listen::No).await
+        self.finish(at, Listen::No).await
     }
 
     /// After an error that the client has read, the steps that follow must not run.
@@ -357,7 +355,7 @@ impl Client {
         }
         let first = &mut self.links[0].server;
         first.session.query_step(first.conn.queue(), task.text);
-        let ended = self.run(0, Listen::No).await?;
+        let ended = self.finish(0, Listen::No).await?;
         if ended.failed {
             return Ok(ended);
         }

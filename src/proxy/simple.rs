@@ -58,10 +58,10 @@ impl Client {
         let access = facts.statements.iter().map(route::unsharded).fold(Access::Read, Access::and);
         facts.statements.iter().for_each(|statement| self.note(statement));
         let at = self.link(ShardId(0), access).await?;
-        let server = &mut self.links[at].server;
-        self.links[at].stats.received(message.len());
-        server.session.query(server.conn.queue(), message);
-        let ended = self.run(at, Listen::No).await?;
+        let link = &mut self.links[at];
+        link.stats.received(message.len());
+        link.server.session.query(link.server.conn.queue(), message);
+        let ended = self.finish(at, Listen::No).await?;
         self.after(facts.statements.iter(), ended);
         Ok(())
     }
@@ -78,7 +78,7 @@ impl Client {
         let at = self.link(ShardId(0), Access::Primary { writes: true }).await?;
         let server = &mut self.links[at].server;
         server.session.query(server.conn.queue(), &message);
-        self.run(at, Listen::No).await?;
+        self.finish(at, Listen::No).await?;
         Ok(())
     }
 
@@ -89,7 +89,7 @@ impl Client {
 
     /// Relays until the server owes nothing, passing the data of a COPY on. With [`Listen::ForBatch`] it also returns
     /// when the client sends its next messages.
-    pub async fn run(&mut self, at: usize, listen: Listen) -> Step<Ended> {
+    pub async fn finish(&mut self, at: usize, listen: Listen) -> Step<Ended> {
         let mut ended = Ended::default();
         let mut seen = Seen::default();
         loop {
@@ -227,7 +227,7 @@ impl Client {
         }
     }
 
-    fn discard_all(&mut self) {
+    pub fn discard_all(&mut self) {
         self.names.clear();
         self.lasting.clear();
         self.pinned = None;

@@ -1,7 +1,13 @@
 //! Reads of several shards.
 
+use std::sync::Arc;
+
 use super::Request;
-use super::plan::Action;
+use super::plan::{Action, Part, PartText};
+use crate::shardmap::Placement;
+use crate::sql::distribute::{TablePlacement, distribute};
+use crate::sql::facts::{Effects, RelationName};
+use crate::sql::schema::Resolved;
 use crate::types::{Error, Result, ShardId};
 
 /// The plan of a SELECT that needs rows of all of `shards`.
@@ -9,9 +15,32 @@ use crate::types::{Error, Result, ShardId};
 /// # Errors
 /// A refusal when it cannot be proven that the shards' rows can be merged into one PostgreSQL's result.
 pub(super) fn plan_fan(request: &Request<'_>, shards: &[ShardId]) -> Result<Action> {
-    Err(Error::refuse(
-        "reading several shards is not supported",
-        format!("The statement needs rows of {} of {} shards.", shards.len(), request.map.shards().len()),
-    )
-    .hint("Restrict the shard key by a value."))
+    let statement = request.statement;
+    if statement.effects.intersects(Effects::LOCKS | Effects::WRITES_ROWS) {
+        return Err(Error::refuse(
+            "a statement that locks or writes rows of several shards is not supported",
+            format!("It concerns {} of {} shards.", shards.len(), request.map.shards().len()),
+        )
+        .hint("Restrict the shard key by a value."));
+    }
+    let placement = |name: &RelationName| placement(request, name);
+    let distributed = distribute(statement.text(request.text), request.schema, &placement)?;
+    let text: Arc<str> = distributed.shard_text.into();
+    let part = |shard: &ShardId| Part { shard: *shard, text: PartText::Rewritten(Arc::clone(&text)), ownership: None };
+    Ok(Action::Fan { parts: shards.iter().map(part).collect(), merge: Arc::new(distributed.merge) })
+}
+
+fn placement(request: &Request<'_>, name: &RelationName) -> TablePlacement {
+    let schema = match request.schema.resolve(name) {
+        Resolved::System => return TablePlacement::System,
+        Resolved::User { schema, .. } => schema,
+        Resolved::Unknown => return TablePlacement::Unmapped,
+    };
+    match request.map.placement(schema, &name.name) {
+        Placement::Sharded { keyspace, column } => {
+            TablePlacement::Sharded { keyspace: keyspace.name.clone(), key_column: column.to_owned() }
+        }
+        Placement::Reference => TablePlacement::Reference,
+        Placement::Unmapped => TablePlacement::Unmapped,
+    }
 }

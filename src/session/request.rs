@@ -192,6 +192,11 @@ impl ServerSession {
         }
     }
 
+    /// Something replaced or destroyed the server's unnamed statement.
+    pub fn unnamed_statement_lost(&mut self) {
+        self.unnamed = None;
+    }
+
     /// How many statements the server has.
     pub fn prepared_count(&self) -> usize {
         self.prepared.len()

@@ -15,6 +15,7 @@ enum Step {
     },
     /// SET, RESET, SET LOCAL. One that outlives the transaction is kept when it commits.
     Setting {
+        name: String,
         sql: String,
         outlives: bool,
     },

@@ -43,6 +43,16 @@ pub struct Statement {
     pub ddl: Option<Ddl>,
 }
 
+impl Facts {
+    /// The facts of a text that nobody can read here: it may do anything.
+    pub fn unreadable() -> Self {
+        let mut statement = Statement::new(StatementKind::Unparsed);
+        statement.effects = Effects::OPAQUE | Effects::WRITES_ROWS;
+        statement.pin = Some(PinReason::Unparsed);
+        Self { statements: vec![statement] }
+    }
+}
+
 impl Statement {
     /// A statement of which only the kind is known yet.
     pub fn new(kind: StatementKind) -> Self {

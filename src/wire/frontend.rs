@@ -178,6 +178,15 @@ pub fn query(out: &mut BytesMut, text: &str) {
     message(out, tag::QUERY, |body| put_cstr(body, text.as_bytes()));
 }
 
+/// The bytes of [`Parse::definition`] for a text and parameter types.
+pub fn definition(text: &str, parameter_types: &[u32]) -> BytesMut {
+    let mut bytes = BytesMut::with_capacity(text.len() + 3 + 4 * parameter_types.len());
+    put_cstr(&mut bytes, text.as_bytes());
+    bytes.put_u16(u16::try_from(parameter_types.len()).unwrap_or(u16::MAX));
+    parameter_types.iter().for_each(|oid| bytes.put_u32(*oid));
+    bytes
+}
+
 /// Appends Parse from a name and the bytes of [`Parse::definition`].
 pub fn parse(out: &mut BytesMut, name: &[u8], definition: &[u8]) {
     message(out, tag::PARSE, |body| {

@@ -1,0 +1,259 @@
+//! What is nobody's query: reading schemas, watching replicas, answering for the console. It runs on the thread that
+//! started Weir; its queries go over connections of its own, never over a pool's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio_postgres::{Client, NoTls};
+
+use super::instance::{Instance, Order, WorkerReport, epoch};
+use super::report::host_and_port;
+use crate::catalog::Decision;
+use crate::pool::database::{Database, Node};
+use crate::pool::freshness::Lsn;
+use crate::pool::inspect;
+use crate::telemetry::{
+    DatabaseInfo, InDoubtInfo, Inspect, NodeInfo, Outcome, Scope, ShardInfo, Snapshot, SnapshotFuture,
+};
+use crate::types::{Error, Kind, Origin, Result, Role, ShardId};
+
+/// How long to wait before a server that could not be reached is tried again.
+const RETRY_PERIOD: Duration = Duration::from_millis(500);
+
+/// How often replicas are looked at while sessions wait for one of them to catch up.
+const WATCH_PERIOD: Duration = Duration::from_millis(20);
+
+/// How often replicas are looked at while nobody waits.
+const IDLE_PERIOD: Duration = Duration::from_secs(5);
+
+/// How often the counters are marked, so that recent rates can be told.
+const MARK_PERIOD: Duration = Duration::from_secs(60);
+
+impl Instance {
+    /// Opens a connection of Weir's own to a node. The connection ends when the client is dropped.
+    async fn connect(&self, shard: ShardId, node: &Node) -> Result<Client> {
+        let user = self.own_user().ok_or_else(|| Error::internal("no user is configured"))?;
+        let (host, port) = host_and_port(&node.address);
+        let mut config = tokio_postgres::Config::new();
+        config.host(&host).port(port).user(&user.name).dbname(&*node.dbname).application_name("weir");
+        config.connect_timeout(self.config.pool.server_connect_timeout);
+        if let Some(password) = user.login_password() {
+            config.password(password.reveal());
+        }
+        let (client, connection) = config.connect(NoTls).await.map_err(|error| {
+            tracing::warn!(%shard, address = &*node.address, %error, "cannot connect to a server: is it running?");
+            Error::new(Origin::Server(shard), Kind::ServerUnavailable, "cannot connect to a server").source(error)
+        })?;
+        tokio::spawn(connection);
+        Ok(client)
+    }
+}
+
+/// Reads a database's schema whenever somebody wants it, for ever.
+pub async fn keep_schema(instance: Arc<Instance>, database: Arc<Database>) {
+    loop {
+        let ticket = database.schema_wanted().await;
+        match read_schema(&instance, &database, ticket).await {
+            Ok(()) => {}
+            Err(error) => {
+                tracing::warn!(database = &*database.name, %error, "the schema could not be read; trying again");
+                tokio::time::sleep(RETRY_PERIOD).await;
+            }
+        }
+    }
+}
+
+async fn read_schema(instance: &Instance, database: &Database, ticket: u64) -> Result<()> {
+    let mut clients = Vec::with_capacity(database.shards.len());
+    for (index, shard) in database.shards.iter().enumerate() {
+        let Some(primary) = shard.nodes.first() else { continue };
+        clients.push(instance.connect(shard_id(index), primary).await?);
+    }
+    let schema = inspect::inspect(ticket, &clients).await?;
+    database.set_schema(schema, ticket);
+    Ok(())
+}
+
+/// Watches the replicas of one shard, for ever.
+pub async fn watch_replicas(instance: Arc<Instance>, database: Arc<Database>, shard: ShardId) {
+    let Some(state) = database.shards.get(shard.index()) else { return };
+    let mut clients: Vec<Option<Client>> = state.nodes.iter().map(|_| None).collect();
+    let mut failed = false;
+    loop {
+        failed = look(&instance, &database, shard, &mut clients, !failed).await.is_err();
+        let busy = state.freshness.has_business();
+        match (failed, busy) {
+            (true, _) => tokio::time::sleep(RETRY_PERIOD).await,
+            (false, true) => tokio::time::sleep(WATCH_PERIOD).await,
+            (false, false) => state.freshness.sleep(IDLE_PERIOD).await,
+        }
+    }
+}
+
+/// One look: a sample of the primary if somebody needs one, and how far the replicas are.
+async fn look(
+    instance: &Instance,
+    database: &Database,
+    shard: ShardId,
+    clients: &mut [Option<Client>],
+    tell: bool,
+) -> Result<()> {
+    let state = &database.shards[shard.index()];
+    let mut outcome = Ok(());
+    for (index, node) in state.nodes.iter().enumerate() {
+        if index == 0 && !state.freshness.needs_sample() {
+            continue;
+        }
+        let result = look_at(instance, database, shard, index, node, &mut clients[index]).await;
+        if let Err(error) = result {
+            clients[index] = None;
+            if let Some(replica) = index.checked_sub(1) {
+                state.freshness.unusable(replica);
+            }
+            if tell {
+                tracing::warn!(%shard, address = &*node.address, %error, "a server cannot be watched; trying again");
+            }
+            outcome = Err(error);
+        }
+    }
+    outcome
+}
+
+async fn look_at(
+    instance: &Instance,
+    database: &Database,
+    shard: ShardId,
+    index: usize,
+    node: &Node,
+    client: &mut Option<Client>,
+) -> Result<()> {
+    let freshness = &database.shards[shard.index()].freshness;
+    let connected = match client.take() {
+        Some(connected) if !connected.is_closed() => connected,
+        _ => instance.connect(shard, node).await?,
+    };
+    let connected = client.insert(connected);
+    match index.checked_sub(1) {
+        None => {
+            let number = freshness.begin_sample();
+            let position = position(connected, shard, "SELECT pg_current_wal_insert_lsn()::text").await?;
+            freshness.finish_sample(number, position);
+        }
+        Some(replica) => {
+            let sql = "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()::text END";
+            freshness.replayed(replica, position(connected, shard, sql).await?);
+        }
+    }
+    Ok(())
+}
+
+async fn position(client: &Client, shard: ShardId, sql: &str) -> Result<Lsn> {
+    let row = client.query_one(sql, &[]).await.map_err(|error| inspect::failed(shard, error))?;
+    let text: Option<String> = row.get(0);
+    text.as_deref().and_then(Lsn::parse).ok_or_else(|| {
+        Error::new(Origin::Server(shard), Kind::ServerUnavailable, "a replica is not replaying any WAL")
+            .detail("It is no standby, or it has not received anything yet.")
+    })
+}
+
+/// Marks the counters every minute, for ever.
+pub async fn mark_counters(instance: Arc<Instance>) {
+    loop {
+        tokio::time::sleep(MARK_PERIOD).await;
+        instance.telemetry.mark(std::time::Instant::now());
+    }
+}
+
+impl Inspect for Instance {
+    fn snapshot(&self, scope: Scope) -> SnapshotFuture<'_> {
+        Box::pin(async move {
+            let mut snapshot = Snapshot { databases: self.database_infos(), shards: self.shard_infos(), ..Snapshot::default() };
+            for report in self.reports(scope).await {
+                snapshot.pools.extend(report.pools);
+                snapshot.clients.extend(report.clients);
+                snapshot.servers.extend(report.servers);
+            }
+            snapshot.in_doubt = self.in_doubt().await;
+            snapshot
+        })
+    }
+}
+
+impl Instance {
+    async fn reports(&self, scope: Scope) -> Vec<WorkerReport> {
+        let mut reports = Vec::with_capacity(self.orders.len());
+        for orders in &self.orders {
+            let (answer, wait) = oneshot::channel();
+            if orders.send(Order::Report(scope, answer)).is_ok() {
+                reports.extend(wait.await);
+            }
+        }
+        reports
+    }
+
+    async fn in_doubt(&self) -> Vec<InDoubtInfo> {
+        let transactions = match self.catalog.two_phase_transactions().await {
+            Ok(transactions) => transactions,
+            Err(error) => {
+                tracing::error!(%error, "the catalog could not list two-phase transactions");
+                return Vec::new();
+            }
+        };
+        let info = |transaction: crate::catalog::TwoPhase| InDoubtInfo {
+            gid: transaction.id,
+            database: transaction.database,
+            shards: transaction.shards,
+            started_at: transaction.started_at,
+            outcome: match transaction.decision {
+                None => Outcome::Undecided,
+                Some(Decision::Commit) => Outcome::Commit,
+                Some(Decision::Abort) => Outcome::Abort,
+            },
+        };
+        transactions.into_iter().map(info).collect()
+    }
+
+    fn database_infos(&self) -> Vec<DatabaseInfo> {
+        let info = |database: &&Arc<Database>| {
+            let primary = database.shards.first().and_then(|shard| shard.nodes.first());
+            let (host, port) = primary.map(|node| host_and_port(&node.address)).unwrap_or_default();
+            DatabaseInfo {
+                name: database.name.to_string(),
+                host,
+                port,
+                dbname: primary.map(|node| node.dbname.to_string()).unwrap_or_default(),
+                pool_mode: database.pool_mode.as_str(),
+                pool_size: database.limits.size,
+                server_lifetime: database.limits.lifetime,
+                max_client_connections: self.config.pool.max_client_conn,
+                read_write_split: database.read_write_split,
+                epoch: epoch(database),
+            }
+        };
+        self.databases().iter().map(info).collect()
+    }
+
+    fn shard_infos(&self) -> Vec<ShardInfo> {
+        let databases = self.databases();
+        let shards = databases.iter().flat_map(|database| {
+            database.shards.iter().enumerate().map(|(index, shard)| ShardInfo {
+                database: database.name.to_string(),
+                shard: shard_id(index),
+                name: shard.name.to_string(),
+                nodes: shard.nodes.iter().enumerate().map(node_info).collect(),
+            })
+        });
+        shards.collect()
+    }
+}
+
+fn node_info((index, node): (usize, &Node)) -> NodeInfo {
+    let (host, port) = host_and_port(&node.address);
+    NodeInfo { role: if index == 0 { Role::Primary } else { Role::Replica }, host, port }
+}
+
+/// A database has at most 65,535 shards; the configuration sees to that.
+fn shard_id(index: usize) -> ShardId {
+    ShardId(u16::try_from(index).unwrap_or(u16::MAX))
+}
