@@ -3,6 +3,7 @@
 mod check;
 pub mod cluster;
 mod demo;
+mod serve;
 
 use std::process::ExitCode;
 
@@ -20,6 +21,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Serve clients as the configuration says
+    Serve(serve::ServeArgs),
     /// Name every mistake in a configuration and its shard maps
     Check(check::CheckArgs),
     /// Start a sharded shop on this machine: PostgreSQL servers, replicas, data, and Weir in front
@@ -29,6 +32,7 @@ enum Command {
 /// Runs the command that the process was started with.
 pub fn run() -> ExitCode {
     match Arguments::parse().command {
+        Command::Serve(arguments) => serve::run(&arguments),
         Command::Check(arguments) => check::run(arguments),
         Command::Demo(arguments) => demo::run(arguments).map_or_else(|error| report(&error), |()| ExitCode::SUCCESS),
     }
