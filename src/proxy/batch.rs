@@ -17,6 +17,7 @@ use crate::sql::facts::Statement;
 use crate::sql::schema::Schema;
 use crate::types::{Error, Kind, Origin, Result, ShardId};
 use crate::wire::backend;
+use crate::wire::TransactionStatus;
 use crate::wire::frame::{self, Frame, Sender};
 use crate::wire::frontend::{Bind, Parse, Target, tag};
 
@@ -45,8 +46,9 @@ impl Client {
         // Set before anything can fail, so that a failure knows whether a Sync is still to come.
         let was_open = std::mem::replace(&mut self.batch_open, !complete);
         let requests = self.resolve(&schema, &messages)?;
-        if matches!(requests.as_slice(), [Request::Sync]) && !was_open {
-            return self.lone_sync().await;
+        if !was_open && complete && self.links.is_empty() && self.block.is_none() && need_no_server(&requests) {
+            self.answer_here(&requests);
+            return Ok(());
         }
         if self.database.is_sharded() {
             return self.sharded_batch(&schema, &messages, requests, complete).await;
@@ -160,12 +162,28 @@ impl Client {
         Ok(())
     }
 
-    /// A Sync with nothing before it: drivers use it to ask whether the connection lives.
-    async fn lone_sync(&mut self) -> Step {
-        let status = self.status();
-        backend::ready_for_query(self.conn.queue(), status);
-        Ok(())
+    /// Answers requests that need no server.
+    fn answer_here(&mut self, requests: &[Request<'_>]) {
+        let out = self.conn.queue();
+        for request in requests {
+            match request {
+                Request::Parse { .. } => backend::bare(out, backend::tag::PARSE_COMPLETE),
+                Request::CloseStatement => backend::bare(out, backend::tag::CLOSE_COMPLETE),
+                Request::Sync => backend::ready_for_query(out, TransactionStatus::Idle),
+                _ => {}
+            }
+        }
     }
+}
+
+/// A lone Sync (drivers ask so whether the connection lives), names that are forgotten, and statements that some server
+/// has accepted before: a client that only prepares must not wait for a server.
+fn need_no_server(requests: &[Request<'_>]) -> bool {
+    requests.iter().all(|request| match request {
+        Request::Parse { name, prepared } => !name.is_empty() && prepared.proven.get(),
+        Request::CloseStatement | Request::Flush | Request::Sync => true,
+        _ => false,
+    })
 }
 
 /// Writes a request for the server that gets it.

@@ -141,6 +141,11 @@ impl Client {
         link.stats.sent(std::mem::take(&mut seen.sent));
         for event in &seen.events {
             match event {
+                Event::Prepared(gives) => {
+                    if let Some(prepared) = gives.name.as_ref().and_then(|name| self.names.get(name)) {
+                        prepared.proven.set(true);
+                    }
+                }
                 Event::NotPrepared(gives) => {
                     if let Some(name) = &gives.name {
                         self.names.remove(name);

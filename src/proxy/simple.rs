@@ -98,7 +98,7 @@ impl Client {
                 match event {
                     Event::ClientError => ended.failed = true,
                     Event::SyncIgnored => self.batch_open = true,
-                    Event::NotPrepared(_) | Event::Parameter { .. } | Event::OwnError(_) | Event::Fatal(_) => {}
+                    Event::Prepared(_) | Event::NotPrepared(_) | Event::Parameter { .. } | Event::OwnError(_) | Event::Fatal(_) => {}
                 }
             }
             match end {

@@ -99,7 +99,8 @@ impl Known {
         };
         let server_name = id.server_name().into_bytes();
         let schema_version = schema.version;
-        let prepared = Prepared { id, server_name, definition, text, parameter_types, schema_version, facts, literals };
+        let proven = std::cell::Cell::new(false);
+        let prepared = Prepared { id, server_name, definition, text, parameter_types, schema_version, facts, literals, proven };
         self.statements.borrow_mut().insert(prepared)
     }
 }

@@ -81,6 +81,8 @@ pub enum Copying {
 /// What happened while replies were read, for those who keep the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
+    /// A Parse of a named statement succeeded.
+    Prepared(Gives),
     /// A Parse failed or was ignored.
     NotPrepared(Gives),
     /// The server reported a run-time parameter.
@@ -289,8 +291,13 @@ impl Ledger {
     /// Strikes off the first entry when `tag` is the reply that settles it.
     fn settle(&mut self, tag: u8, pass: &mut Pass<'_>) -> Result<()> {
         let settled = match (self.entries.front(), tag) {
-            (Some(Entry::Parse(..)), tag::PARSE_COMPLETE)
-            | (Some(Entry::Bind), tag::BIND_COMPLETE)
+            (Some(Entry::Parse(_, gives)), tag::PARSE_COMPLETE) => {
+                if gives.name.is_some() {
+                    self.events.push(Event::Prepared(gives.clone()));
+                }
+                true
+            }
+            (Some(Entry::Bind), tag::BIND_COMPLETE)
             | (Some(Entry::Describe), tag::ROW_DESCRIPTION | tag::NO_DATA)
             | (Some(Entry::Close(_)), tag::CLOSE_COMPLETE) => true,
             (Some(Entry::Execute), tag::COMMAND_COMPLETE | tag::EMPTY_QUERY_RESPONSE | tag::PORTAL_SUSPENDED) => {

@@ -187,7 +187,7 @@ impl ServerSession {
                 self.unnamed = None;
             }
             Event::Parameter { name, value } => self.report(name, value),
-            Event::SyncIgnored => {}
+            Event::SyncIgnored | Event::Prepared(_) => {}
             Event::ClientError | Event::OwnError(_) | Event::Fatal(_) => self.unnamed = None,
         }
     }

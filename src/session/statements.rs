@@ -4,6 +4,7 @@
 //! definition share one entry, and every server that has it knows it by the same name, so that a statement which
 //! one client prepared on a server serves all.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -49,6 +50,8 @@ pub struct Prepared {
     pub schema_version: u64,
     pub facts: Arc<Facts>,
     pub literals: Vec<LiteralSpan>,
+    /// Some server has accepted the statement, so that a Parse of it needs none.
+    pub proven: Cell<bool>,
 }
 
 /// The statements of one worker's clients of one database, by definition.
