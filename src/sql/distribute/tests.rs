@@ -22,7 +22,12 @@ fn schema() -> Schema {
     for (table, columns) in tables {
         let columns = columns
             .iter()
-            .map(|(name, type_oid)| Column { name: (*name).into(), type_oid: *type_oid, computed_default: false })
+            .map(|(name, type_oid)| Column {
+                name: (*name).into(),
+                type_oid: *type_oid,
+                computed_default: false,
+                type_modifier: -1,
+            })
             .collect();
         schema.relations.insert(("public".into(), table.into()), Relation { columns, ..Relation::default() });
     }
