@@ -1,7 +1,7 @@
 //! PostgreSQL's dates and times as it writes them with DateStyle ISO, read into numbers that order as the values do.
 //!
 //! Every function gives `None` for a text in any other style: nothing is guessed. Days and microseconds count from
-//! 1970-01-01 in the proleptic Gregorian calendar, which only fixes the order; PostgreSQL's own epoch is 2000-01-01.
+//! 2000-01-01 in the proleptic Gregorian calendar, as PostgreSQL's own do, so that every value fits.
 
 const MICROSECONDS_PER_SECOND: i64 = 1_000_000;
 const MICROSECONDS_PER_DAY: i64 = 86_400 * MICROSECONDS_PER_SECOND;
@@ -70,7 +70,7 @@ struct CalendarDate {
 }
 
 impl CalendarDate {
-    /// Days since 1970-01-01. Months are counted from March, so that the leap day is the last of its year.
+    /// Days since 2000-01-01. Months are counted from March, so that the leap day is the last of its year.
     fn days(&self, era: Era) -> Option<i64> {
         let in_range = (1..=12).contains(&self.month) && (1..=31).contains(&self.day) && self.year > 0;
         if !in_range {
@@ -84,11 +84,11 @@ impl CalendarDate {
         let months_since_march = (self.month + 9) % 12;
         let day_of_year = (153 * months_since_march + 2) / 5 + self.day - 1;
         let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
-        Some(year * 365 + leap_days + day_of_year - DAYS_FROM_YEAR_0_MARCH_TO_1970)
+        Some(year * 365 + leap_days + day_of_year - DAYS_FROM_MARCH_OF_YEAR_0_TO_2000)
     }
 }
 
-const DAYS_FROM_YEAR_0_MARCH_TO_1970: i64 = 719_468;
+const DAYS_FROM_MARCH_OF_YEAR_0_TO_2000: i64 = 730_425;
 
 /// A cursor over a date or time.
 struct Scanner<'a>(&'a [u8]);

@@ -39,8 +39,15 @@ pub struct SortedMerge {
 #[derive(Debug, Default)]
 struct Source {
     waiting: VecDeque<(SortValues, Bytes)>,
-    /// What the last row that arrived sorts by; the next one may not stand before it.
+    /// What the last row that left sorts by.
     last: Option<SortValues>,
+}
+
+impl Source {
+    /// What the row before the next one to arrive sorts by.
+    fn newest(&self) -> Option<&SortValues> {
+        self.waiting.back().map(|(values, _)| values).or(self.last.as_ref())
+    }
 }
 
 impl SortedMerge {
@@ -54,10 +61,9 @@ impl SortedMerge {
     pub fn push(&mut self, source: usize, row: Bytes) -> Result<()> {
         let values = self.order.read(&self.layout.read(&row)?)?;
         let source = &mut self.sources[source];
-        if source.last.as_ref().is_some_and(|last| self.order.compare(last, &values).is_gt()) {
+        if source.newest().is_some_and(|last| self.order.compare(last, &values).is_gt()) {
             return Err(Error::internal("a shard's rows do not come in the order that the merge expects"));
         }
-        source.last = Some(values.clone());
         source.waiting.push_back((values, row));
         Ok(())
     }
@@ -67,8 +73,17 @@ impl SortedMerge {
         if let Some(source) = empty {
             return Next::NeedRow(source);
         }
-        match self.least().and_then(|source| self.sources[source].waiting.pop_front()) {
-            Some((_, row)) => Next::Row(row),
+        self.least().map_or(Next::End, |source| self.take(source))
+    }
+
+    /// The first row of a source.
+    fn take(&mut self, source: usize) -> Next {
+        let source = &mut self.sources[source];
+        match source.waiting.pop_front() {
+            Some((values, row)) => {
+                source.last = Some(values);
+                Next::Row(row)
+            }
             None => Next::End,
         }
     }

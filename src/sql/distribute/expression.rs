@@ -9,19 +9,27 @@ use super::refuse;
 use super::scope::{Bound, Scope};
 use crate::types::Result;
 
-/// Built-in functions that are only STABLE because they depend on settings of the session (TimeZone, DateStyle,
-/// lc_time, ...) or on other types' output functions. The settings are the same on every shard.
+/// Built-in functions of which some overload is STABLE, but only because it depends on settings of the session
+/// (TimeZone, DateStyle, lc_time, ...), on the encoding or on types' output functions: the same on every shard.
 const STEADY_FUNCTIONS: &[&str] = &[
+    "array_to_string",
     "concat",
     "concat_ws",
+    "date",
     "date_part",
     "date_trunc",
     "extract",
     "format",
+    "generate_series",
+    "length",
     "make_timestamptz",
+    "overlaps",
+    "quote_literal",
+    "quote_nullable",
     "timezone",
     "to_char",
     "to_date",
+    "to_number",
     "to_timestamp",
 ];
 

@@ -22,7 +22,12 @@ fn schema() -> Schema {
     for (table, columns) in tables {
         let columns = columns
             .iter()
-            .map(|(name, type_oid)| Column { name: (*name).into(), type_oid: *type_oid, computed_default: false })
+            .map(|(name, type_oid)| Column {
+                name: (*name).into(),
+                type_oid: *type_oid,
+                computed_default: false,
+                type_modifier: -1,
+            })
             .collect();
         schema.relations.insert(("public".into(), table.into()), Relation { columns, ..Relation::default() });
     }
@@ -201,7 +206,16 @@ fn groups_are_combined() {
             "groups(v0; v1=sum) by v0 asc",
             "SELECT date_trunc('month', at), sum(total) FROM orders GROUP BY 1",
         ),
-        ("SELECT sum(total) FROM orders GROUP BY status ORDER BY status COLLATE \"C\"", "", ""),
+        (
+            "SELECT sum(total) FROM orders GROUP BY status ORDER BY status COLLATE \"C\"",
+            "groups(h0; v0=sum) by h0 asc bytes hidden 1",
+            "SELECT sum(total), status AS weir_hidden_1 FROM orders GROUP BY status",
+        ),
+        (
+            "SELECT status, count(*) FROM orders GROUP BY 1 ORDER BY 2 DESC, status COLLATE \"C\" DESC",
+            "groups(v0; v1=count) by v1 desc by v0 desc bytes",
+            "SELECT status, count(*) FROM orders GROUP BY 1",
+        ),
         (
             "SELECT o.status, count(*) FROM orders o GROUP BY status ORDER BY o.status",
             "groups(v0; v1=count) by v0 asc",
