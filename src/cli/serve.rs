@@ -83,9 +83,9 @@ fn serve_http(
     inspect: Arc<dyn Inspect>,
     stopping: &watch::Sender<bool>,
 ) -> Result<()> {
-    let listener = listen::bind(address).and_then(TcpListener::from_std).map_err(|error| {
-        Error::internal(format!("cannot listen on {address} for HTTP")).detail(format!("{error}."))
-    })?;
+    let listener = listen::bind(address)
+        .and_then(TcpListener::from_std)
+        .map_err(|error| Error::internal(format!("cannot listen on {address} for HTTP")).detail(format!("{error}.")))?;
     let mut stopped = stopping.subscribe();
     let shutdown = async move { drop(stopped.wait_for(|stopping| *stopping).await) };
     tokio::spawn(async move {

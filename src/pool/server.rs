@@ -128,7 +128,11 @@ impl Server {
                 match event {
                     Event::OwnError(body) => drop(failure.get_or_insert(body)),
                     Event::Fatal(body) => return Err(ended(shard, &body)),
-                    Event::ClientError | Event::SyncIgnored | Event::Prepared(_) | Event::NotPrepared(_) | Event::Parameter { .. } => {}
+                    Event::ClientError
+                    | Event::SyncIgnored
+                    | Event::Prepared(_)
+                    | Event::NotPrepared(_)
+                    | Event::Parameter { .. } => {}
                 }
             }
             if !self.session.ledger.is_settled() && self.conn.fill().await.map_err(|error| lost(shard, error))? == 0 {

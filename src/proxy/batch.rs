@@ -16,20 +16,41 @@ use crate::session::statements::Prepared;
 use crate::sql::facts::Statement;
 use crate::sql::schema::Schema;
 use crate::types::{Error, Kind, Origin, Result, ShardId};
-use crate::wire::backend;
 use crate::wire::TransactionStatus;
+use crate::wire::backend;
 use crate::wire::frame::{self, Frame, Sender};
 use crate::wire::frontend::{Bind, Parse, Target, tag};
 
 /// One message of a batch, its names resolved.
 pub enum Request<'m> {
-    Parse { name: &'m [u8], prepared: Rc<Prepared> },
-    Bind { portal: &'m [u8], named: bool, prepared: Rc<Prepared>, arguments: &'m [u8], body: &'m [u8] },
-    DescribeStatement { named: bool, prepared: Rc<Prepared> },
-    DescribePortal { portal: &'m [u8], raw: &'m [u8] },
-    Execute { portal: &'m [u8], max_rows: u32, raw: &'m [u8] },
+    Parse {
+        name: &'m [u8],
+        prepared: Rc<Prepared>,
+    },
+    Bind {
+        portal: &'m [u8],
+        named: bool,
+        prepared: Rc<Prepared>,
+        arguments: &'m [u8],
+        body: &'m [u8],
+    },
+    DescribeStatement {
+        named: bool,
+        prepared: Rc<Prepared>,
+    },
+    DescribePortal {
+        portal: &'m [u8],
+        raw: &'m [u8],
+    },
+    Execute {
+        portal: &'m [u8],
+        max_rows: u32,
+        raw: &'m [u8],
+    },
     CloseStatement,
-    ClosePortal { raw: &'m [u8] },
+    ClosePortal {
+        raw: &'m [u8],
+    },
     Flush,
     Sync,
     /// The message cannot be done; everything after it up to Sync is void.

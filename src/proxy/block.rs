@@ -20,9 +20,12 @@ impl Client {
         match command {
             TransactionCommand::Begin { isolation, .. } => self.begin(task.text, *isolation)?,
             TransactionCommand::Commit { chain: true } | TransactionCommand::Rollback { chain: true } => {
-                return Err(Error::refuse("AND CHAIN is not supported on a sharded database", "The command chains blocks.")
-                    .hint("Send BEGIN after the command.")
-                    .into());
+                return Err(Error::refuse(
+                    "AND CHAIN is not supported on a sharded database",
+                    "The command chains blocks.",
+                )
+                .hint("Send BEGIN after the command.")
+                .into());
             }
             TransactionCommand::Commit { .. } => self.commit().await?,
             TransactionCommand::Rollback { .. } => self.roll_back().await,
@@ -95,7 +98,9 @@ impl Client {
     /// Ends the transaction on every server that still has it open. Nothing depends on the outcome: these servers
     /// were only read, or are rolled back; one that fails is lost and closed.
     async fn end_on_all(&mut self, command: &str) {
-        let open = |link: &Link| link.server.session.ledger.status() != TransactionStatus::Idle || link.server.conn.unsent() > 0;
+        let open = |link: &Link| {
+            link.server.session.ledger.status() != TransactionStatus::Idle || link.server.conn.unsent() > 0
+        };
         while let Some(at) = self.links.iter().position(open) {
             let server = &mut self.links[at].server;
             server.session.own_query(server.conn.queue(), command);

@@ -75,7 +75,10 @@ pub enum Unit {
     Query(BytesMut),
     FunctionCall(BytesMut),
     /// Messages of a batch; `complete` when the last one is Sync.
-    Batch { messages: BytesMut, complete: bool },
+    Batch {
+        messages: BytesMut,
+        complete: bool,
+    },
     Terminate,
 }
 
@@ -264,10 +267,7 @@ impl Client {
 const FAREWELL_LIMIT: Duration = Duration::from_secs(2);
 
 fn is_extended(message: u8) -> bool {
-    matches!(
-        message,
-        tag::PARSE | tag::BIND | tag::DESCRIBE | tag::EXECUTE | tag::CLOSE | tag::SYNC | tag::FLUSH
-    )
+    matches!(message, tag::PARSE | tag::BIND | tag::DESCRIBE | tag::EXECUTE | tag::CLOSE | tag::SYNC | tag::FLUSH)
 }
 
 /// What a client reads when Weir stops.

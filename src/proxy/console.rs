@@ -66,7 +66,9 @@ async fn query(worker: &Worker, conn: &mut Conn, body: &[u8]) -> Result<()> {
     let text = String::from_utf8_lossy(frontend::query_text(body)?);
     match worker.instance.operator() {
         Some(operator) => conn.queue().extend_from_slice(&operator.answer(&text).await),
-        None => backend::error_response(conn.queue(), Severity::Error, &Error::internal("the console is not ready yet")),
+        None => {
+            backend::error_response(conn.queue(), Severity::Error, &Error::internal("the console is not ready yet"))
+        }
     }
     backend::ready_for_query(conn.queue(), TransactionStatus::Idle);
     Ok(())

@@ -168,7 +168,8 @@ pub async fn mark_counters(instance: Arc<Instance>) {
 impl Inspect for Instance {
     fn snapshot(&self, scope: Scope) -> SnapshotFuture<'_> {
         Box::pin(async move {
-            let mut snapshot = Snapshot { databases: self.database_infos(), shards: self.shard_infos(), ..Snapshot::default() };
+            let mut snapshot =
+                Snapshot { databases: self.database_infos(), shards: self.shard_infos(), ..Snapshot::default() };
             for report in self.reports(scope).await {
                 snapshot.pools.extend(report.pools);
                 snapshot.clients.extend(report.clients);

@@ -110,10 +110,14 @@ impl Client {
             catalog.forget_two_phase(id).await?;
             return Ok(());
         }
-        Err(Error::new(Origin::Weir, Kind::ServerLost, "the statement is committed, but not every shard has heard of it")
-            .detail(format!("Shard {} holds the prepared transaction \"{id}\".", doubtful.join(", ")))
-            .hint("It is listed by SHOW TWO_PHASE on the console; COMMIT PREPARED on that server completes it.")
-            .into())
+        Err(Error::new(
+            Origin::Weir,
+            Kind::ServerLost,
+            "the statement is committed, but not every shard has heard of it",
+        )
+        .detail(format!("Shard {} holds the prepared transaction \"{id}\".", doubtful.join(", ")))
+        .hint("It is listed by SHOW TWO_PHASE on the console; COMMIT PREPARED on that server completes it.")
+        .into())
     }
 
     /// Undoes what was done on every shard, as far as servers can be reached.
@@ -136,8 +140,7 @@ impl Client {
     /// Rolls a shard back, prepared or not. False when it could not be reached.
     async fn undo(&mut self, shard: ShardId, id: &str) -> bool {
         let open = self.links.iter().any(|link| {
-            link.server.shard() == shard
-                && link.server.session.ledger.status() != crate::wire::TransactionStatus::Idle
+            link.server.shard() == shard && link.server.session.ledger.status() != crate::wire::TransactionStatus::Idle
         });
         if open {
             return self.ask(shard, &Question::query("ROLLBACK")).await.is_ok() && self.drain(shard).await.is_ok();

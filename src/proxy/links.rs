@@ -104,7 +104,8 @@ impl Client {
     /// The replica that this session may read from now. A session has one replica of a shard, so that it never goes
     /// back in time by changing to another one.
     fn replica_for(&mut self, shard: ShardId) -> Option<NodeIndex> {
-        let free = self.database.read_write_split && self.pinned.is_none() && !self.in_transaction() && !self.batch_open;
+        let free =
+            self.database.read_write_split && self.pinned.is_none() && !self.in_transaction() && !self.batch_open;
         if !free || self.database.pool_mode == PoolMode::Session {
             return None;
         }

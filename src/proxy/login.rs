@@ -187,7 +187,9 @@ async fn password_message(conn: &mut Conn) -> Result<BytesMut, Refusal> {
     loop {
         if let Some(frame) = frame::first(&conn.input, Sender::Client)? {
             if frame.tag != frontend::tag::PASSWORD {
-                return Err(Error::protocol(format!("expected password response, got message type {}", frame.tag)).into());
+                return Err(
+                    Error::protocol(format!("expected password response, got message type {}", frame.tag)).into()
+                );
             }
             let len = frame.raw.len();
             let mut message = conn.input.split_to(len);

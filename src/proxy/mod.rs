@@ -30,8 +30,8 @@ pub mod login;
 pub mod outcome;
 pub mod relay;
 pub mod report;
-pub mod sharded;
 pub mod serve;
+pub mod sharded;
 pub mod simple;
 pub mod worker;
 

@@ -10,9 +10,9 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::control;
 use super::instance::{Instance, Order};
 use super::worker::{self, Inbox};
-use super::control;
 use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::net::listen;
@@ -64,7 +64,9 @@ impl Running {
         let began = Instant::now();
         while !self.workers.iter().all(JoinHandle::is_finished) {
             if began.elapsed() > limit {
-                tracing::warn!("clients are still in transactions after shutdown_timeout; their connections are closed");
+                tracing::warn!(
+                    "clients are still in transactions after shutdown_timeout; their connections are closed"
+                );
                 return;
             }
             tokio::time::sleep(STOP_PERIOD).await;

@@ -134,7 +134,9 @@ impl Client {
         }
         let target = match plans.as_slice() {
             // Nothing is bound: a statement is described where the session is, or at home.
-            [] => Some((self.links.first().map_or(HOME, |link| link.server.shard()), Access::Primary { writes: false })),
+            [] => {
+                Some((self.links.first().map_or(HOME, |link| link.server.shard()), Access::Primary { writes: false }))
+            }
             plans => common_shard(plans),
         };
         if let Some((shard, access)) = target {
@@ -219,9 +221,13 @@ impl Client {
             return Err(aborted().into());
         }
         if self.database.map().is_some_and(|map| map.epoch() != plan.epoch) {
-            return Err(Error::new(Origin::Weir, Kind::StaleEpoch, "the shard map changed while the statement was planned")
-                .hint("Run the statement again.")
-                .into());
+            return Err(Error::new(
+                Origin::Weir,
+                Kind::StaleEpoch,
+                "the shard map changed while the statement was planned",
+            )
+            .hint("Run the statement again.")
+            .into());
         }
         match plan.action {
             Action::One { part, access } => {
@@ -281,9 +287,8 @@ impl Client {
 
     /// A statement that failed on its server fails the block.
     fn follow_block_status(&mut self) {
-        let failed = |link: &super::links::Link| {
-            link.server.session.ledger.status() == crate::wire::TransactionStatus::Failed
-        };
+        let failed =
+            |link: &super::links::Link| link.server.session.ledger.status() == crate::wire::TransactionStatus::Failed;
         if self.links.iter().any(failed)
             && let Some(block) = &mut self.block
         {
@@ -396,7 +401,9 @@ impl Client {
 fn common_shard(plans: &[Plan]) -> Option<(ShardId, Access)> {
     let mut found: Option<(ShardId, Access)> = None;
     for plan in plans {
-        let Action::One { part: Part { shard, text: PartText::Untouched, .. }, access } = &plan.action else { return None };
+        let Action::One { part: Part { shard, text: PartText::Untouched, .. }, access } = &plan.action else {
+            return None;
+        };
         found = match found {
             None => Some((*shard, *access)),
             Some((other, other_access)) if other == *shard => Some((other, other_access.and(*access))),

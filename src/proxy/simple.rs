@@ -98,7 +98,11 @@ impl Client {
                 match event {
                     Event::ClientError => ended.failed = true,
                     Event::SyncIgnored => self.batch_open = true,
-                    Event::Prepared(_) | Event::NotPrepared(_) | Event::Parameter { .. } | Event::OwnError(_) | Event::Fatal(_) => {}
+                    Event::Prepared(_)
+                    | Event::NotPrepared(_)
+                    | Event::Parameter { .. }
+                    | Event::OwnError(_)
+                    | Event::Fatal(_) => {}
                 }
             }
             match end {

@@ -100,7 +100,8 @@ impl Known {
         let server_name = id.server_name().into_bytes();
         let schema_version = schema.version;
         let proven = std::cell::Cell::new(false);
-        let prepared = Prepared { id, server_name, definition, text, parameter_types, schema_version, facts, literals, proven };
+        let prepared =
+            Prepared { id, server_name, definition, text, parameter_types, schema_version, facts, literals, proven };
         self.statements.borrow_mut().insert(prepared)
     }
 }
@@ -204,10 +205,7 @@ impl Worker {
     pub fn known(&self, database: &Database) -> Rc<Known> {
         let mut databases = self.databases.borrow_mut();
         let make = || {
-            Rc::new(Known {
-                facts: RefCell::new(FactsCache::new(FACTS_CACHE_BYTES)),
-                statements: RefCell::default(),
-            })
+            Rc::new(Known { facts: RefCell::new(FactsCache::new(FACTS_CACHE_BYTES)), statements: RefCell::default() })
         };
         Rc::clone(databases.entry(Arc::clone(&database.name)).or_insert_with(make))
     }
@@ -228,7 +226,12 @@ impl Worker {
     }
 
     /// The run-time parameters that a login with these settings reports, if a login like it was seen before.
-    pub fn known_reports(&self, database: &Database, user: &User, settings: &Arc<Settings>) -> Option<(Arc<Settings>, Reports)> {
+    pub fn known_reports(
+        &self,
+        database: &Database,
+        user: &User,
+        settings: &Arc<Settings>,
+    ) -> Option<(Arc<Settings>, Reports)> {
         let key = (Arc::clone(&database.name), Arc::clone(&user.name), Arc::clone(settings));
         self.reports.borrow().get_key_value(&key).map(|(key, reports)| (Arc::clone(&key.2), Rc::clone(reports)))
     }

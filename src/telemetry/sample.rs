@@ -98,7 +98,7 @@ fn server() -> ServerInfo {
         id: 3,
         key: pool_key(1),
         state: ServerState::New,
-        addr: ([10, 0, 1, 2], 5432).into(),
+        addr: ("10.0.1.2".into(), 5432),
         local_addr: None,
         connect_time: at(2),
         request_time: None,
