@@ -29,6 +29,11 @@ pub struct Link {
 }
 
 impl Link {
+    /// Whether the server is inside a transaction block, as far as it has answered.
+    pub fn is_in_transaction(&self) -> bool {
+        self.server.session.ledger.status() != TransactionStatus::Idle
+    }
+
     fn is_primary(&self) -> bool {
         self.pool.shared.id.node.is_primary()
     }
@@ -47,11 +52,10 @@ impl Client {
             // RESET ALL and DISCARD ALL take a server's settings away; the client's own ones come back here.
             let server = &mut self.links[at].server;
             server.session.adopt_settings(server.conn.queue(), &self.settings);
+            if !self.links[at].is_in_transaction() {
+                self.join_block(at).await?;
+            }
             return Ok(at);
-        }
-        let joined: Vec<ShardId> = self.links.iter().map(|link| link.server.shard()).collect();
-        if let Some(block) = &self.block {
-            block.may_join(shard, &joined)?;
         }
         let link = self.take_server(shard, access).await?;
         self.handle.hold(&link.server);
@@ -63,18 +67,26 @@ impl Client {
 
     /// Brings a server that has just been taken to the client's state.
     async fn bring_up(&mut self, at: usize) -> Step {
-        let Self { links, settings, block, lasting, .. } = self;
+        let Self { links, settings, lasting, .. } = self;
         let Server { conn, session, .. } = &mut links[at].server;
         session.adopt_settings(conn.queue(), settings);
-        let prelude = block.as_ref().map(Transaction::prelude).unwrap_or_default();
-        for sql in lasting.statements().chain(prelude.iter().map(String::as_str)) {
-            session.own_query(conn.queue(), sql);
-        }
-        // A plain BEGIN cannot fail, so it goes in one write with the statement. Anything more is waited for.
-        if !lasting.is_empty() || prelude.len() > 1 {
+        lasting.statements().for_each(|sql| session.own_query(conn.queue(), sql));
+        if !lasting.is_empty() {
             self.own_replies(at).await?;
         }
-        Ok(())
+        self.join_block(at).await
+    }
+
+    /// Makes a server part of the open block, if there is one.
+    async fn join_block(&mut self, at: usize) -> Step {
+        let Some(block) = &self.block else { return Ok(()) };
+        let taking_part = self.links.iter().filter(|link| link.is_in_transaction());
+        block.may_join(self.links[at].server.shard(), taking_part.map(|link| link.server.shard()))?;
+        let prelude = block.prelude();
+        let Server { conn, session, .. } = &mut self.links[at].server;
+        prelude.iter().for_each(|sql| session.own_query(conn.queue(), sql));
+        // A plain BEGIN cannot fail, so it goes in one write with the statement. Anything more is waited for.
+        if prelude.len() > 1 { self.own_replies(at).await } else { Ok(()) }
     }
 
     /// Waits for the replies to Weir's own queries on a link.

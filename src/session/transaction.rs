@@ -72,15 +72,15 @@ impl Transaction {
     }
 
     /// Allows `shard` to join a transaction that `joined` already take part in, or says why not.
-    pub fn may_join(&self, shard: ShardId, joined: &[ShardId]) -> Result<()> {
-        if self.one_snapshot && joined.iter().any(|other| *other != shard) {
-            return Err(Error::refuse(
+    pub fn may_join(&self, shard: ShardId, mut joined: impl Iterator<Item = ShardId>) -> Result<()> {
+        match joined.find(|other| *other != shard) {
+            Some(other) if self.one_snapshot => Err(Error::refuse(
                 "a REPEATABLE READ or SERIALIZABLE transaction cannot read a second shard",
-                format!("The transaction has a snapshot of shard {}, this statement needs shard {shard}.", joined[0]),
+                format!("The transaction has a snapshot of shard {other}, this statement needs shard {shard}."),
             )
-            .hint("Use READ COMMITTED, which takes one snapshot per statement and shard."));
+            .hint("Use READ COMMITTED, which takes one snapshot per statement and shard.")),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Notes that the transaction writes `shard`, or refuses a second one.
