@@ -236,7 +236,7 @@ impl Local {
 
     fn hand_over(self: &Rc<Self>, server: Server, worker: usize) {
         if let Some(server) = server.into_transit() {
-            self.shared.mail(worker, Mail::Handover(server));
+            self.shared.mail(worker, Mail::Handover(Box::new(server)));
         }
     }
 

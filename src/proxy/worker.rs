@@ -38,6 +38,9 @@ const SWEEP_PERIOD: Duration = Duration::from_secs(5);
 /// A pool on this worker and this worker's counters for it.
 type PoolHere = (Rc<Local>, Arc<PoolStats>);
 
+/// What logins have in common that report the same: database, user, settings.
+type LoginKey = (Arc<str>, Arc<str>, Arc<Settings>);
+
 /// What a login needs to know of the servers' run-time parameters, as the client wants them set.
 pub type Reports = Rc<Vec<(Vec<u8>, Vec<u8>)>>;
 
@@ -48,7 +51,7 @@ pub struct Worker {
     pools: RefCell<HashMap<PoolId, PoolHere>>,
     databases: RefCell<FxHashMap<Arc<str>, Rc<Known>>>,
     handles: RefCell<FxHashMap<i32, Rc<Handle>>>,
-    reports: RefCell<HashMap<(Arc<str>, Arc<str>, Arc<Settings>), Reports>>,
+    reports: RefCell<HashMap<LoginKey, Reports>>,
     stopping: std::cell::Cell<bool>,
 }
 
@@ -175,7 +178,7 @@ impl Worker {
         };
         let Some((pool, _)) = self.pools.borrow().get(&id).cloned() else { return };
         match mail {
-            Mail::Handover(server) => pool.arrived(server),
+            Mail::Handover(server) => pool.arrived(*server),
             Mail::Wanted(_) => pool.wanted_elsewhere(),
             Mail::PlaceFree(_) => pool.place_became_free(),
         }
