@@ -42,7 +42,12 @@ type PoolHere = (Rc<Local>, Arc<PoolStats>);
 type LoginKey = (Arc<str>, Arc<str>, Arc<Settings>);
 
 /// What a login needs to know of the servers' run-time parameters, as the client wants them set.
-pub type Reports = Rc<Vec<(Vec<u8>, Vec<u8>)>>;
+#[derive(Clone)]
+pub struct Reports {
+    pub parameters: Rc<Vec<(Vec<u8>, Vec<u8>)>>,
+    /// [`Local::reports_version`] of the pool that they came from.
+    pub version: u64,
+}
 
 /// A worker's own things.
 pub struct Worker {
@@ -236,7 +241,7 @@ impl Worker {
         settings: &Arc<Settings>,
     ) -> Option<(Arc<Settings>, Reports)> {
         let key = (Arc::clone(&database.name), Arc::clone(&user.name), Arc::clone(settings));
-        self.reports.borrow().get_key_value(&key).map(|(key, reports)| (Arc::clone(&key.2), Rc::clone(reports)))
+        self.reports.borrow().get_key_value(&key).map(|(key, reports)| (Arc::clone(&key.2), reports.clone()))
     }
 
     pub fn keep_reports(&self, database: &Database, user: &User, settings: &Arc<Settings>, reports: &Reports) {
@@ -245,12 +250,7 @@ impl Worker {
         if all.len() >= REPORTS_MAX {
             all.clear();
         }
-        all.insert(key, Rc::clone(reports));
-    }
-
-    /// Forgets the reports of a pool whose servers changed (another version, another configuration).
-    pub fn forget_reports(&self, database: &Database) {
-        self.reports.borrow_mut().retain(|(name, _, _), _| *name != database.name);
+        all.insert(key, reports.clone());
     }
 
     async fn cancel(&self, key: CancelKey) {
