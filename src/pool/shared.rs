@@ -59,7 +59,7 @@ pub struct Limits {
 #[derive(Debug)]
 pub enum Mail {
     /// A server for whoever waits there.
-    Handover(InTransit),
+    Handover(Box<InTransit>),
     /// Somebody waits on another worker: hand over an idle server, if there is one.
     Wanted(Arc<Shared>),
     /// A place became free: open a server if somebody waits.

@@ -13,6 +13,7 @@ use super::fan::question_for;
 use super::outcome::{Step, Stop};
 use super::sharded::{Asked, Task};
 use crate::catalog::Decision;
+use crate::pool::database::SchemaRead;
 use crate::route::plan::{Access, Part};
 use crate::types::{Error, Kind, Origin, ShardId};
 use crate::wire::backend::{self, tag};
@@ -62,8 +63,10 @@ impl Client {
         }
         if changes_schema {
             let ticket = database.want_schema();
-            let read = tokio::time::timeout(SCHEMA_LIMIT, database.schema_as_of(ticket)).await;
-            read.map_err(|_| Error::internal("the schema changed, but could not be read again in time"))?;
+            if tokio::time::timeout(SCHEMA_LIMIT, database.schema_as_of(ticket)).await != Ok(SchemaRead::Done) {
+                tracing::warn!(database = &*database.name, "the schema changed, but could not be read again in time");
+                backend::warning(self.conn.queue(), "01000", "the change is done, but Weir has not read it yet");
+            }
         }
         Ok(())
     }

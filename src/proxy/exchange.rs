@@ -1,5 +1,7 @@
 //! Weir talks to a server by itself: for statements over several shards, whose replies no client sees as they are.
 
+use std::time::Instant;
+
 use bytes::{Bytes, BytesMut};
 
 use super::batch::Request;
@@ -83,6 +85,7 @@ impl Client {
         link.stats.received(question.bytes.len());
         let server = &mut link.server;
         server.session.ledger.begin_own_exchange();
+        link.asked = Some(Instant::now());
         server.session.unnamed_statement_lost();
         match server.conn.send(&question.bytes).await {
             Ok(()) => Ok(()),
@@ -99,7 +102,13 @@ impl Client {
             reply = next_reply(&mut links[at].server) => reply,
             () = until_gone(conn) => return Err(Stop::Gone),
         };
-        result.map_err(|error| self.lose(at, error))
+        let reply = result.map_err(|error| self.lose(at, error))?;
+        if let Reply::Ready(_) = reply
+            && let Some(asked) = self.links[at].asked.take()
+        {
+            self.links[at].stats.query_done(asked.elapsed());
+        }
+        Ok(reply)
     }
 
     /// Reads replies up to ReadyForQuery. Gives the first ErrorResponse, if there is one.

@@ -26,6 +26,8 @@ pub struct Link {
     pub server: Server,
     pool: Rc<Local>,
     pub stats: Arc<PoolStats>,
+    /// When Weir itself asked the server something.
+    pub asked: Option<Instant>,
 }
 
 impl Link {
@@ -143,7 +145,7 @@ impl Client {
         self.handle.state.set(state);
         let server = result?;
         stats.server_assigned(began.elapsed());
-        Ok(Link { server, pool, stats })
+        Ok(Link { server, pool, stats, asked: None })
     }
 
     /// Relays between the client and a server until the server owes nothing, or the client sends what is wanted.

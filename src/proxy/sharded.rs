@@ -151,7 +151,6 @@ impl Client {
             self.follow_block_status();
             return Ok(());
         }
-        let mut plans = plans;
         match (plans.pop(), plans.is_empty() && complete && is_plain(&requests), bound_statements(&requests).next()) {
             (Some(plan), true, Some(statement)) => {
                 let text = statement_text(&requests);

@@ -38,8 +38,16 @@ const SWEEP_PERIOD: Duration = Duration::from_secs(5);
 /// A pool on this worker and this worker's counters for it.
 type PoolHere = (Rc<Local>, Arc<PoolStats>);
 
+/// What logins have in common that report the same: database, user, settings.
+type LoginKey = (Arc<str>, Arc<str>, Arc<Settings>);
+
 /// What a login needs to know of the servers' run-time parameters, as the client wants them set.
-pub type Reports = Rc<Vec<(Vec<u8>, Vec<u8>)>>;
+#[derive(Clone)]
+pub struct Reports {
+    pub parameters: Rc<Vec<(Vec<u8>, Vec<u8>)>>,
+    /// [`Local::reports_version`] of the pool that they came from.
+    pub version: u64,
+}
 
 /// A worker's own things.
 pub struct Worker {
@@ -48,7 +56,7 @@ pub struct Worker {
     pools: RefCell<HashMap<PoolId, PoolHere>>,
     databases: RefCell<FxHashMap<Arc<str>, Rc<Known>>>,
     handles: RefCell<FxHashMap<i32, Rc<Handle>>>,
-    reports: RefCell<HashMap<(Arc<str>, Arc<str>, Arc<Settings>), Reports>>,
+    reports: RefCell<HashMap<LoginKey, Reports>>,
     stopping: std::cell::Cell<bool>,
 }
 
@@ -175,7 +183,7 @@ impl Worker {
         };
         let Some((pool, _)) = self.pools.borrow().get(&id).cloned() else { return };
         match mail {
-            Mail::Handover(server) => pool.arrived(server),
+            Mail::Handover(server) => pool.arrived(*server),
             Mail::Wanted(_) => pool.wanted_elsewhere(),
             Mail::PlaceFree(_) => pool.place_became_free(),
         }
@@ -233,7 +241,7 @@ impl Worker {
         settings: &Arc<Settings>,
     ) -> Option<(Arc<Settings>, Reports)> {
         let key = (Arc::clone(&database.name), Arc::clone(&user.name), Arc::clone(settings));
-        self.reports.borrow().get_key_value(&key).map(|(key, reports)| (Arc::clone(&key.2), Rc::clone(reports)))
+        self.reports.borrow().get_key_value(&key).map(|(key, reports)| (Arc::clone(&key.2), reports.clone()))
     }
 
     pub fn keep_reports(&self, database: &Database, user: &User, settings: &Arc<Settings>, reports: &Reports) {
@@ -242,12 +250,7 @@ impl Worker {
         if all.len() >= REPORTS_MAX {
             all.clear();
         }
-        all.insert(key, Rc::clone(reports));
-    }
-
-    /// Forgets the reports of a pool whose servers changed (another version, another configuration).
-    pub fn forget_reports(&self, database: &Database) {
-        self.reports.borrow_mut().retain(|(name, _, _), _| *name != database.name);
+        all.insert(key, reports.clone());
     }
 
     async fn cancel(&self, key: CancelKey) {

@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use super::Request;
 use super::plan::{Action, Part, PartText};
-use crate::shardmap::Placement;
+use super::target::{Target, lookup};
 use crate::sql::distribute::{TablePlacement, distribute};
 use crate::sql::facts::{Effects, RelationName};
-use crate::sql::schema::Resolved;
 use crate::types::{Error, Result, ShardId};
 
 /// The plan of a SELECT that needs rows of all of `shards`.
@@ -31,16 +30,12 @@ pub(super) fn plan_fan(request: &Request<'_>, shards: &[ShardId]) -> Result<Acti
 }
 
 fn placement(request: &Request<'_>, name: &RelationName) -> TablePlacement {
-    let schema = match request.schema.resolve(name) {
-        Resolved::System => return TablePlacement::System,
-        Resolved::User { schema, .. } => schema,
-        Resolved::Unknown => return TablePlacement::Unmapped,
-    };
-    match request.map.placement(schema, &name.name) {
-        Placement::Sharded { keyspace, column } => {
+    match lookup(request, name) {
+        Target::System => TablePlacement::System,
+        Target::Sharded { keyspace, column, .. } => {
             TablePlacement::Sharded { keyspace: keyspace.name.clone(), key_column: column.to_owned() }
         }
-        Placement::Reference => TablePlacement::Reference,
-        Placement::Unmapped => TablePlacement::Unmapped,
+        Target::Reference { .. } => TablePlacement::Reference,
+        Target::Unmapped => TablePlacement::Unmapped,
     }
 }

@@ -48,7 +48,7 @@ pub fn analyze_scanned(
     };
     match pg_query::parse(text, options) {
         Ok(parsed) => statements(&parsed.protobuf.stmts, text, literals, schema),
-        Err(_) => Facts { statements: vec![unparsed()] },
+        Err(_) => Facts::unreadable(),
     }
 }
 
@@ -72,14 +72,6 @@ fn raw_range(raw: &pg::RawStmt, length: usize) -> std::ops::Range<usize> {
     }
 }
 
-fn unparsed() -> Statement {
-    let mut statement = Statement::new(StatementKind::Unparsed);
-    statement.effects = Effects::OPAQUE | Effects::WRITES_ROWS;
-    statement.pin = Some(PinReason::Unparsed);
-    statement.unknown = Some("text that PostgreSQL 18's grammar does not know".to_owned());
-    statement
-}
-
 /// Collects the facts of one statement.
 struct Analyzer<'a> {
     text: &'a str,
@@ -92,7 +84,7 @@ impl<'a> Analyzer<'a> {
     fn raw(&mut self, raw: &pg::RawStmt) {
         match raw.stmt.as_deref().and_then(inner) {
             Some(node) => self.statement.kind = self.command(node, Env::TOP),
-            None => self.statement = unparsed(),
+            None => self.unknown("an empty statement"),
         }
     }
 

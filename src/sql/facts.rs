@@ -11,6 +11,13 @@ pub struct Facts {
     pub statements: Vec<Statement>,
 }
 
+impl Facts {
+    /// What is assumed of a text that nobody can read: not UTF-8, or nothing that the grammar knows.
+    pub fn unreadable() -> Self {
+        Self { statements: vec![Statement::unreadable()] }
+    }
+}
+
 /// The facts of one statement.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Statement {
@@ -43,16 +50,6 @@ pub struct Statement {
     pub ddl: Option<Ddl>,
 }
 
-impl Facts {
-    /// The facts of a text that nobody can read here: it may do anything.
-    pub fn unreadable() -> Self {
-        let mut statement = Statement::new(StatementKind::Unparsed);
-        statement.effects = Effects::OPAQUE | Effects::WRITES_ROWS;
-        statement.pin = Some(PinReason::Unparsed);
-        Self { statements: vec![statement] }
-    }
-}
-
 impl Statement {
     /// A statement of which only the kind is known yet.
     pub fn new(kind: StatementKind) -> Self {
@@ -71,6 +68,15 @@ impl Statement {
             unknown: None,
             ddl: None,
         }
+    }
+
+    /// A statement that may do anything.
+    fn unreadable() -> Self {
+        let mut statement = Self::new(StatementKind::Unparsed);
+        statement.effects = Effects::OPAQUE | Effects::WRITES_ROWS;
+        statement.pin = Some(PinReason::Unparsed);
+        statement.unknown = Some("text that PostgreSQL 18's grammar does not know".to_owned());
+        statement
     }
 
     /// The statement's own part of the text that the facts were asked for.

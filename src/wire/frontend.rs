@@ -90,6 +90,9 @@ impl Format {
     }
 }
 
+/// A value on the wire: its format and its bytes, `None` for NULL.
+pub type Value<'a> = (Format, Option<&'a [u8]>);
+
 /// Bind: which statement becomes which portal, with which values.
 #[derive(Clone, Debug)]
 pub struct Bind<'a> {
@@ -142,8 +145,8 @@ impl<'a> Bind<'a> {
         arguments
     }
 
-    /// The parameters: format, and value (`None` for NULL).
-    pub fn values(&self) -> Result<Vec<(Format, Option<&'a [u8]>)>> {
+    /// The parameters.
+    pub fn values(&self) -> Result<Vec<Value<'a>>> {
         let mut reader = self.values.clone();
         (0..self.value_count)
             .map(|index| {

@@ -2,5 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 mod clusters;
+mod demo;
 #[allow(dead_code, unused_imports, reason = "a harness offers more than the tests of a moment use")]
 mod harness;

@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn a_running_child_has_no_status_and_dies_on_drop() {
-        let child = Child::spawn(shell("sleep 600"), ENDINGS).unwrap();
+        let child = Child::spawn(shell("exec sleep 600"), ENDINGS).unwrap();
         assert_eq!(child.wait(Duration::from_millis(10)), None);
         let pid = child.pid();
         drop(child);

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tokio_postgres::{Client, Config, NoTls};
 
-use super::place::Place;
-use super::servers::{APP, SHOP, Shard};
+use super::place::{NodeEntry, Place, Role};
+use super::servers::{APP, SHOP};
 use super::{failure, progress};
 use crate::cli::cluster::child::{Child, Endings};
 use crate::cli::cluster::{HOST, PASSWORD, SUPERUSER, free_port, is_free};
@@ -90,10 +90,10 @@ async fn answers(weir: &Address) -> Result<(), tokio_postgres::Error> {
 
 impl Front {
     /// Writes Weir's configuration and starts `weir serve` with it.
-    pub fn start(place: &Place, port: u16, shards: &[Shard]) -> Result<Self> {
+    pub fn start(place: &Place, port: u16, nodes: &[NodeEntry]) -> Result<Self> {
         let http_port = port.checked_add(1).filter(|next| is_free(*next)).map_or_else(free_port, Ok)?;
         place.write(MAP_FILE, SHARD_MAP)?;
-        place.write(CONFIG_FILE, &configuration(port, http_port, shards))?;
+        place.write(CONFIG_FILE, &configuration(port, http_port, nodes))?;
         progress(&format!("starting Weir on {HOST}:{port}"));
         let address = Address { host: HOST.to_owned(), port };
         Ok(Self { process: spawn(place)?, log: place.path(LOG_FILE), address, http_port })
@@ -135,7 +135,7 @@ fn spawn(place: &Place) -> Result<Child> {
     Child::spawn(command, endings).map_err(unable)
 }
 
-fn configuration(port: u16, http_port: u16, shards: &[Shard]) -> String {
+fn configuration(port: u16, http_port: u16, nodes: &[NodeEntry]) -> String {
     let mut text = format!(
         "# Written by `weir demo` at each start.\n\n\
          [weir]\nlisten = \"{HOST}:{port}\"\nhttp_listen = \"{HOST}:{http_port}\"\nstate_dir = \"state\"\n\
@@ -144,19 +144,54 @@ fn configuration(port: u16, http_port: u16, shards: &[Shard]) -> String {
          [[users]]\nname = \"{SUPERUSER}\"\npassword = \"{PASSWORD}\"\n\n\
          [databases.{SHOP}]\nread_write_split = true\nshard_map = \"{MAP_FILE}\"\n"
     );
-    shards.iter().for_each(|shard| push_shard(&mut text, SHOP, shard));
+    push_shards(&mut text, SHOP, nodes);
     let _ = write!(text, "\n[databases.{APP}]\nread_write_split = false\n");
-    shards.iter().take(1).for_each(|shard| push_shard(&mut text, APP, shard));
+    push_shards(&mut text, APP, nodes);
     text
 }
 
-fn push_shard(text: &mut String, database: &str, shard: &Shard) {
-    let replicas: Vec<String> = shard.replicas.iter().map(|replica| replica.address().to_string()).collect();
-    let (name, primary) = (&shard.name, shard.primary.address());
-    // Writing into a String cannot fail.
-    let _ = write!(
-        text,
-        "\n[[databases.{database}.shards]]\nname = \"{name}\"\nprimary = \"{primary}\"\nreplicas = {replicas:?}\n\
-         dbname = \"{database}\"\n"
-    );
+fn push_shards(text: &mut String, database: &str, nodes: &[NodeEntry]) {
+    let address = |node: &NodeEntry| format!("{}:{}", node.host, node.port);
+    let of_role = |role| nodes.iter().filter(move |node| node.database == database && node.role == role);
+    for primary in of_role(Role::Primary) {
+        let replicas: Vec<_> = of_role(Role::Replica).filter(|node| node.shard == primary.shard).map(address).collect();
+        // Writing into a String cannot fail.
+        let _ = write!(
+            text,
+            "\n[[databases.{database}.shards]]\nname = \"{}\"\nprimary = \"{}\"\nreplicas = {replicas:?}\n\
+             dbname = \"{}\"\n",
+            primary.shard,
+            address(primary),
+            primary.dbname
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    fn node(database: &str, shard: &str, role: Role, port: u16) -> NodeEntry {
+        let [database, shard, host, dbname] = [database, shard, HOST, database].map(str::to_owned);
+        NodeEntry { database, shard, role, host, port, dbname }
+    }
+
+    #[test]
+    fn the_configuration_is_one_that_weir_accepts() {
+        let nodes = [
+            node(SHOP, "shard0", Role::Primary, 25_000),
+            node(SHOP, "shard0", Role::Replica, 25_001),
+            node(SHOP, "shard1", Role::Primary, 25_002),
+            node(APP, "shard0", Role::Primary, 25_000),
+            node(APP, "shard0", Role::Replica, 25_001),
+        ];
+        let text = configuration(6432, 6433, &nodes);
+        let file = |path: &std::path::Path| Ok(if path.ends_with(MAP_FILE) { SHARD_MAP } else { &text }.to_owned());
+        let config = config::load(CONFIG_FILE.as_ref(), file).unwrap();
+        let replicas = |database| config.database(database).unwrap().shards.iter().map(|shard| shard.replicas.len());
+        assert_eq!(replicas(SHOP).collect::<Vec<_>>(), [1, 0]);
+        assert_eq!(replicas(APP).collect::<Vec<_>>(), [1]);
+        assert!(config.database(SHOP).unwrap().is_sharded() && !config.database(APP).unwrap().is_sharded());
+    }
 }

@@ -137,8 +137,9 @@ impl Demo {
     fn start(place: &Place, arguments: &StartArgs, lock: Lock) -> Result<Self> {
         front::check_port(arguments.port)?;
         let shards = servers::start(place, usize::from(arguments.shards), usize::from(arguments.replicas))?;
-        place.write_nodes(&servers::nodes(&shards))?;
-        let front = Front::start(place, arguments.port, &shards)?;
+        let nodes = servers::nodes(&shards);
+        place.write_nodes(&nodes)?;
+        let front = Front::start(place, arguments.port, &nodes)?;
         Ok(Self { front, shards, _lock: lock })
     }
 

@@ -206,7 +206,8 @@ impl<'a> Analyzer<'a> {
     /// What a prepared statement does is not in this text.
     fn execute(&mut self, parameters: &[Node]) -> StatementKind {
         self.pin(PinReason::Prepare);
-        self.effect(Effects::OPAQUE | Effects::WRITES_ROWS);
+        self.opaque("EXECUTE".to_owned());
+        self.effect(Effects::WRITES_ROWS);
         self.expressions(parameters, &Scope::new(Env::TOP));
         StatementKind::Execute
     }

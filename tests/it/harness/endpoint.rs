@@ -103,7 +103,8 @@ impl Endpoint {
 }
 
 impl Run {
-    fn of(output: Output) -> Self {
+    /// From what a process left behind.
+    pub fn of(output: Output) -> Self {
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         Self { status: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
     }
