@@ -153,12 +153,16 @@ impl Client {
 
     /// Answers a unit that failed, gives servers back, and sends what is left to send.
     async fn end_unit(&mut self, result: Step) -> Step {
+        let failed = matches!(&result, Err(Stop::Failed(_) | Stop::Told));
         match result {
             Ok(()) | Err(Stop::Told) => {}
             Err(Stop::Failed(error)) => self.answer_failure(&error),
             Err(stop) => return Err(stop),
         }
         self.handle.prepared.set(self.names.len());
+        if !self.batch_open {
+            self.end_open_batches(failed).await?;
+        }
         self.leave_servers().await;
         self.conn.flush().await.map_err(|_| Stop::Gone)?;
         if !self.batch_open {

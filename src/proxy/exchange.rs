@@ -78,7 +78,7 @@ impl Client {
     /// Sends a question to the server of a shard that the client holds.
     pub async fn ask(&mut self, shard: ShardId, question: &Question) -> Step {
         let at = self.place(shard)?;
-        if !self.links[at].server.session.ledger.is_settled() {
+        if !self.links[at].server.session.ledger.owes_nothing() {
             self.own_replies(at).await?;
         }
         let link = &mut self.links[at];
@@ -128,7 +128,7 @@ impl Client {
         for shard in shards {
             let Ok(at) = self.place(*shard) else { continue };
             let server = &self.links[at].server;
-            if server.session.ledger.is_settled() {
+            if !server.session.ledger.is_in_own_exchange() {
                 continue;
             }
             let (address, limit) = (server.shared().address.clone(), server.shared().limits.connect_timeout);
