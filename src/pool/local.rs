@@ -82,7 +82,7 @@ impl Local {
             server::close(server);
             return;
         }
-        server.conn.release_buffers();
+        server.conn.release_large_buffers();
         server.since = Instant::now();
         match self.worker_to_help() {
             Some(worker) => self.hand_over(server, worker),

@@ -225,8 +225,8 @@ impl Client {
             let Some(first) = frame::first(&self.conn.input, Sender::Client)? else { return Ok(None) };
             let len = first.raw.len();
             match first.tag {
-                tag::QUERY => return Ok(Some(Unit::Query(self.conn.input.split_to(len)))),
-                tag::FUNCTION_CALL => return Ok(Some(Unit::FunctionCall(self.conn.input.split_to(len)))),
+                tag::QUERY => return Ok(Some(Unit::Query(self.conn.take_input(len)))),
+                tag::FUNCTION_CALL => return Ok(Some(Unit::FunctionCall(self.conn.take_input(len)))),
                 tag::TERMINATE => return Ok(Some(Unit::Terminate)),
                 // A COPY that failed on the server: the client learns of it while its data is still on the way.
                 tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL => drop(self.conn.input.split_to(len)),
@@ -258,7 +258,7 @@ impl Client {
                 .detail(format!("It has more than {SHARDED_BATCH_MAX} bytes without a Sync."))
                 .hint("Send Sync more often."));
         }
-        Ok(whole.map(|(len, complete)| Unit::Batch { messages: self.conn.input.split_to(len), complete }))
+        Ok(whole.map(|(len, complete)| Unit::Batch { messages: self.conn.take_input(len), complete }))
     }
 
     /// What a replica of the shard must have replayed for this client.

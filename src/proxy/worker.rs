@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
+use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::task::LocalSet;
 
 use super::handle::{Handle, State};
 use super::instance::{Instance, Order, User, WorkerReport};
@@ -122,7 +122,7 @@ pub struct Inbox {
 
 /// Runs a worker on this thread until all senders of orders are gone or it was stopped and its clients left.
 pub fn run(index: usize, instance: Arc<Instance>, inbox: Inbox) -> std::io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     let worker = Rc::new(Worker {
         index,
         instance,
@@ -132,8 +132,7 @@ pub fn run(index: usize, instance: Arc<Instance>, inbox: Inbox) -> std::io::Resu
         reports: RefCell::default(),
         stopping: std::cell::Cell::new(false),
     });
-    let tasks = LocalSet::new();
-    tasks.block_on(&runtime, worker.work(inbox));
+    runtime.block_on(worker.work(inbox));
     Ok(())
 }
 
