@@ -64,6 +64,8 @@ pub struct Client {
     pub skip_to_sync: bool,
     /// The schema changed in the open transaction.
     pub schema_touched: bool,
+    /// SET LOCAL was used in the open transaction.
+    pub local_settings: bool,
     /// When the open transaction began, for statistics.
     pub transaction_began: Option<Instant>,
     /// Bytes of a CopyData message that are still to be passed to the server.
@@ -92,8 +94,9 @@ impl Client {
         user: Arc<User>,
         handle: Rc<Handle>,
         settings: Arc<Settings>,
+        standard_conforming_strings: bool,
     ) -> Self {
-        let known = worker.known(&database);
+        let known = worker.known(&database, &settings, standard_conforming_strings);
         let marks = vec![Mark::Nothing; database.shards.len()];
         Self {
             conn,
@@ -113,6 +116,7 @@ impl Client {
             batch_open: false,
             skip_to_sync: false,
             schema_touched: false,
+            local_settings: false,
             transaction_began: None,
             copy_passing: 0,
         }

@@ -253,6 +253,7 @@ impl Client {
                 link.stats.pinned(reason);
             }
         }
+        self.local_settings = false;
         if std::mem::take(&mut self.schema_touched) {
             self.database.want_schema();
         }

@@ -284,7 +284,9 @@ impl LoggedIn {
             local_address,
         ));
         worker.remember(&handle);
-        Client::new(conn, worker, database, user, handle, settings).run().await;
+        let standard_conforming_strings =
+            !reports.parameters.iter().any(|(name, value)| name == b"standard_conforming_strings" && value == b"off");
+        Client::new(conn, worker, database, user, handle, settings, standard_conforming_strings).run().await;
         drop(admission);
     }
 }
