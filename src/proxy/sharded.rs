@@ -11,6 +11,7 @@ use crate::route::plan::{Access, Action, Part, PartText, Plan};
 use crate::route::{self, Parameter};
 use crate::session::statements::Prepared;
 use crate::session::transaction::aborted;
+use crate::sql::analyze::{Assignment, assignments};
 use crate::sql::facts::{DiscardTarget, Effects, Facts, Statement, StatementKind, TransactionCommand};
 use crate::sql::scan::LiteralSpan;
 use crate::sql::schema::Schema;
@@ -386,7 +387,7 @@ impl Client {
         self.note(task.statement);
         match &mut self.block {
             Some(block) => {
-                if name == "transaction_isolation" {
+                if assignments(task.text).iter().any(needs_one_snapshot) {
                     block.require_one_snapshot();
                 }
                 block.set(name, task.text, !local);
@@ -440,6 +441,11 @@ fn statement_text(requests: &[Request<'_>]) -> Arc<str> {
         _ => None,
     });
     text.unwrap_or_default()
+}
+
+/// REPEATABLE READ and SERIALIZABLE, whether by SET TRANSACTION or by name.
+fn needs_one_snapshot(set: &Assignment) -> bool {
+    set.name == "transaction_isolation" && !set.value.as_deref().is_some_and(route::is_per_statement)
 }
 
 /// The same error once more, for an answer of its own.
