@@ -66,7 +66,7 @@ impl Prepared {
             return !text.contains(['\'', '$']) || !moment::is_mentioned(text);
         }
         // An escape could spell the word in another way.
-        let mut literals = self.literals.iter().map(|literal| &text[literal.start..literal.end]);
+        let mut literals = self.literals.iter().map(|literal| literal.raw(text));
         !literals.any(|literal| moment::names_moment(literal) || literal.contains('\\'))
     }
 }

@@ -23,7 +23,7 @@ pub fn assignments(text: &str) -> Vec<Assignment> {
         NodeEnum::VariableSetStmt(set) => Some(set),
         _ => None,
     });
-    sets.flat_map(|set| set_assignments(set)).collect()
+    sets.flat_map(set_assignments).collect()
 }
 
 fn set_assignments(set: &pg::VariableSetStmt) -> Vec<Assignment> {
