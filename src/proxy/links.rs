@@ -26,6 +26,8 @@ pub struct Link {
     pub server: Server,
     pool: Rc<Local>,
     pub stats: Arc<PoolStats>,
+    /// When Weir itself asked the server something.
+    pub asked: Option<Instant>,
 }
 
 impl Link {
@@ -143,7 +145,7 @@ impl Client {
         self.handle.state.set(state);
         let server = result?;
         stats.server_assigned(began.elapsed());
-        Ok(Link { server, pool, stats })
+        Ok(Link { server, pool, stats, asked: None })
     }
 
     /// Relays between the client and a server until the server owes nothing, or the client sends what is wanted.
@@ -204,6 +206,20 @@ impl Client {
         Stop::Failed(error)
     }
 
+    /// Ends batches that the client's last unit left open on a server: it flushed there, and its Sync was answered
+    /// without that server.
+    pub async fn end_open_batches(&mut self, give_up: bool) -> Step {
+        while let Some(at) = self.links.iter().position(|link| link.server.session.ledger.is_unsynced()) {
+            let server = &mut self.links[at].server;
+            server.session.end_batch(server.conn.queue(), give_up);
+            // A server that is lost here holds nothing of the client's any more.
+            if let Err(stop @ (Stop::Fatal(_) | Stop::Gone)) = self.own_replies(at).await {
+                return Err(stop);
+            }
+        }
+        Ok(())
+    }
+
     /// Gives back the servers that the client does not need any more.
     pub async fn leave_servers(&mut self) {
         if self.links.is_empty() || self.batch_open {
@@ -237,6 +253,7 @@ impl Client {
                 link.stats.pinned(reason);
             }
         }
+        self.local_settings = false;
         if std::mem::take(&mut self.schema_touched) {
             self.database.want_schema();
         }

@@ -7,6 +7,7 @@
 //! * [`simple`], [`batch`]: units of the simple and of the extended protocol.
 //! * [`links`]: the servers that a client holds, and how it gets and leaves them.
 //! * [`sharded`]: units for a sharded database.
+//! * [`answer`]: answers that Weir gives itself.
 //! * [`relay`]: bytes between a client and one server until the server owes nothing.
 //! * [`block`]: transaction blocks over shards; [`fan`]: reads over shards; [`everywhere`]: all shards or none.
 //! * [`exchange`]: Weir talks to a server by itself, for those two.
@@ -16,6 +17,7 @@
 //! * [`outcome`]: how a step for a client can end early.
 //! * [`serve`](serve()): starts and stops it all.
 
+pub mod answer;
 pub mod batch;
 pub mod block;
 pub mod client;

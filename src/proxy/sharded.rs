@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::answer::Preface;
 use super::batch::{Request, bound_statements};
 use super::client::Client;
 use super::outcome::{Step, Stop};
@@ -81,19 +82,14 @@ impl Client {
             if let Err(stop) = self.perform(schema, plan, &task).await {
                 // Nothing runs after a failed statement.
                 if matches!(stop, Stop::Told) {
-                    self.finish_steps();
+                    self.ready();
                     return Ok(());
                 }
                 return Err(stop);
             }
         }
-        self.finish_steps();
+        self.ready();
         Ok(())
-    }
-
-    fn finish_steps(&mut self) {
-        let status = self.status();
-        backend::ready_for_query(self.conn.queue(), status);
     }
 
     /// Without a block of the client's, separate steps keep the promise only if none of them writes.
@@ -121,10 +117,8 @@ impl Client {
         requests: Vec<Request<'_>>,
         complete: bool,
     ) -> Step {
-        if let Some(Request::Refused(error)) = requests.iter().position(is_refused).map(|at| &requests[at])
-            && self.links.is_empty()
-        {
-            return Err(Stop::Failed(copy_of(error)));
+        if self.links.is_empty() && requests.iter().any(is_refused) {
+            return Err(first_refusal(requests).into());
         }
         let mut plans = Vec::new();
         for request in &requests {
@@ -213,6 +207,7 @@ impl Client {
     /// Does what the plan says.
     async fn perform(&mut self, schema: &Schema, plan: Plan, task: &Task<'_>) -> Step {
         if let StatementKind::Transaction(command) = &task.statement.kind {
+            self.preface(task, &Preface::default());
             self.block_command(command, task).await?;
             return self.answered(task);
         }
@@ -243,15 +238,6 @@ impl Client {
             }
             Action::Session => self.session_statement(task).await,
         }
-    }
-
-    /// Adds ReadyForQuery where the client waits for it.
-    pub fn answered(&mut self, task: &Task<'_>) -> Step {
-        match task.asked {
-            Asked::Step => {}
-            Asked::Query(_) | Asked::Batch(_) => self.finish_steps(),
-        }
-        Ok(())
     }
 
     async fn on_part(&mut self, part: &Part, access: Access, task: &Task<'_>) -> Step<Ended> {
@@ -305,6 +291,7 @@ impl Client {
 
     /// SET and its kin: on every server that the session has, kept for those that it gets.
     async fn session_statement(&mut self, task: &Task<'_>) -> Step {
+        self.preface(task, &Preface::default());
         match &task.statement.kind {
             StatementKind::Deallocate { name } => self.deallocate(name.as_deref())?,
             StatementKind::Discard(DiscardTarget::All) => self.discard_everywhere().await?,
@@ -441,10 +428,11 @@ fn statement_text(requests: &[Request<'_>]) -> Arc<str> {
     text.unwrap_or_default()
 }
 
-/// The same error once more, for an answer of its own.
-fn copy_of(error: &Error) -> Error {
-    let mut copy = Error::new(error.origin, error.kind, error.message.clone());
-    copy.detail.clone_from(&error.detail);
-    copy.hint.clone_from(&error.hint);
-    copy
+/// What the first request that cannot be done says.
+fn first_refusal(requests: Vec<Request<'_>>) -> Error {
+    let refusal = requests.into_iter().find_map(|request| match request {
+        Request::Refused(error) => Some(error),
+        _ => None,
+    });
+    refusal.unwrap_or_else(|| Error::internal("a batch was refused without a reason"))
 }

@@ -7,11 +7,9 @@ use super::value::{Family, Value, find_column};
 use super::{HOME, Router};
 use crate::shardmap::{KeyType, KeyValue, Keyspace};
 use crate::sql::facts::{Effects, InsertShape, InsertSource, Operand, StatementKind};
+use crate::sql::moment;
 use crate::sql::schema::Relation;
 use crate::types::{Error, Kind, Origin, Result, ShardId};
-
-/// Words that a date or time takes from the clock.
-const CLOCK_WORDS: &[&str] = &["now", "today", "tomorrow", "yesterday"];
 
 /// OIDs of date, time, timestamp, timestamptz and timetz.
 const CLOCK_TYPES: &[u32] = &[1082, 1083, 1114, 1184, 1266];
@@ -164,7 +162,7 @@ impl<'a> Router<'a> {
         }
         let mut literals = self.request.literals.iter().filter_map(|literal| literal.value(self.request.text));
         let mut parameters = self.request.parameters.iter().filter_map(|parameter| parameter.value);
-        if literals.any(|text| has_clock_word(text.as_bytes())) || parameters.any(has_clock_word) {
+        if literals.any(|text| moment::is_mentioned(text.as_bytes())) || parameters.any(moment::is_mentioned) {
             return Err(differs("A date or time such as 'now' may be another one on each shard."));
         }
         Ok(())
@@ -247,11 +245,6 @@ fn is_given_by(source: &InsertSource, position: usize) -> bool {
         // How many columns a query has is not known here.
         InsertSource::Select | InsertSource::DefaultValues => false,
     }
-}
-
-fn has_clock_word(text: &[u8]) -> bool {
-    let mut words = text.split(|byte| !byte.is_ascii_alphabetic());
-    words.any(|word| CLOCK_WORDS.iter().any(|clock| word.eq_ignore_ascii_case(clock.as_bytes())))
 }
 
 fn is_fractional(value: &KeyValue<'_>) -> bool {
