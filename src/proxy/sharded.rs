@@ -12,6 +12,7 @@ use crate::route::plan::{Access, Action, Part, PartText, Plan};
 use crate::route::{self, Parameter};
 use crate::session::statements::Prepared;
 use crate::session::transaction::aborted;
+use crate::sql::analyze::{Assignment, assignments};
 use crate::sql::facts::{DiscardTarget, Effects, Facts, Statement, StatementKind, TransactionCommand};
 use crate::sql::scan::LiteralSpan;
 use crate::sql::schema::Schema;
@@ -372,7 +373,7 @@ impl Client {
         self.note(task.statement);
         match &mut self.block {
             Some(block) => {
-                if name == "transaction_isolation" {
+                if assignments(task.text).iter().any(needs_one_snapshot) {
                     block.require_one_snapshot();
                 }
                 block.set(name, task.text, !local);
@@ -435,4 +436,9 @@ fn first_refusal(requests: Vec<Request<'_>>) -> Error {
         _ => None,
     });
     refusal.unwrap_or_else(|| Error::internal("a batch was refused without a reason"))
+}
+
+/// REPEATABLE READ and SERIALIZABLE, whether by SET TRANSACTION or by name.
+fn needs_one_snapshot(set: &Assignment) -> bool {
+    set.name == "transaction_isolation" && !set.value.as_deref().is_some_and(route::is_per_statement)
 }
