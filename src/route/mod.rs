@@ -4,7 +4,8 @@
 //! * [`plan`] is for sharded databases, [`unsharded`] for the others.
 //! * [`prune`] finds the shards that can hold the rows that a statement needs, [`value`] the value of a key.
 //! * [`rows`] plans reads, [`write`] writes, [`schema_change`] DDL, [`session`] what is about the session.
-//! * [`fan`] is for reads of several shards.
+//! * [`fan`] is for reads of several shards. [`target`] looks relations up in the map, [`access`] says whether a replica may
+//!   answer.
 
 mod access;
 mod fan;

@@ -47,6 +47,11 @@ pub(super) fn resolve_existing<'a>(request: &Request<'a>) -> Vec<Target<'a>> {
 fn mapped<'a>(target: Target<'a>, name: &RelationName) -> Result<Target<'a>> {
     match target {
         Target::Unmapped => Err(unmapped(name)),
+        known if known.relation().is_some_and(|relation| relation.is_view) => Err(Error::refuse(
+            format!("\"{}\" is a view, which is not supported on a sharded database", name.name),
+            "A view reads tables that the statement does not name.",
+        )
+        .hint("Write the view's query in its place.")),
         known => Ok(known),
     }
 }

@@ -240,7 +240,7 @@ fn customer(rows: &mut Vec<String>, number: usize, id: i64) {
     let _ = write!(sql, "{}, ", or_null(number % 8 == 6, format!("'{}'", credits[number % 7])));
     let scores = ["1.5", "-0", "0", "Infinity", "1e-7", "NaN", "123456789.125"];
     let _ = write!(sql, "'{}', ", scores[number % 7]);
-    let _ = write!(sql, "{}, ", or_null(number % 5 == 2, (number % 2 == 0).to_string()));
+    let _ = write!(sql, "{}, ", or_null(number % 5 == 2, number.is_multiple_of(2).to_string()));
     let _ = write!(
         sql,
         "'2024-{:02}-{:02} 12:{:02}:00.00000{}+0{}', ",
