@@ -4,5 +4,7 @@ mod answer;
 mod blocks;
 mod corpus;
 mod differential;
+mod everywhere;
 mod random;
+mod replicas;
 mod shop;
