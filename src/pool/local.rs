@@ -131,12 +131,12 @@ impl Local {
     /// Closes idle servers that have been idle or open for too long.
     pub fn sweep(self: &Rc<Self>) {
         let limits = &self.shared.limits;
-        let is_old = |server: &Box<Server>| {
+        let is_old = |server: &Server| {
             server.opened.elapsed() > limits.lifetime
                 || (!limits.idle_timeout.is_zero() && server.since.elapsed() > limits.idle_timeout)
                 || server.conn.has_news()
         };
-        let (old, kept): (VecDeque<_>, VecDeque<_>) = self.idle.take().into_iter().partition(is_old);
+        let (old, kept): (VecDeque<_>, VecDeque<_>) = self.idle.take().into_iter().partition(|server| is_old(server));
         self.idle.replace(kept);
         old.into_iter().for_each(server::close);
     }
