@@ -16,14 +16,14 @@ use super::shared::{Mail, Need, Place, Shared};
 use crate::types::{Error, Kind, Origin, Result};
 
 /// What a waiting client gets.
-type Answer = Result<Server>;
+type Answer = Result<Box<Server>>;
 
 /// The servers of one pool that live on this worker, and the clients that wait for one.
 #[derive(Debug)]
 pub struct Local {
     pub shared: Arc<Shared>,
     worker: usize,
-    idle: RefCell<VecDeque<Server>>,
+    idle: RefCell<VecDeque<Box<Server>>>,
     waiting: RefCell<VecDeque<Waiter>>,
     connecting: Cell<usize>,
     /// The run-time parameters that the newest server reported when it was opened, and how often they changed.
@@ -61,29 +61,35 @@ impl Local {
         }
     }
 
+    /// Takes a server that is idle, unless others wait for one.
+    pub fn check_out_now(self: &Rc<Self>) -> Option<Box<Server>> {
+        if self.waiting.borrow().is_empty() { self.take_idle() } else { None }
+    }
+
     /// Takes a server, opens one if there is room, or waits for one.
     /// Cancel safe: a server that was about to be given goes to the next in the queue.
     pub async fn check_out(self: &Rc<Self>) -> Answer {
-        if self.waiting.borrow().is_empty() {
-            if let Some(server) = self.take_idle() {
-                return Ok(server);
-            }
-            if let Some(place) = self.shared.reserve(self.worker) {
-                return self.open_server(place).await;
-            }
+        if let Some(server) = self.check_out_now() {
+            return Ok(server);
+        }
+        if self.waiting.borrow().is_empty()
+            && let Some(place) = self.shared.reserve(self.worker)
+        {
+            return self.open_server(place).await;
         }
         self.wait().await
     }
 
-    /// Takes a server back. It goes to whoever waits, to another worker in need, to the idle ones, or is closed.
-    pub fn check_in(self: &Rc<Self>, mut server: Server) {
+    /// Takes a server back, at the time `now`. It goes to whoever waits, to another worker in need, to the idle ones, or
+    /// is closed.
+    pub fn check_in(self: &Rc<Self>, mut server: Box<Server>, now: Instant) {
         debug_assert!(Arc::ptr_eq(server.shared(), &self.shared), "a server came back to another pool");
-        if !server.is_reusable() || server.opened.elapsed() > self.shared.limits.lifetime {
+        if !server.is_reusable() || now.saturating_duration_since(server.opened) > self.shared.limits.lifetime {
             server::close(server);
             return;
         }
         server.conn.release_large_buffers();
-        server.since = Instant::now();
+        server.since = now;
         match self.worker_to_help() {
             Some(worker) => self.hand_over(server, worker),
             None => self.give(server),
@@ -130,7 +136,7 @@ impl Local {
                 || (!limits.idle_timeout.is_zero() && server.since.elapsed() > limits.idle_timeout)
                 || server.conn.has_news()
         };
-        let (old, kept): (VecDeque<_>, VecDeque<_>) = self.idle.take().into_iter().partition(is_old);
+        let (old, kept): (VecDeque<_>, VecDeque<_>) = self.idle.take().into_iter().partition(|server| is_old(server));
         self.idle.replace(kept);
         old.into_iter().for_each(server::close);
     }
@@ -154,21 +160,20 @@ impl Local {
 
     /// Lets `visit` look at each idle server.
     pub fn for_each_idle(&self, mut visit: impl FnMut(&Server)) {
-        self.idle.borrow().iter().for_each(&mut visit);
+        self.idle.borrow().iter().for_each(|server| visit(server));
     }
 
     /// An idle server that is still connected.
-    fn take_idle(self: &Rc<Self>) -> Option<Server> {
+    fn take_idle(self: &Rc<Self>) -> Option<Box<Server>> {
         loop {
             let candidate = if self.shared.limits.round_robin {
                 self.idle.borrow_mut().pop_front()
             } else {
                 self.idle.borrow_mut().pop_back()
             };
-            let mut server = candidate?;
+            let server = candidate?;
             // A server that sends something while idle was stopped, or tells of a changed parameter: not worth the doubt.
             if !server.conn.has_news() {
-                server.since = Instant::now();
                 return Some(server);
             }
             server::close(server);
@@ -221,7 +226,7 @@ impl Local {
     }
 
     /// Gives a server to the first who waits, else keeps it idle.
-    fn give(self: &Rc<Self>, server: Server) {
+    fn give(self: &Rc<Self>, server: Box<Server>) {
         let mut answer = Ok(server);
         loop {
             let Some(waiter) = self.waiting.borrow_mut().pop_front() else { break };
@@ -256,7 +261,7 @@ impl Local {
         may_give.then(|| self.shared.in_need(self.worker, Need::BelowShare)).flatten()
     }
 
-    fn hand_over(self: &Rc<Self>, server: Server, worker: usize) {
+    fn hand_over(self: &Rc<Self>, server: Box<Server>, worker: usize) {
         if let Some(server) = server.into_transit() {
             self.shared.mail(worker, Mail::Handover(Box::new(server)));
         }
@@ -298,7 +303,7 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.wakes.close();
         if let Ok(Ok(server)) = self.wakes.try_recv() {
-            self.pool.check_in(server);
+            self.pool.check_in(server, Instant::now());
         }
         self.pool.waiting.borrow_mut().retain(|waiter| !waiter.answer.is_closed());
         self.pool.say_need();

@@ -75,6 +75,7 @@ impl Client {
         if self.database.is_sharded() {
             return self.sharded_batch(&schema, &messages, requests, complete).await;
         }
+        drop(schema);
         self.leave_lost_block(bound_statements(&requests).next())?;
         let split = self.database.read_write_split && complete && !was_open;
         let access = if split { access_of(&requests) } else { Access::Primary { writes: true } };

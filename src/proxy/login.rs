@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use rand::Rng;
@@ -228,7 +228,7 @@ async fn accept_settings(
     let parameters = Rc::new(server.session.parameters().to_vec());
     let reports = Reports { parameters, version: pool.reports_version() };
     match result {
-        Ok(_) => pool.check_in(server),
+        Ok(_) => pool.check_in(server, Instant::now()),
         Err(error) => {
             tokio::task::spawn_local(clean(pool, server, true));
             return Err(error);

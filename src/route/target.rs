@@ -62,7 +62,7 @@ pub(super) fn unmapped(name: &RelationName) -> Error {
         format!("relation \"{}\" has no place in the shard map", name.name),
         format!("Neither a sharded nor a reference table of the shard map is called \"{}\".", name.name),
     )
-    .hint("Name the table in the shard map, as a sharded or as a reference table.")
+    .hint("Name the table in the shard map, as a sharded or as a reference table, before the catalog is first made.")
 }
 
 pub(super) fn lookup<'a>(request: &Request<'a>, name: &RelationName) -> Target<'a> {
