@@ -1,5 +1,6 @@
 #!/bin/sh
-# The replica's entry point, as user postgres: copies the primary $PRIMARY once, then runs PostgreSQL with the given options.
+# The replica's entry point, as user postgres: copies the primary $PRIMARY once, then runs PostgreSQL with the given
+# options.
 set -eu
 umask 077
 # The image leaves the directory open to all, and PostgreSQL does not start on one that is.

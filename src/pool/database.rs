@@ -138,8 +138,10 @@ impl Database {
 
     // ---- the schema's refresh: clients ask, one reader per database reads
 
-    /// Asks for the schema to be read anew. Gives a ticket for [`Database::schema_as_of`].
+    /// The schema changed: asks for it to be read anew, and keeps reads from replicas that do not have the change yet.
+    /// Gives a ticket for [`Database::schema_as_of`].
     pub fn want_schema(&self) -> u64 {
+        self.shards.iter().for_each(|shard| shard.freshness.raise_floor());
         let ticket = self.schema_wanted.fetch_add(1, Ordering::SeqCst) + 1;
         self.schema_wake.notify_one();
         ticket

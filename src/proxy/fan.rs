@@ -58,7 +58,8 @@ impl Client {
             memory_max: self.worker.instance.config.pool.merge_memory,
             fidelity: TextFidelity {
                 deterministic_collations: !schema.has_nondeterministic_collations,
-                exact_floats: self.has_exact_floats(),
+                // Settings that cut digits off are refused; the default since version 12 shows them all.
+                exact_floats: true,
             },
         };
         let mut merge = Merge::new(spec, &opening.columns, shards.len(), &options)?;
@@ -71,12 +72,6 @@ impl Client {
         }
         backend::command_complete(self.conn.queue(), &format!("SELECT {}", merge.row_count()));
         Ok(())
-    }
-
-    /// Whether the session's servers write floating-point values with all their digits (the default since 12).
-    fn has_exact_floats(&self) -> bool {
-        let digits = self.settings.get("extra_float_digits").map(str::parse::<i32>);
-        digits.is_none_or(|digits| digits.is_ok_and(|digits| digits > 0)) && self.lasting.is_empty()
     }
 
     /// Reads what each shard says before its rows; they must agree.

@@ -49,8 +49,20 @@ const READ_AHEAD: usize = 64 * 1024;
 const CLEANING_LIMIT: Duration = Duration::from_secs(5);
 
 impl Client {
-    /// The place in `links` of a server of the shard; takes one from its pool if the client holds none.
+    /// The place in `links` of the server of the shard that runs the client's next statement.
+    ///
+    /// # Errors
+    /// As [`Client::link_apart`], and the refusal of a shard that the open block must not use.
     pub async fn link(&mut self, shard: ShardId, access: Access) -> Step<usize> {
+        if let Some(block) = &mut self.block {
+            block.take_part(shard)?;
+        }
+        self.link_apart(shard, access).await
+    }
+
+    /// The place in `links` of a server of the shard, which joins the open block; takes one from its pool if the client
+    /// holds none.
+    pub async fn link_apart(&mut self, shard: ShardId, access: Access) -> Step<usize> {
         if let Some(at) = self.links.iter().position(|link| link.server.shard() == shard) {
             // RESET ALL and DISCARD ALL take a server's settings away; the client's own ones come back here.
             let server = &mut self.links[at].server;
@@ -83,8 +95,6 @@ impl Client {
     /// Makes a server part of the open block, if there is one.
     async fn join_block(&mut self, at: usize) -> Step {
         let Some(block) = &self.block else { return Ok(()) };
-        let taking_part = self.links.iter().filter(|link| link.is_in_transaction());
-        block.may_join(self.links[at].server.shard(), taking_part.map(|link| link.server.shard()))?;
         let prelude = block.prelude();
         let Server { conn, session, .. } = &mut *self.links[at].server;
         prelude.iter().for_each(|sql| session.own_query(conn.queue(), sql));

@@ -18,6 +18,7 @@ use crate::config::CONSOLE_DATABASE;
 use crate::net::Conn;
 use crate::pool::database::{Database, SchemaRead};
 use crate::pool::shared::NodeIndex;
+use crate::route;
 use crate::session::settings::Settings;
 use crate::types::{Error, Kind, Origin, Result, ShardId};
 use crate::wire::backend::{self, CancelKey, Severity};
@@ -113,6 +114,9 @@ async fn open(worker: &Rc<Worker>, conn: &mut Conn) -> Result<Opened, Refusal> {
     refuse_replication(&startup)?;
     let settings = Arc::new(Settings::from_startup(&startup)?);
     let (settings, reports) = accept_settings(worker, &database, &user, settings).await?;
+    if database.is_sharded() {
+        check_settings(&settings, &reports)?;
+    }
     Ok(Opened::Client(Box::new(LoggedIn { admission, database, user, settings, reports })))
 }
 
@@ -229,6 +233,17 @@ async fn accept_settings(
     }
     worker.keep_reports(database, user, &settings, &reports);
     Ok((settings, reports))
+}
+
+/// On a sharded database neither what the client asks for nor what servers say may make Weir misread texts.
+fn check_settings(settings: &Settings, reports: &Reports) -> Result<()> {
+    settings.iter().try_for_each(|(name, value)| route::check_setting(name, Some(value)))?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let mut reports = reports.parameters.iter().map(|(name, value)| (text(name).to_ascii_lowercase(), text(value)));
+    reports.try_for_each(|(name, value)| match name.as_str() {
+        "client_encoding" | "datestyle" | "standard_conforming_strings" => route::check_setting(&name, Some(&value)),
+        _ => Ok(()),
+    })
 }
 
 async fn wait_for_schema(database: &Database) -> Result<()> {

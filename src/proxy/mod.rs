@@ -13,7 +13,8 @@
 //! * [`exchange`]: Weir talks to a server by itself, for those two.
 //! * [`console`]: the console's end of the wire.
 //! * [`control`]: the thread for everything that is not a client's: replicas, schemas, the console's snapshots.
-//! * [`report`]: what the console and the metrics are told.
+//! * [`handle`]: what others may know of a client, and how a cancel aims; [`report`]: what the console is told.
+//! * [`outcome`]: how a step for a client can end early.
 //! * [`serve`](serve()): starts and stops it all.
 
 pub mod answer;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::answer::Preface;
 use super::batch::{Request, bound_statements};
 use super::client::Client;
+use super::links::Link;
 use super::outcome::{Step, Stop};
 use super::relay::Listen;
 use super::simple::Ended;
@@ -12,6 +13,7 @@ use crate::route::plan::{Access, Action, Part, PartText, Plan};
 use crate::route::{self, Parameter};
 use crate::session::statements::Prepared;
 use crate::session::transaction::aborted;
+use crate::sql::analyze::{Assignment, assignments};
 use crate::sql::facts::{DiscardTarget, Effects, Facts, Statement, StatementKind, TransactionCommand};
 use crate::sql::scan::LiteralSpan;
 use crate::sql::schema::Schema;
@@ -92,21 +94,21 @@ impl Client {
         Ok(())
     }
 
-    /// Without a block of the client's, separate steps keep the promise only if none of them writes.
+    /// Outside of blocks, separate steps keep the promise only if none of them writes.
     fn steps_may_be_separate(&self, statements: &[Statement]) -> Result<()> {
-        let writes = |statement: &&Statement| statement.effects.intersects(Effects::WRITES_ROWS | Effects::DDL);
-        let begins = matches!(
-            statements.first().map(|first| &first.kind),
-            Some(StatementKind::Transaction(TransactionCommand::Begin { .. }))
-        );
-        if begins || self.block.is_some() || !statements.iter().any(|statement| writes(&statement)) {
-            return Ok(());
+        use TransactionCommand::{Begin, Commit, Rollback};
+        let mut in_block = self.block.is_some();
+        for statement in statements {
+            match &statement.kind {
+                StatementKind::Transaction(Begin { .. }) => in_block = true,
+                StatementKind::Transaction(Commit { .. } | Rollback { .. }) => in_block = false,
+                _ if !in_block && statement.effects.intersects(Effects::WRITES_ROWS | Effects::DDL) => {
+                    return Err(several_writes());
+                }
+                _ => {}
+            }
         }
-        Err(Error::refuse(
-            "several statements in one query write to a sharded database",
-            "PostgreSQL runs them in one transaction; these need more than one shard.",
-        )
-        .hint("Send the statements one by one, or between BEGIN and COMMIT."))
+        Ok(())
     }
 
     /// Serves a batch on a sharded database.
@@ -272,8 +274,7 @@ impl Client {
 
     /// A statement that failed on its server fails the block.
     fn follow_block_status(&mut self) {
-        let failed =
-            |link: &super::links::Link| link.server.session.ledger.status() == crate::wire::TransactionStatus::Failed;
+        let failed = |link: &Link| link.server.session.ledger.status() == crate::wire::TransactionStatus::Failed;
         if self.links.iter().any(failed)
             && let Some(block) = &mut self.block
         {
@@ -339,21 +340,27 @@ impl Client {
         Ok(())
     }
 
-    /// Runs SET or RESET on every server that the session has; the client sees the first one's answer.
+    /// Runs SET or RESET on every server of the block, or of the session; the client sees the first one's answer. Servers
+    /// that come later are told then.
     async fn set_everywhere(&mut self, task: &Task<'_>) -> Step<Ended> {
-        if self.links.is_empty() {
-            self.link(HOME, Access::Primary { writes: false }).await?;
-        }
-        let first = &mut self.links[0].server;
-        first.session.query_step(first.conn.queue(), task.text);
-        let ended = self.finish(0, Listen::No).await?;
+        let in_block = self.block.is_some();
+        let concerned = |link: &Link| !in_block || link.is_in_transaction();
+        let first = match self.links.iter().position(concerned) {
+            Some(at) => at,
+            None => self.link_apart(HOME, Access::Primary { writes: false }).await?,
+        };
+        let server = &mut self.links[first].server;
+        server.session.query_step(server.conn.queue(), task.text);
+        let ended = self.finish(first, Listen::No).await?;
         if ended.failed {
             return Ok(ended);
         }
-        for at in 1..self.links.len() {
-            let server = &mut self.links[at].server;
-            server.session.own_query(server.conn.queue(), task.text);
-            self.own_replies(at).await?;
+        for at in 0..self.links.len() {
+            if at != first && concerned(&self.links[at]) {
+                let server = &mut self.links[at].server;
+                server.session.own_query(server.conn.queue(), task.text);
+                self.own_replies(at).await?;
+            }
         }
         self.keep_setting(task);
         Ok(ended)
@@ -372,7 +379,7 @@ impl Client {
         self.note(task.statement);
         match &mut self.block {
             Some(block) => {
-                if name == "transaction_isolation" {
+                if assignments(task.text).iter().any(needs_one_snapshot) {
                     block.require_one_snapshot();
                 }
                 block.set(name, task.text, !local);
@@ -435,4 +442,17 @@ fn first_refusal(requests: Vec<Request<'_>>) -> Error {
         _ => None,
     });
     refusal.unwrap_or_else(|| Error::internal("a batch was refused without a reason"))
+}
+
+fn several_writes() -> Error {
+    Error::refuse(
+        "several statements in one query write to a sharded database",
+        "PostgreSQL runs them in one transaction; these need more than one shard.",
+    )
+    .hint("Send the statements one by one, or between BEGIN and COMMIT.")
+}
+
+/// REPEATABLE READ and SERIALIZABLE, whether by SET TRANSACTION or by name.
+fn needs_one_snapshot(set: &Assignment) -> bool {
+    set.name == "transaction_isolation" && !set.value.as_deref().is_some_and(route::is_per_statement)
 }

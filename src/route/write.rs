@@ -4,10 +4,10 @@ use super::plan::Action;
 use super::prune::Shards;
 use super::target::Target;
 use super::value::{Family, Value, find_column};
-use super::{HOME, Router};
+use super::{HOME, Parameter, Router};
 use crate::shardmap::{KeyType, KeyValue, Keyspace};
 use crate::sql::facts::{Effects, InsertShape, InsertSource, Operand, StatementKind};
-use crate::sql::moment;
+use crate::sql::moment::names_moment;
 use crate::sql::schema::Relation;
 use crate::types::{Error, Kind, Origin, Result, ShardId};
 
@@ -161,8 +161,7 @@ impl<'a> Router<'a> {
             return Ok(());
         }
         let mut literals = self.request.literals.iter().filter_map(|literal| literal.value(self.request.text));
-        let mut parameters = self.request.parameters.iter().filter_map(|parameter| parameter.value);
-        if literals.any(|text| moment::is_mentioned(text.as_bytes())) || parameters.any(moment::is_mentioned) {
+        if literals.any(|text| names_moment(&text)) || self.request.parameters.iter().any(Parameter::names_moment) {
             return Err(differs("A date or time such as 'now' may be another one on each shard."));
         }
         Ok(())

@@ -53,6 +53,11 @@ impl Settings {
         Self { pairs: self.pairs.iter().filter(means_something).cloned().collect() }
     }
 
+    /// All settings, name and value.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     pub fn is_empty(&self) -> bool {
         self.pairs.is_empty()
     }

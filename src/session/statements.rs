@@ -60,7 +60,14 @@ impl Prepared {
     /// Whether a second Parse of the definition gives the same statement. A literal like `'now'` is read when the
     /// statement is parsed.
     pub fn is_repeatable(&self) -> bool {
-        !moment::is_mentioned(&self.definition)
+        let Some(text) = self.text.as_deref() else { return false };
+        if self.literals.is_empty() {
+            // There are none, or the text has something that the scanner does not follow.
+            return !text.contains(['\'', '$']) || !moment::is_mentioned(text);
+        }
+        // An escape could spell the word in another way.
+        let mut literals = self.literals.iter().map(|literal| literal.raw(text));
+        !literals.any(|literal| moment::names_moment(literal) || literal.contains('\\'))
     }
 }
 

@@ -18,6 +18,8 @@ mod table;
 
 use pg_query::{NodeEnum, ParserOptions, protobuf as pg};
 
+pub use self::setting::{Assignment, assignments};
+
 use self::scope::Env;
 use super::facts::{
     Effects, Facts, ParameterContext, ParameterUse, PinReason, RelationName, RelationUse, Statement, StatementKind,
@@ -50,6 +52,14 @@ pub fn analyze_scanned(
         Ok(parsed) => statements(&parsed.protobuf.stmts, text, literals, schema),
         Err(_) => Facts::unreadable(),
     }
+}
+
+/// What PostgreSQL's grammar says about a text that it does not know; `None` if it knows the text.
+pub fn syntax_error(text: &str) -> Option<String> {
+    pg_query::parse(text, ParserOptions::DEFAULT).err().map(|error| match error {
+        pg_query::Error::Parse(message) => message,
+        other => other.to_string(),
+    })
 }
 
 fn statements(parsed: &[pg::RawStmt], text: &str, literals: &[LiteralSpan], schema: &Schema) -> Facts {
@@ -163,11 +173,14 @@ impl<'a> Analyzer<'a> {
         if relation.unlogged {
             self.effect(Effects::PRIMARY_ONLY);
         }
+        if relation.is_view {
+            // What it reads may be another thing on a replica (statistics, sequences).
+            self.effect(Effects::PRIMARY_ONLY);
+        }
         let reason = if written { &relation.opaque_write } else { &relation.opaque_read };
-        match reason {
-            Some(reason) => self.opaque(format!("{} ({reason})", name.name)),
-            None if relation.is_view => self.opaque(format!("{} (a view)", name.name)),
-            None => {}
+        if let Some(reason) = reason {
+            self.opaque(format!("{} ({reason})", name.name));
+            self.pin(PinReason::Opaque);
         }
     }
 }

@@ -4,7 +4,7 @@
 use pg_query::NodeEnum;
 use pg_query::protobuf::{AConst, AExpr, AExprKind, ColumnRef, FuncCall, Node, TypeCast, TypeName, a_const};
 
-use super::super::moment;
+use super::super::moment::names_moment;
 use super::super::schema::{FunctionClass, Volatility};
 use super::refuse;
 use super::scope::{Bound, Scope};
@@ -311,14 +311,6 @@ fn literal(constant: &mut AConst) -> Result<()> {
         }
         _ => Ok(()),
     }
-}
-
-/// Whether a string could be a date or time with the word for a moment: that word, and a time of day or zone at most.
-fn names_moment(text: &str) -> bool {
-    const PARTS_MAX: usize = 3;
-    let mut parts = text.split(|c: char| !c.is_ascii_alphabetic() && c != '_').filter(|part| !part.is_empty());
-    text.split_whitespace().count() <= PARTS_MAX
-        && parts.any(|part| moment::WORDS.iter().any(|moment| part.eq_ignore_ascii_case(moment)))
 }
 
 /// The words for a construct that is refused; the parse node's name where no better ones are at hand.

@@ -1,0 +1,10 @@
+//! A sharded database behind Weir answers as one PostgreSQL would, or refuses; and stays whole when something fails.
+
+mod answer;
+mod blocks;
+mod corpus;
+mod differential;
+mod everywhere;
+mod random;
+mod replicas;
+mod shop;
