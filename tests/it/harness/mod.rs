@@ -12,7 +12,7 @@ mod servers;
 mod weir;
 
 pub use endpoint::{Endpoint, Run};
-pub use raw::RawClient;
+pub use raw::{Message, RawClient};
 pub use root::{fresh_dir, root, unique};
 pub use servers::{Shard, endpoint_of, installation, servers, start_primary};
 pub use weir::{Database, Setup, Weir};
