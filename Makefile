@@ -5,14 +5,15 @@ DEMO_DIR ?= /var/tmp/weir-demo
 # Tests start real servers: more threads than cores only make them wait for each other.
 TEST_THREADS ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: help setup lint test demo demo-clean bench soak clean
+.PHONY: help setup setup-bench lint test demo demo-clean bench bench-layers soak clean
 
 help:
-	@echo "make demo        start two shards, their replicas and Weir, with a shop to query (Ctrl-C stops it)"
-	@echo "make demo-clean  remove the demo's data"
-	@echo "make test        everything that must hold: format, lints, all tests against real servers"
-	@echo "make bench       measurements"
-	@echo "make soak        the long tests"
+	@echo "make demo          start two shards, their replicas and Weir, with a shop to query (Ctrl-C stops it)"
+	@echo "make demo-clean    remove the demo's data"
+	@echo "make test          everything that must hold: format, lints, all tests against real servers"
+	@echo "make bench         what pooling costs, beside PgBouncer and HAProxy (BENCH=--quick for a short run, BENCH=--help)"
+	@echo "make bench-layers  what parsing, routing and merging cost"
+	@echo "make soak          the long tests"
 
 setup:
 	@./scripts/setup.sh
@@ -31,8 +32,15 @@ demo: setup
 demo-clean:
 	$(CARGO) run --locked --release -- demo clean --dir $(DEMO_DIR)
 
-bench: setup
-	$(CARGO) bench --locked
+setup-bench: setup
+	@./scripts/setup.sh bench
+
+bench: setup-bench
+	$(CARGO) build --locked --release
+	benches/pool.py $(BENCH)
+
+bench-layers: setup
+	$(CARGO) bench --locked --bench layers
 
 soak: setup
 	$(CARGO) test --locked --release -- --ignored --test-threads=$(TEST_THREADS)

@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # Installs what building and testing Weir needs beside Rust, where it is missing. Safe to run again.
+# `setup.sh bench` also installs the poolers that Weir is measured beside.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # Build tools and libclang are for PostgreSQL's parser (libpg_query), Python for a driver that the tests use.
 packages=(build-essential libclang-dev python3 python3-venv)
+[ "${1:-}" != bench ] || packages+=(pgbouncer haproxy)
 
 fail() {
     printf 'setup: %s\n' "$@" >&2
@@ -70,10 +72,20 @@ keep_postgresql_from_starting() {
     grep -q '^create_main_cluster' "$file" || printf 'create_main_cluster = false\n' | as_root tee -a "$file" >/dev/null
 }
 
+# Debian's packages start their services; PgBouncer's would take port 6432. This is how an administrator says no.
+keep_services_from_starting() {
+    local file=/usr/sbin/policy-rc.d
+    [ ! -e "$file" ] || return 0
+    printf '#!/bin/sh\nexit 101\n' | as_root tee "$file" >/dev/null
+    as_root chmod 755 "$file"
+    trap "as_root rm -f $file" EXIT
+}
+
 install_packages() {
     printf 'setup: installing with apt-get: %s\n' "$*"
     as_root apt-get update -q
     has_postgresql || keep_postgresql_from_starting
+    keep_services_from_starting
     apt_install "$@"
 }
 

@@ -68,7 +68,7 @@ pub struct Pool {
     pub server_connect_timeout: Duration,
     /// How long a client may take to log in.
     pub client_login_timeout: Option<Duration>,
-    /// Prepared statements that are kept on one server; zero: none.
+    /// Prepared statements that are kept on one server; at least one is.
     pub max_prepared_statements: usize,
     /// Idle servers are used in turn; otherwise the one used last comes first.
     pub server_round_robin: bool,

@@ -5,19 +5,24 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
-/// Bytes asked for with one read.
-const READ_SIZE: usize = 16 * 1024;
-/// After a read that filled its buffer the next one asks for this much.
-const READ_SIZE_LARGE: usize = 128 * 1024;
+/// Bytes asked for with one read: few at first, which is all that a point query needs and what an allocator hands out
+/// cheaply, then as many as the peer's bursts call for.
+const READ_SIZE_MIN: usize = 1024;
+const READ_SIZE_MAX: usize = 128 * 1024;
+
+/// What an empty buffer of a connection that waits only shortly may keep.
+const KEPT_MAX: usize = 16 * 1024;
 
 /// A TCP connection, the bytes that came in and were not used yet, and the bytes that could not be sent yet.
 #[derive(Debug)]
@@ -32,7 +37,7 @@ impl Conn {
     /// Wraps a connected stream and switches Nagle's algorithm off: every write here is a whole answer.
     pub fn new(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        Ok(Self { stream, input: BytesMut::new(), output: BytesMut::new(), read_size: READ_SIZE })
+        Ok(Self { stream, input: BytesMut::new(), output: BytesMut::new(), read_size: READ_SIZE_MIN })
     }
 
     /// Connects to `host:port`, within `limit`.
@@ -74,8 +79,16 @@ impl Conn {
         let read = buf.filled().len();
         // SAFETY: `ReadBuf` guarantees that its filled part, the first `read` bytes of the spare capacity, is initialised.
         unsafe { self.input.set_len(self.input.len() + read) };
-        self.read_size = if read == offered { READ_SIZE_LARGE } else { READ_SIZE };
+        self.adapt_read_size(read, offered);
         Poll::Ready(Ok(read))
+    }
+
+    fn adapt_read_size(&mut self, read: usize, offered: usize) {
+        if read == offered {
+            self.read_size = (self.read_size * 4).min(READ_SIZE_MAX);
+        } else if read < self.read_size / 8 {
+            self.read_size = (self.read_size / 4).max(READ_SIZE_MIN);
+        }
     }
 
     /// Waits for bytes and reads once. `Ok(0)` is the end of the stream.
@@ -83,10 +96,17 @@ impl Conn {
         poll_fn(|cx| self.poll_fill(cx)).await
     }
 
+    /// Takes the first `len` bytes of what came in.
+    pub fn take_input(&mut self, len: usize) -> BytesMut {
+        // Splitting makes two owners of one buffer, which costs an allocation; mostly there is nothing to split.
+        if len == self.input.len() { std::mem::take(&mut self.input) } else { self.input.split_to(len) }
+    }
+
     /// True when something waits to be read (or the peer closed), as far as this runtime has heard.
     pub fn has_news(&self) -> bool {
-        let mut cx = Context::from_waker(std::task::Waker::noop());
-        self.stream.poll_read_ready(&mut cx).is_ready()
+        // After a read that took all there was, to the last byte of the buffer, the runtime still expects more.
+        let look = || SockRef::from(&self.stream).peek(&mut [MaybeUninit::uninit()]);
+        !self.stream.try_io(Interest::READABLE, look).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// Sends `bytes`, or keeps what the socket does not take now; [`Conn::poll_flush`] sends the rest.
@@ -119,7 +139,7 @@ impl Conn {
             let sent = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.output))?;
             self.output.advance(nonzero(sent)?);
         }
-        self.release_output();
+        release_large(&mut self.output);
         Poll::Ready(Ok(()))
     }
 
@@ -136,16 +156,23 @@ impl Conn {
 
     /// Gives buffers back that hold nothing. To be called before a connection waits for long.
     pub fn release_buffers(&mut self) {
-        if self.input.is_empty() {
-            self.input = BytesMut::new();
+        for buffer in [&mut self.input, &mut self.output] {
+            if buffer.is_empty() {
+                *buffer = BytesMut::new();
+            }
         }
-        self.release_output();
     }
 
-    fn release_output(&mut self) {
-        if self.output.is_empty() && self.output.capacity() > READ_SIZE {
-            self.output = BytesMut::new();
-        }
+    /// Gives large buffers back that hold nothing. To be called before a connection waits.
+    pub fn release_large_buffers(&mut self) {
+        release_large(&mut self.input);
+        release_large(&mut self.output);
+    }
+}
+
+fn release_large(buffer: &mut BytesMut) {
+    if buffer.is_empty() && buffer.capacity() > KEPT_MAX {
+        *buffer = BytesMut::new();
     }
 }
 

@@ -46,11 +46,20 @@ pub struct Database {
     /// Counts requests to read the schema anew, and those that were fulfilled.
     schema_wanted: AtomicU64,
     schema_read: AtomicU64,
+    /// Counts readings that failed.
+    schema_failures: AtomicU64,
     schema_wake: Notify,
     schema_done: Notify,
     pools: Mutex<HashMap<PoolId, Arc<Shared>>>,
     /// Held by the one statement that runs on every shard or none.
     pub everywhere: tokio::sync::Mutex<()>,
+}
+
+/// How waiting for the schema ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SchemaRead {
+    Done,
+    Failed,
 }
 
 impl Database {
@@ -72,6 +81,7 @@ impl Database {
             schema: ArcSwapOption::empty(),
             schema_wanted: AtomicU64::new(1),
             schema_read: AtomicU64::new(0),
+            schema_failures: AtomicU64::new(0),
             schema_wake: Notify::new(),
             schema_done: Notify::new(),
             pools: Mutex::default(),
@@ -132,15 +142,25 @@ impl Database {
         ticket
     }
 
-    /// Waits until a reading of the schema that began after `ticket` was given is there.
-    pub async fn schema_as_of(&self, ticket: u64) {
+    /// Waits until a reading of the schema that began after `ticket` was given is there, or a reading fails.
+    pub async fn schema_as_of(&self, ticket: u64) -> SchemaRead {
+        let failures = self.schema_failures.load(Ordering::SeqCst);
         loop {
             let done = self.schema_done.notified();
             if self.schema_read.load(Ordering::SeqCst) >= ticket {
-                return;
+                return SchemaRead::Done;
+            }
+            if self.schema_failures.load(Ordering::SeqCst) > failures {
+                return SchemaRead::Failed;
             }
             done.await;
         }
+    }
+
+    /// A reading failed; whoever waits is told at once, and the reader tries again.
+    pub fn schema_failed(&self) {
+        self.schema_failures.fetch_add(1, Ordering::SeqCst);
+        self.schema_done.notify_waiters();
     }
 
     /// Waits until somebody wants the schema; gives the ticket that a reading begun now fulfils.

@@ -26,6 +26,9 @@ pub struct Local {
     idle: RefCell<VecDeque<Server>>,
     waiting: RefCell<VecDeque<Waiter>>,
     connecting: Cell<usize>,
+    /// The run-time parameters that the newest server reported when it was opened, and how often they changed.
+    reported: RefCell<Vec<(Vec<u8>, Vec<u8>)>>,
+    reports_version: Cell<u64>,
 }
 
 #[derive(Debug)]
@@ -47,7 +50,15 @@ pub struct Counts {
 
 impl Local {
     pub fn new(shared: Arc<Shared>, worker: usize) -> Self {
-        Self { shared, worker, idle: RefCell::default(), waiting: RefCell::default(), connecting: Cell::new(0) }
+        Self {
+            shared,
+            worker,
+            idle: RefCell::default(),
+            waiting: RefCell::default(),
+            connecting: Cell::new(0),
+            reported: RefCell::default(),
+            reports_version: Cell::new(0),
+        }
     }
 
     /// Takes a server, opens one if there is room, or waits for one.
@@ -71,7 +82,7 @@ impl Local {
             server::close(server);
             return;
         }
-        server.conn.release_buffers();
+        server.conn.release_large_buffers();
         server.since = Instant::now();
         match self.worker_to_help() {
             Some(worker) => self.hand_over(server, worker),
@@ -124,6 +135,11 @@ impl Local {
         old.into_iter().for_each(server::close);
     }
 
+    /// Changes when servers begin to report other run-time parameters: another version, another configuration.
+    pub fn reports_version(&self) -> u64 {
+        self.reports_version.get()
+    }
+
     pub fn counts(&self) -> Counts {
         let idle = self.idle.borrow().len();
         let waiting = self.waiting.borrow();
@@ -165,8 +181,14 @@ impl Local {
     }
 
     async fn open_server(self: &Rc<Self>, place: Place) -> Answer {
-        let _connecting = Connecting::new(self);
-        Server::open(place).await
+        let connecting = Connecting::new(self);
+        let server = Server::open(place).await?;
+        drop(connecting);
+        if *self.reported.borrow() != server.session.parameters() {
+            self.reported.replace(server.session.parameters().to_vec());
+            self.reports_version.set(self.reports_version.get() + 1);
+        }
+        Ok(server)
     }
 
     async fn wait(self: &Rc<Self>) -> Answer {

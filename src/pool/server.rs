@@ -117,7 +117,7 @@ impl Server {
         let mut hidden = BytesMut::new();
         let shard = self.shard();
         self.conn.flush().await.map_err(|error| lost(shard, error))?;
-        while !self.session.ledger.is_settled() {
+        while !self.session.ledger.owes_nothing() {
             if let Some(row) = peek_row(&self.conn.input)?.filter(|_| first_row.is_empty()) {
                 first_row = row;
             }
@@ -135,7 +135,7 @@ impl Server {
                     | Event::Parameter { .. } => {}
                 }
             }
-            if !self.session.ledger.is_settled() && self.conn.fill().await.map_err(|error| lost(shard, error))? == 0 {
+            if !self.session.ledger.owes_nothing() && self.conn.fill().await.map_err(|error| lost(shard, error))? == 0 {
                 return Err(lost(shard, std::io::ErrorKind::UnexpectedEof.into()));
             }
         }

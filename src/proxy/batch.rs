@@ -10,10 +10,11 @@ use bytes::BytesMut;
 use super::client::Client;
 use super::outcome::Step;
 use super::relay::Listen;
+use super::worker::Sharing;
 use crate::route::{self, plan::Access};
 use crate::session::request::ServerSession;
 use crate::session::statements::Prepared;
-use crate::sql::facts::Statement;
+use crate::sql::facts::{PinReason, Statement};
 use crate::sql::schema::Schema;
 use crate::types::{Error, Kind, Origin, Result, ShardId};
 use crate::wire::TransactionStatus;
@@ -156,7 +157,12 @@ impl Client {
             let message = format!("prepared statement \"{}\" already exists", String::from_utf8_lossy(parse.name));
             return Err(Error::new(Origin::Client, Kind::DuplicateStatement, message));
         }
-        let prepared = self.known.prepared(&self.worker.instance.statement_ids, schema, &parse)?;
+        let sharing = if self.pinned.is_none() && !self.local_settings { Sharing::Shared } else { Sharing::Own };
+        let prepared = self.known.prepared(&self.worker.instance.statement_ids, schema, &parse, sharing)?;
+        if !parse.name.is_empty() && !prepared.is_repeatable() {
+            // Another server would parse it at another moment.
+            self.pin(PinReason::Prepare);
+        }
         self.names.set(parse.name, Rc::clone(&prepared));
         Ok(Request::Parse { name: parse.name, prepared })
     }

@@ -140,9 +140,12 @@ impl Client {
         Ok(())
     }
 
-    /// Runs a command on every server of the block.
+    /// Runs a command on every server of the block. Others that the session has learn of it when they join.
     async fn on_all(&mut self, sql: &str) -> Step {
         for at in 0..self.links.len() {
+            if !self.links[at].is_in_transaction() {
+                continue;
+            }
             let server = &mut self.links[at].server;
             server.session.own_query(server.conn.queue(), sql);
             self.own_replies(at).await?;

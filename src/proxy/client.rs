@@ -64,6 +64,8 @@ pub struct Client {
     pub skip_to_sync: bool,
     /// The schema changed in the open transaction.
     pub schema_touched: bool,
+    /// SET LOCAL was used in the open transaction.
+    pub local_settings: bool,
     /// When the open transaction began, for statistics.
     pub transaction_began: Option<Instant>,
     /// Bytes of a CopyData message that are still to be passed to the server.
@@ -92,8 +94,9 @@ impl Client {
         user: Arc<User>,
         handle: Rc<Handle>,
         settings: Arc<Settings>,
+        standard_conforming_strings: bool,
     ) -> Self {
-        let known = worker.known(&database);
+        let known = worker.known(&database, &settings, standard_conforming_strings);
         let marks = vec![Mark::Nothing; database.shards.len()];
         Self {
             conn,
@@ -113,6 +116,7 @@ impl Client {
             batch_open: false,
             skip_to_sync: false,
             schema_touched: false,
+            local_settings: false,
             transaction_began: None,
             copy_passing: 0,
         }
@@ -153,12 +157,16 @@ impl Client {
 
     /// Answers a unit that failed, gives servers back, and sends what is left to send.
     async fn end_unit(&mut self, result: Step) -> Step {
+        let failed = matches!(&result, Err(Stop::Failed(_) | Stop::Told));
         match result {
             Ok(()) | Err(Stop::Told) => {}
             Err(Stop::Failed(error)) => self.answer_failure(&error),
             Err(stop) => return Err(stop),
         }
         self.handle.prepared.set(self.names.len());
+        if !self.batch_open {
+            self.end_open_batches(failed).await?;
+        }
         self.leave_servers().await;
         self.conn.flush().await.map_err(|_| Stop::Gone)?;
         if !self.batch_open {
@@ -221,8 +229,8 @@ impl Client {
             let Some(first) = frame::first(&self.conn.input, Sender::Client)? else { return Ok(None) };
             let len = first.raw.len();
             match first.tag {
-                tag::QUERY => return Ok(Some(Unit::Query(self.conn.input.split_to(len)))),
-                tag::FUNCTION_CALL => return Ok(Some(Unit::FunctionCall(self.conn.input.split_to(len)))),
+                tag::QUERY => return Ok(Some(Unit::Query(self.conn.take_input(len)))),
+                tag::FUNCTION_CALL => return Ok(Some(Unit::FunctionCall(self.conn.take_input(len)))),
                 tag::TERMINATE => return Ok(Some(Unit::Terminate)),
                 // A COPY that failed on the server: the client learns of it while its data is still on the way.
                 tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL => drop(self.conn.input.split_to(len)),
@@ -254,7 +262,7 @@ impl Client {
                 .detail(format!("It has more than {SHARDED_BATCH_MAX} bytes without a Sync."))
                 .hint("Send Sync more often."));
         }
-        Ok(whole.map(|(len, complete)| Unit::Batch { messages: self.conn.input.split_to(len), complete }))
+        Ok(whole.map(|(len, complete)| Unit::Batch { messages: self.conn.take_input(len), complete }))
     }
 
     /// What a replica of the shard must have replayed for this client.

@@ -58,6 +58,7 @@ pub async fn keep_schema(instance: Arc<Instance>, database: Arc<Database>) {
             Ok(()) => {}
             Err(error) => {
                 tracing::warn!(database = &*database.name, %error, "the schema could not be read; trying again");
+                database.schema_failed();
                 tokio::time::sleep(RETRY_PERIOD).await;
             }
         }

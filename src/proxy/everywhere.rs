@@ -6,13 +6,14 @@
 use bytes::Bytes;
 use rand::Rng;
 
-use super::batch::Request;
+use super::answer::{Preface, pass};
 use super::client::Client;
 use super::exchange::{Question, Reply};
 use super::fan::question_for;
 use super::outcome::{Step, Stop};
-use super::sharded::{Asked, Task};
+use super::sharded::Task;
 use crate::catalog::Decision;
+use crate::pool::database::SchemaRead;
 use crate::route::plan::{Access, Part};
 use crate::types::{Error, Kind, Origin, ShardId};
 use crate::wire::backend::{self, tag};
@@ -23,8 +24,7 @@ const SCHEMA_LIMIT: std::time::Duration = std::time::Duration::from_secs(10);
 /// What one shard answered.
 #[derive(Default)]
 struct Answer {
-    description: Option<Bytes>,
-    parameters: Option<Bytes>,
+    preface: Preface,
     rows: Vec<Bytes>,
     notices: Vec<Bytes>,
     /// The command tag.
@@ -62,8 +62,10 @@ impl Client {
         }
         if changes_schema {
             let ticket = database.want_schema();
-            let read = tokio::time::timeout(SCHEMA_LIMIT, database.schema_as_of(ticket)).await;
-            read.map_err(|_| Error::internal("the schema changed, but could not be read again in time"))?;
+            if tokio::time::timeout(SCHEMA_LIMIT, database.schema_as_of(ticket)).await != Ok(SchemaRead::Done) {
+                tracing::warn!(database = &*database.name, "the schema changed, but could not be read again in time");
+                backend::warning(self.conn.queue(), "01000", "the change is done, but Weir has not read it yet");
+            }
         }
         Ok(())
     }
@@ -186,8 +188,8 @@ impl Client {
         let mut failure = None;
         loop {
             match self.reply(shard).await? {
-                Reply::RowDescription(body) => answer.description = Some(body),
-                Reply::ParameterDescription(body) => answer.parameters = Some(body),
+                Reply::RowDescription(body) => answer.preface.columns = Some(body),
+                Reply::ParameterDescription(body) => answer.preface.parameters = Some(body),
                 Reply::Row(body) => answer.rows.push(body),
                 Reply::Notice(body) => answer.notices.push(body),
                 Reply::Complete(body) => answer.complete = Some(body),
@@ -205,32 +207,9 @@ impl Client {
     /// Gives the client the home shard's answer.
     fn show(&mut self, task: &Task<'_>, answers: Vec<Answer>) {
         let Some(answer) = answers.into_iter().next() else { return };
+        answer.notices.iter().for_each(|body| pass(self.conn.queue(), tag::NOTICE_RESPONSE, body));
+        self.preface(task, &answer.preface);
         let out = self.conn.queue();
-        let pass = |out: &mut bytes::BytesMut, tag: u8, body: &Bytes| {
-            backend::message(out, tag, |out| out.extend_from_slice(body));
-        };
-        let describe = |out: &mut bytes::BytesMut| match &answer.description {
-            Some(body) => pass(out, tag::ROW_DESCRIPTION, body),
-            None => backend::bare(out, tag::NO_DATA),
-        };
-        answer.notices.iter().for_each(|body| pass(out, tag::NOTICE_RESPONSE, body));
-        if let Asked::Batch(requests) = task.asked {
-            for request in requests {
-                match request {
-                    Request::Parse { .. } => backend::bare(out, tag::PARSE_COMPLETE),
-                    Request::Bind { .. } => backend::bare(out, tag::BIND_COMPLETE),
-                    Request::DescribeStatement { .. } => {
-                        answer.parameters.iter().for_each(|body| pass(out, tag::PARAMETER_DESCRIPTION, body));
-                        describe(out);
-                    }
-                    Request::DescribePortal { .. } => describe(out),
-                    Request::CloseStatement => backend::bare(out, tag::CLOSE_COMPLETE),
-                    _ => {}
-                }
-            }
-        } else if answer.description.is_some() {
-            describe(out);
-        }
         answer.rows.iter().for_each(|body| pass(out, tag::DATA_ROW, body));
         answer.complete.iter().for_each(|body| pass(out, tag::COMMAND_COMPLETE, body));
     }

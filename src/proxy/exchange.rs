@@ -1,5 +1,7 @@
 //! Weir talks to a server by itself: for statements over several shards, whose replies no client sees as they are.
 
+use std::time::Instant;
+
 use bytes::{Bytes, BytesMut};
 
 use super::batch::Request;
@@ -76,13 +78,14 @@ impl Client {
     /// Sends a question to the server of a shard that the client holds.
     pub async fn ask(&mut self, shard: ShardId, question: &Question) -> Step {
         let at = self.place(shard)?;
-        if !self.links[at].server.session.ledger.is_settled() {
+        if !self.links[at].server.session.ledger.owes_nothing() {
             self.own_replies(at).await?;
         }
         let link = &mut self.links[at];
         link.stats.received(question.bytes.len());
         let server = &mut link.server;
         server.session.ledger.begin_own_exchange();
+        link.asked = Some(Instant::now());
         server.session.unnamed_statement_lost();
         match server.conn.send(&question.bytes).await {
             Ok(()) => Ok(()),
@@ -99,7 +102,13 @@ impl Client {
             reply = next_reply(&mut links[at].server) => reply,
             () = until_gone(conn) => return Err(Stop::Gone),
         };
-        result.map_err(|error| self.lose(at, error))
+        let reply = result.map_err(|error| self.lose(at, error))?;
+        if let Reply::Ready(_) = reply
+            && let Some(asked) = self.links[at].asked.take()
+        {
+            self.links[at].stats.query_done(asked.elapsed());
+        }
+        Ok(reply)
     }
 
     /// Reads replies up to ReadyForQuery. Gives the first ErrorResponse, if there is one.
@@ -119,7 +128,7 @@ impl Client {
         for shard in shards {
             let Ok(at) = self.place(*shard) else { continue };
             let server = &self.links[at].server;
-            if server.session.ledger.is_settled() {
+            if !server.session.ledger.is_in_own_exchange() {
                 continue;
             }
             let (address, limit) = (server.shared().address.clone(), server.shared().limits.connect_timeout);

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::batch::Request;
+use super::answer::{self, Preface};
 use super::client::Client;
 use super::exchange::{Question, Reply};
 use super::outcome::{Step, Stop};
@@ -58,11 +58,13 @@ impl Client {
             memory_max: self.worker.instance.config.pool.merge_memory,
             fidelity: TextFidelity {
                 deterministic_collations: !schema.has_nondeterministic_collations,
-                exact_floats: self.has_exact_floats(),
+                // Settings that cut digits off are refused; the default since version 12 shows them all.
+                exact_floats: true,
             },
         };
         let mut merge = Merge::new(spec, &opening.columns, shards.len(), &options)?;
-        self.introduce(task, &opening, &merge);
+        let columns = backend::row_description_body(merge.visible_columns(&opening.columns));
+        self.preface(task, &Preface { parameters: opening.parameters, columns: Some(columns) });
         self.merge_rows(&mut merge, shards).await?;
         for shard in shards {
             // With a LIMIT the shards may have more to say than was needed.
@@ -70,12 +72,6 @@ impl Client {
         }
         backend::command_complete(self.conn.queue(), &format!("SELECT {}", merge.row_count()));
         Ok(())
-    }
-
-    /// Whether the session's servers write floating-point values with all their digits (the default since 12).
-    fn has_exact_floats(&self) -> bool {
-        let digits = self.settings.get("extra_float_digits").map(str::parse::<i32>);
-        digits.is_none_or(|digits| digits.is_ok_and(|digits| digits > 0)) && self.lasting.is_empty()
     }
 
     /// Reads what each shard says before its rows; they must agree.
@@ -114,35 +110,6 @@ impl Client {
         }
     }
 
-    /// Everything that the client reads before the first row.
-    fn introduce(&mut self, task: &Task<'_>, opening: &Opening, merge: &Merge) {
-        let visible = merge.visible_columns(&opening.columns);
-        let out = self.conn.queue();
-        let Asked::Batch(requests) = task.asked else {
-            backend::row_description(out, visible);
-            return;
-        };
-        for request in requests {
-            match request {
-                Request::Parse { .. } => backend::bare(out, tag::PARSE_COMPLETE),
-                Request::Bind { .. } => backend::bare(out, tag::BIND_COMPLETE),
-                Request::DescribeStatement { .. } => {
-                    if let Some(body) = &opening.parameters {
-                        backend::message(out, tag::PARAMETER_DESCRIPTION, |out| out.extend_from_slice(body));
-                    }
-                    backend::row_description(out, visible);
-                }
-                Request::DescribePortal { .. } => backend::row_description(out, visible),
-                Request::CloseStatement => backend::bare(out, tag::CLOSE_COMPLETE),
-                Request::Execute { .. }
-                | Request::ClosePortal { .. }
-                | Request::Flush
-                | Request::Sync
-                | Request::Refused(_) => {}
-            }
-        }
-    }
-
     async fn merge_rows(&mut self, merge: &mut Merge, shards: &[ShardId]) -> Step {
         loop {
             match merge.next(self.conn.queue())? {
@@ -171,7 +138,7 @@ impl Client {
 
     /// Gives the client a server's ErrorResponse as it is.
     pub fn passed_on(&mut self, body: &[u8]) -> Stop {
-        backend::message(self.conn.queue(), tag::ERROR_RESPONSE, |out| out.extend_from_slice(body));
+        answer::pass(self.conn.queue(), tag::ERROR_RESPONSE, body);
         Stop::Told
     }
 

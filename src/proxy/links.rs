@@ -26,6 +26,8 @@ pub struct Link {
     pub server: Server,
     pool: Rc<Local>,
     pub stats: Arc<PoolStats>,
+    /// When Weir itself asked the server something.
+    pub asked: Option<Instant>,
 }
 
 impl Link {
@@ -46,8 +48,20 @@ const READ_AHEAD: usize = 64 * 1024;
 const CLEANING_LIMIT: Duration = Duration::from_secs(5);
 
 impl Client {
-    /// The place in `links` of a server of the shard; takes one from its pool if the client holds none.
+    /// The place in `links` of the server of the shard that runs the client's next statement.
+    ///
+    /// # Errors
+    /// As [`Client::link_apart`], and the refusal of a shard that the open block must not use.
     pub async fn link(&mut self, shard: ShardId, access: Access) -> Step<usize> {
+        if let Some(block) = &mut self.block {
+            block.take_part(shard)?;
+        }
+        self.link_apart(shard, access).await
+    }
+
+    /// The place in `links` of a server of the shard, which joins the open block; takes one from its pool if the client
+    /// holds none.
+    pub async fn link_apart(&mut self, shard: ShardId, access: Access) -> Step<usize> {
         if let Some(at) = self.links.iter().position(|link| link.server.shard() == shard) {
             // RESET ALL and DISCARD ALL take a server's settings away; the client's own ones come back here.
             let server = &mut self.links[at].server;
@@ -80,8 +94,6 @@ impl Client {
     /// Makes a server part of the open block, if there is one.
     async fn join_block(&mut self, at: usize) -> Step {
         let Some(block) = &self.block else { return Ok(()) };
-        let taking_part = self.links.iter().filter(|link| link.is_in_transaction());
-        block.may_join(self.links[at].server.shard(), taking_part.map(|link| link.server.shard()))?;
         let prelude = block.prelude();
         let Server { conn, session, .. } = &mut self.links[at].server;
         prelude.iter().for_each(|sql| session.own_query(conn.queue(), sql));
@@ -143,7 +155,7 @@ impl Client {
         self.handle.state.set(state);
         let server = result?;
         stats.server_assigned(began.elapsed());
-        Ok(Link { server, pool, stats })
+        Ok(Link { server, pool, stats, asked: None })
     }
 
     /// Relays between the client and a server until the server owes nothing, or the client sends what is wanted.
@@ -204,6 +216,20 @@ impl Client {
         Stop::Failed(error)
     }
 
+    /// Ends batches that the client's last unit left open on a server: it flushed there, and its Sync was answered
+    /// without that server.
+    pub async fn end_open_batches(&mut self, give_up: bool) -> Step {
+        while let Some(at) = self.links.iter().position(|link| link.server.session.ledger.is_unsynced()) {
+            let server = &mut self.links[at].server;
+            server.session.end_batch(server.conn.queue(), give_up);
+            // A server that is lost here holds nothing of the client's any more.
+            if let Err(stop @ (Stop::Fatal(_) | Stop::Gone)) = self.own_replies(at).await {
+                return Err(stop);
+            }
+        }
+        Ok(())
+    }
+
     /// Gives back the servers that the client does not need any more.
     pub async fn leave_servers(&mut self) {
         if self.links.is_empty() || self.batch_open {
@@ -237,6 +263,7 @@ impl Client {
                 link.stats.pinned(reason);
             }
         }
+        self.local_settings = false;
         if std::mem::take(&mut self.schema_touched) {
             self.database.want_schema();
         }

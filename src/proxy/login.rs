@@ -16,8 +16,9 @@ use super::worker::{Reports, Worker};
 use crate::auth::{ClientLogin, ClientStep, Randomness};
 use crate::config::CONSOLE_DATABASE;
 use crate::net::Conn;
-use crate::pool::database::Database;
+use crate::pool::database::{Database, SchemaRead};
 use crate::pool::shared::NodeIndex;
+use crate::route;
 use crate::session::settings::Settings;
 use crate::types::{Error, Kind, Origin, Result, ShardId};
 use crate::wire::backend::{self, CancelKey, Severity};
@@ -113,6 +114,9 @@ async fn open(worker: &Rc<Worker>, conn: &mut Conn) -> Result<Opened, Refusal> {
     refuse_replication(&startup)?;
     let settings = Arc::new(Settings::from_startup(&startup)?);
     let (settings, reports) = accept_settings(worker, &database, &user, settings).await?;
+    if database.is_sharded() {
+        check_settings(&settings, &reports)?;
+    }
     Ok(Opened::Client(Box::new(LoggedIn { admission, database, user, settings, reports })))
 }
 
@@ -208,15 +212,18 @@ async fn accept_settings(
     user: &Arc<User>,
     settings: Arc<Settings>,
 ) -> Result<(Arc<Settings>, Reports)> {
-    if let Some(known) = worker.known_reports(database, user, &settings) {
+    let (pool, _) = worker.pool(database, user, ShardId(0), NodeIndex::PRIMARY)?;
+    if let Some(known) = worker.known_reports(database, user, &settings)
+        && known.1.version == pool.reports_version()
+    {
         return Ok(known);
     }
     wait_for_schema(database).await?;
-    let (pool, _) = worker.pool(database, user, ShardId(0), NodeIndex::PRIMARY)?;
     let mut server = pool.check_out().await?;
     server.session.adopt_settings(server.conn.queue(), &settings);
     let result = server.finish_own_queries().await;
-    let reports = Rc::new(server.session.parameters().to_vec());
+    let parameters = Rc::new(server.session.parameters().to_vec());
+    let reports = Reports { parameters, version: pool.reports_version() };
     match result {
         Ok(_) => pool.check_in(server),
         Err(error) => {
@@ -228,15 +235,29 @@ async fn accept_settings(
     Ok((settings, reports))
 }
 
+/// On a sharded database neither what the client asks for nor what servers say may make Weir misread texts.
+fn check_settings(settings: &Settings, reports: &Reports) -> Result<()> {
+    settings.iter().try_for_each(|(name, value)| route::check_setting(name, Some(value)))?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let mut reports = reports.parameters.iter().map(|(name, value)| (text(name).to_ascii_lowercase(), text(value)));
+    reports.try_for_each(|(name, value)| match name.as_str() {
+        "client_encoding" | "datestyle" | "standard_conforming_strings" => route::check_setting(&name, Some(&value)),
+        _ => Ok(()),
+    })
+}
+
 async fn wait_for_schema(database: &Database) -> Result<()> {
     if database.schema().is_some() {
         return Ok(());
     }
-    tokio::time::timeout(SCHEMA_LIMIT, database.schema_as_of(1)).await.map_err(|_| {
-        Error::new(Origin::Weir, Kind::ServerUnavailable, format!("database \"{}\" cannot be read yet", database.name))
-            .detail("Weir has not been able to read its catalogs from every shard's primary.")
-            .hint("Try again; the operator's log says which server is missing.")
-    })
+    let read = tokio::time::timeout(SCHEMA_LIMIT, database.schema_as_of(1)).await;
+    if read == Ok(SchemaRead::Done) {
+        return Ok(());
+    }
+    let message = format!("database \"{}\" cannot be read yet", database.name);
+    Err(Error::new(Origin::Weir, Kind::ServerUnavailable, message)
+        .detail("Weir has not been able to read its catalogs from every shard's primary.")
+        .hint("Try again; the operator's log says which server is missing."))
 }
 
 /// Sends a cancel to whichever worker has the client, and waits until it was dealt with.
@@ -260,7 +281,7 @@ impl LoggedIn {
             process_id: i32::try_from(number & 0x7fff_ffff).unwrap_or(i32::MAX).max(1),
             secret: rand::rng().random(),
         };
-        for (name, value) in reports.iter() {
+        for (name, value) in reports.parameters.iter() {
             backend::parameter_status(conn.queue(), name, value);
         }
         backend::backend_key_data(conn.queue(), key);
@@ -278,7 +299,9 @@ impl LoggedIn {
             local_address,
         ));
         worker.remember(&handle);
-        Client::new(conn, worker, database, user, handle, settings).run().await;
+        let standard_conforming_strings =
+            !reports.parameters.iter().any(|(name, value)| name == b"standard_conforming_strings" && value == b"off");
+        Client::new(conn, worker, database, user, handle, settings, standard_conforming_strings).run().await;
         drop(admission);
     }
 }

@@ -7,14 +7,17 @@
 //! * [`simple`], [`batch`]: units of the simple and of the extended protocol.
 //! * [`links`]: the servers that a client holds, and how it gets and leaves them.
 //! * [`sharded`]: units for a sharded database.
+//! * [`answer`]: answers that Weir gives itself.
 //! * [`relay`]: bytes between a client and one server until the server owes nothing.
 //! * [`block`]: transaction blocks over shards; [`fan`]: reads over shards; [`everywhere`]: all shards or none.
 //! * [`exchange`]: Weir talks to a server by itself, for those two.
 //! * [`console`]: the console's end of the wire.
 //! * [`control`]: the thread for everything that is not a client's: replicas, schemas, the console's snapshots.
-//! * [`report`]: what the console and the metrics are told.
+//! * [`handle`]: what others may know of a client, and how a cancel aims; [`report`]: what the console is told.
+//! * [`outcome`]: how a step for a client can end early.
 //! * [`serve`](serve()): starts and stops it all.
 
+pub mod answer;
 pub mod batch;
 pub mod block;
 pub mod client;

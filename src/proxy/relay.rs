@@ -70,7 +70,7 @@ fn poll_relay(
         if pass_on(cx, client, server, seen, out)?.is_err() {
             return Poll::Ready(Ok(End::ClientGone));
         }
-        if server.session.ledger.is_settled() && !(listen == Listen::ForBatch) {
+        if server.session.ledger.owes_nothing() && listen == Listen::No {
             return Poll::Ready(Ok(End::Settled));
         }
         if let Poll::Ready(Err(error)) = server.conn.poll_flush(cx) {

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use super::answer::Preface;
 use super::batch::{Request, bound_statements};
 use super::client::Client;
+use super::links::Link;
 use super::outcome::{Step, Stop};
 use super::relay::Listen;
 use super::simple::Ended;
@@ -11,6 +13,7 @@ use crate::route::plan::{Access, Action, Part, PartText, Plan};
 use crate::route::{self, Parameter};
 use crate::session::statements::Prepared;
 use crate::session::transaction::aborted;
+use crate::sql::analyze::{Assignment, assignments};
 use crate::sql::facts::{DiscardTarget, Effects, Facts, Statement, StatementKind, TransactionCommand};
 use crate::sql::scan::LiteralSpan;
 use crate::sql::schema::Schema;
@@ -81,36 +84,31 @@ impl Client {
             if let Err(stop) = self.perform(schema, plan, &task).await {
                 // Nothing runs after a failed statement.
                 if matches!(stop, Stop::Told) {
-                    self.finish_steps();
+                    self.ready();
                     return Ok(());
                 }
                 return Err(stop);
             }
         }
-        self.finish_steps();
+        self.ready();
         Ok(())
     }
 
-    fn finish_steps(&mut self) {
-        let status = self.status();
-        backend::ready_for_query(self.conn.queue(), status);
-    }
-
-    /// Without a block of the client's, separate steps keep the promise only if none of them writes.
+    /// Outside of blocks, separate steps keep the promise only if none of them writes.
     fn steps_may_be_separate(&self, statements: &[Statement]) -> Result<()> {
-        let writes = |statement: &&Statement| statement.effects.intersects(Effects::WRITES_ROWS | Effects::DDL);
-        let begins = matches!(
-            statements.first().map(|first| &first.kind),
-            Some(StatementKind::Transaction(TransactionCommand::Begin { .. }))
-        );
-        if begins || self.block.is_some() || !statements.iter().any(|statement| writes(&statement)) {
-            return Ok(());
+        use TransactionCommand::{Begin, Commit, Rollback};
+        let mut in_block = self.block.is_some();
+        for statement in statements {
+            match &statement.kind {
+                StatementKind::Transaction(Begin { .. }) => in_block = true,
+                StatementKind::Transaction(Commit { .. } | Rollback { .. }) => in_block = false,
+                _ if !in_block && statement.effects.intersects(Effects::WRITES_ROWS | Effects::DDL) => {
+                    return Err(several_writes());
+                }
+                _ => {}
+            }
         }
-        Err(Error::refuse(
-            "several statements in one query write to a sharded database",
-            "PostgreSQL runs them in one transaction; these need more than one shard.",
-        )
-        .hint("Send the statements one by one, or between BEGIN and COMMIT."))
+        Ok(())
     }
 
     /// Serves a batch on a sharded database.
@@ -121,10 +119,8 @@ impl Client {
         requests: Vec<Request<'_>>,
         complete: bool,
     ) -> Step {
-        if let Some(Request::Refused(error)) = requests.iter().position(is_refused).map(|at| &requests[at])
-            && self.links.is_empty()
-        {
-            return Err(Stop::Failed(copy_of(error)));
+        if self.links.is_empty() && requests.iter().any(is_refused) {
+            return Err(first_refusal(requests).into());
         }
         let mut plans = Vec::new();
         for request in &requests {
@@ -213,6 +209,7 @@ impl Client {
     /// Does what the plan says.
     async fn perform(&mut self, schema: &Schema, plan: Plan, task: &Task<'_>) -> Step {
         if let StatementKind::Transaction(command) = &task.statement.kind {
+            self.preface(task, &Preface::default());
             self.block_command(command, task).await?;
             return self.answered(task);
         }
@@ -243,15 +240,6 @@ impl Client {
             }
             Action::Session => self.session_statement(task).await,
         }
-    }
-
-    /// Adds ReadyForQuery where the client waits for it.
-    pub fn answered(&mut self, task: &Task<'_>) -> Step {
-        match task.asked {
-            Asked::Step => {}
-            Asked::Query(_) | Asked::Batch(_) => self.finish_steps(),
-        }
-        Ok(())
     }
 
     async fn on_part(&mut self, part: &Part, access: Access, task: &Task<'_>) -> Step<Ended> {
@@ -286,8 +274,7 @@ impl Client {
 
     /// A statement that failed on its server fails the block.
     fn follow_block_status(&mut self) {
-        let failed =
-            |link: &super::links::Link| link.server.session.ledger.status() == crate::wire::TransactionStatus::Failed;
+        let failed = |link: &Link| link.server.session.ledger.status() == crate::wire::TransactionStatus::Failed;
         if self.links.iter().any(failed)
             && let Some(block) = &mut self.block
         {
@@ -305,6 +292,7 @@ impl Client {
 
     /// SET and its kin: on every server that the session has, kept for those that it gets.
     async fn session_statement(&mut self, task: &Task<'_>) -> Step {
+        self.preface(task, &Preface::default());
         match &task.statement.kind {
             StatementKind::Deallocate { name } => self.deallocate(name.as_deref())?,
             StatementKind::Discard(DiscardTarget::All) => self.discard_everywhere().await?,
@@ -352,21 +340,27 @@ impl Client {
         Ok(())
     }
 
-    /// Runs SET or RESET on every server that the session has; the client sees the first one's answer.
+    /// Runs SET or RESET on every server of the block, or of the session; the client sees the first one's answer. Servers
+    /// that come later are told then.
     async fn set_everywhere(&mut self, task: &Task<'_>) -> Step<Ended> {
-        if self.links.is_empty() {
-            self.link(HOME, Access::Primary { writes: false }).await?;
-        }
-        let first = &mut self.links[0].server;
-        first.session.query_step(first.conn.queue(), task.text);
-        let ended = self.finish(0, Listen::No).await?;
+        let in_block = self.block.is_some();
+        let concerned = |link: &Link| !in_block || link.is_in_transaction();
+        let first = match self.links.iter().position(concerned) {
+            Some(at) => at,
+            None => self.link_apart(HOME, Access::Primary { writes: false }).await?,
+        };
+        let server = &mut self.links[first].server;
+        server.session.query_step(server.conn.queue(), task.text);
+        let ended = self.finish(first, Listen::No).await?;
         if ended.failed {
             return Ok(ended);
         }
-        for at in 1..self.links.len() {
-            let server = &mut self.links[at].server;
-            server.session.own_query(server.conn.queue(), task.text);
-            self.own_replies(at).await?;
+        for at in 0..self.links.len() {
+            if at != first && concerned(&self.links[at]) {
+                let server = &mut self.links[at].server;
+                server.session.own_query(server.conn.queue(), task.text);
+                self.own_replies(at).await?;
+            }
         }
         self.keep_setting(task);
         Ok(ended)
@@ -385,7 +379,7 @@ impl Client {
         self.note(task.statement);
         match &mut self.block {
             Some(block) => {
-                if name == "transaction_isolation" {
+                if assignments(task.text).iter().any(needs_one_snapshot) {
                     block.require_one_snapshot();
                 }
                 block.set(name, task.text, !local);
@@ -441,10 +435,24 @@ fn statement_text(requests: &[Request<'_>]) -> Arc<str> {
     text.unwrap_or_default()
 }
 
-/// The same error once more, for an answer of its own.
-fn copy_of(error: &Error) -> Error {
-    let mut copy = Error::new(error.origin, error.kind, error.message.clone());
-    copy.detail.clone_from(&error.detail);
-    copy.hint.clone_from(&error.hint);
-    copy
+/// What the first request that cannot be done says.
+fn first_refusal(requests: Vec<Request<'_>>) -> Error {
+    let refusal = requests.into_iter().find_map(|request| match request {
+        Request::Refused(error) => Some(error),
+        _ => None,
+    });
+    refusal.unwrap_or_else(|| Error::internal("a batch was refused without a reason"))
+}
+
+fn several_writes() -> Error {
+    Error::refuse(
+        "several statements in one query write to a sharded database",
+        "PostgreSQL runs them in one transaction; these need more than one shard.",
+    )
+    .hint("Send the statements one by one, or between BEGIN and COMMIT.")
+}
+
+/// REPEATABLE READ and SERIALIZABLE, whether by SET TRANSACTION or by name.
+fn needs_one_snapshot(set: &Assignment) -> bool {
+    set.name == "transaction_isolation" && !set.value.as_deref().is_some_and(route::is_per_statement)
 }

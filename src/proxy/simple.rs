@@ -199,6 +199,7 @@ impl Client {
             // PostgreSQL keeps the setting's name for ever: it reads as '' where a fresh session has NULL.
             self.indelible = Some("a custom setting was set on it");
         }
+        self.local_settings |= matches!(statement.kind, StatementKind::Set { local: true, .. });
         self.schema_touched |= statement.effects.contains(Effects::DDL);
     }
 

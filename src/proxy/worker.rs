@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
+use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::task::LocalSet;
 
 use super::handle::{Handle, State};
 use super::instance::{Instance, Order, User, WorkerReport};
@@ -42,49 +42,93 @@ type PoolHere = (Rc<Local>, Arc<PoolStats>);
 type LoginKey = (Arc<str>, Arc<str>, Arc<Settings>);
 
 /// What a login needs to know of the servers' run-time parameters, as the client wants them set.
-pub type Reports = Rc<Vec<(Vec<u8>, Vec<u8>)>>;
+#[derive(Clone)]
+pub struct Reports {
+    pub parameters: Rc<Vec<(Vec<u8>, Vec<u8>)>>,
+    /// [`Local::reports_version`] of the pool that they came from.
+    pub version: u64,
+}
 
 /// A worker's own things.
 pub struct Worker {
     pub index: usize,
     pub instance: Arc<Instance>,
     pools: RefCell<HashMap<PoolId, PoolHere>>,
-    databases: RefCell<FxHashMap<Arc<str>, Rc<Known>>>,
+    databases: RefCell<FxHashMap<Arc<str>, Here>>,
     handles: RefCell<FxHashMap<i32, Rc<Handle>>>,
     reports: RefCell<HashMap<LoginKey, Reports>>,
     stopping: std::cell::Cell<bool>,
 }
 
-/// What one worker knows of one database's statements.
+/// A database on one worker.
+struct Here {
+    facts: Rc<RefCell<FactsCache>>,
+    by_settings: HashMap<(Settings, bool), Rc<Known>>,
+}
+
+impl Default for Here {
+    fn default() -> Self {
+        Self { facts: Rc::new(RefCell::new(FactsCache::new(FACTS_CACHE_BYTES))), by_settings: HashMap::new() }
+    }
+}
+
+/// What one worker knows of the statements of clients that parse alike: same database, same settings.
 pub struct Known {
-    facts: RefCell<FactsCache>,
+    facts: Rc<RefCell<FactsCache>>,
     statements: RefCell<Registry>,
+    standard_conforming_strings: bool,
+}
+
+/// Whether a client's statements may be shared with others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// The session is as its settings say.
+    Shared,
+    /// The session has state of its own, which decides what a text means.
+    Own,
 }
 
 impl Known {
     /// The facts of a text, from the cache where that is possible; `literals` gets the text's literals.
     pub fn facts(&self, schema: &Schema, text: &str, literals: &mut Vec<LiteralSpan>) -> Arc<Facts> {
-        self.facts.borrow_mut().get(text, schema, true, literals)
+        self.facts.borrow_mut().get(text, schema, self.standard_conforming_strings, literals)
     }
 
-    /// The prepared statement of a definition, shared with others that use the same one.
-    pub fn prepared(&self, ids: &StatementIds, schema: &Schema, parse: &Parse<'_>) -> Result<Rc<Prepared>> {
-        let found = self.statements.borrow().find(parse.definition);
+    /// The prepared statement of a definition.
+    pub fn prepared(
+        &self,
+        ids: &StatementIds,
+        schema: &Schema,
+        parse: &Parse<'_>,
+        sharing: Sharing,
+    ) -> Result<Rc<Prepared>> {
+        let found = match sharing {
+            Sharing::Shared => self.statements.borrow().find(parse.definition),
+            Sharing::Own => None,
+        };
         match found {
-            Some(found) if found.schema_version == schema.version => Ok(found),
-            Some(stale) => Ok(self.refreshed(schema, &stale)),
-            None => {
-                let text = std::str::from_utf8(parse.query).ok().map(Arc::from);
-                let definition = Bytes::copy_from_slice(parse.definition);
-                Ok(self.prepare(schema, ids.next(), definition, text, parse.parameter_types()?))
-            }
+            Some(found) if found.schema_version == schema.version => return Ok(found),
+            Some(stale) => return Ok(self.refreshed(schema, &stale)),
+            None => {}
         }
+        let text = std::str::from_utf8(parse.query).ok().map(Arc::from);
+        let definition = Bytes::copy_from_slice(parse.definition);
+        let prepared = self.prepare(schema, ids.next(), definition, text, parse.parameter_types()?);
+        if sharing == Sharing::Shared && prepared.is_repeatable() {
+            return Ok(self.statements.borrow_mut().insert(prepared));
+        }
+        Ok(Rc::new(prepared))
     }
 
     /// The same statement with facts read against the schema of now.
     pub fn refreshed(&self, schema: &Schema, stale: &Prepared) -> Rc<Prepared> {
         let types = stale.parameter_types.clone();
-        self.prepare(schema, stale.id, stale.definition.clone(), stale.text.clone(), types)
+        let fresh = self.prepare(schema, stale.id, stale.definition.clone(), stale.text.clone(), types);
+        let mut statements = self.statements.borrow_mut();
+        match statements.find(&stale.definition) {
+            Some(shared) if shared.id == stale.id => statements.insert(fresh),
+            _ => Rc::new(fresh),
+        }
     }
 
     fn prepare(
@@ -94,7 +138,7 @@ impl Known {
         definition: Bytes,
         text: Option<Arc<str>>,
         parameter_types: Vec<u32>,
-    ) -> Rc<Prepared> {
+    ) -> Prepared {
         let mut literals = Vec::new();
         let facts = match &text {
             Some(text) => self.facts(schema, text, &mut literals),
@@ -103,9 +147,7 @@ impl Known {
         let server_name = id.server_name().into_bytes();
         let schema_version = schema.version;
         let proven = std::cell::Cell::new(false);
-        let prepared =
-            Prepared { id, server_name, definition, text, parameter_types, schema_version, facts, literals, proven };
-        self.statements.borrow_mut().insert(prepared)
+        Prepared { id, server_name, definition, text, parameter_types, schema_version, facts, literals, proven }
     }
 }
 
@@ -117,7 +159,7 @@ pub struct Inbox {
 
 /// Runs a worker on this thread until all senders of orders are gone or it was stopped and its clients left.
 pub fn run(index: usize, instance: Arc<Instance>, inbox: Inbox) -> std::io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     let worker = Rc::new(Worker {
         index,
         instance,
@@ -127,8 +169,7 @@ pub fn run(index: usize, instance: Arc<Instance>, inbox: Inbox) -> std::io::Resu
         reports: RefCell::default(),
         stopping: std::cell::Cell::new(false),
     });
-    let tasks = LocalSet::new();
-    tasks.block_on(&runtime, worker.work(inbox));
+    runtime.block_on(worker.work(inbox));
     Ok(())
 }
 
@@ -204,13 +245,22 @@ impl Worker {
         Ok(here)
     }
 
-    /// What this worker knows of a database's statements.
-    pub fn known(&self, database: &Database) -> Rc<Known> {
+    /// What this worker knows of the statements of clients with these settings.
+    pub fn known(&self, database: &Database, settings: &Settings, standard_conforming_strings: bool) -> Rc<Known> {
         let mut databases = self.databases.borrow_mut();
+        let here = databases.entry(Arc::clone(&database.name)).or_default();
+        let settings = settings.for_parsing();
+        if here.by_settings.len() >= SETTINGS_MAX {
+            here.by_settings.retain(|_, known| Rc::strong_count(known) > 1);
+        }
         let make = || {
-            Rc::new(Known { facts: RefCell::new(FactsCache::new(FACTS_CACHE_BYTES)), statements: RefCell::default() })
+            Rc::new(Known {
+                facts: Rc::clone(&here.facts),
+                statements: RefCell::default(),
+                standard_conforming_strings,
+            })
         };
-        Rc::clone(databases.entry(Arc::clone(&database.name)).or_insert_with(make))
+        Rc::clone(here.by_settings.entry((settings, standard_conforming_strings)).or_insert_with(make))
     }
 
     pub fn remember(&self, handle: &Rc<Handle>) {
@@ -236,7 +286,7 @@ impl Worker {
         settings: &Arc<Settings>,
     ) -> Option<(Arc<Settings>, Reports)> {
         let key = (Arc::clone(&database.name), Arc::clone(&user.name), Arc::clone(settings));
-        self.reports.borrow().get_key_value(&key).map(|(key, reports)| (Arc::clone(&key.2), Rc::clone(reports)))
+        self.reports.borrow().get_key_value(&key).map(|(key, reports)| (Arc::clone(&key.2), reports.clone()))
     }
 
     pub fn keep_reports(&self, database: &Database, user: &User, settings: &Arc<Settings>, reports: &Reports) {
@@ -245,12 +295,7 @@ impl Worker {
         if all.len() >= REPORTS_MAX {
             all.clear();
         }
-        all.insert(key, Rc::clone(reports));
-    }
-
-    /// Forgets the reports of a pool whose servers changed (another version, another configuration).
-    pub fn forget_reports(&self, database: &Database) {
-        self.reports.borrow_mut().retain(|(name, _, _), _| *name != database.name);
+        all.insert(key, reports.clone());
     }
 
     async fn cancel(&self, key: CancelKey) {
@@ -291,6 +336,9 @@ impl Worker {
         })
     }
 }
+
+/// Different settings that statements are shared by, before those without clients are dropped.
+const SETTINGS_MAX: usize = 256;
 
 /// Different settings that logins are remembered for.
 const REPORTS_MAX: usize = 1024;

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::Request;
 use super::plan::{Action, Part, PartText};
 use super::target::{Target, lookup};
+use super::{Parameter, Request};
 use crate::sql::distribute::{TablePlacement, distribute};
 use crate::sql::facts::{Effects, RelationName};
 use crate::types::{Error, Result, ShardId};
@@ -21,6 +21,13 @@ pub(super) fn plan_fan(request: &Request<'_>, shards: &[ShardId]) -> Result<Acti
             format!("It concerns {} of {} shards.", shards.len(), request.map.shards().len()),
         )
         .hint("Restrict the shard key by a value."));
+    }
+    if request.parameters.iter().any(Parameter::names_moment) {
+        return Err(Error::refuse(
+            "a date or time such as 'now' cannot be a parameter of a statement for several shards",
+            "Each shard could read it as a time of its own.",
+        )
+        .hint("Send the time itself."));
     }
     let placement = |name: &RelationName| placement(request, name);
     let distributed = distribute(statement.text(request.text), request.schema, &placement)?;

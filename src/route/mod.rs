@@ -4,7 +4,8 @@
 //! * [`plan`] is for sharded databases, [`unsharded`] for the others.
 //! * [`prune`] finds the shards that can hold the rows that a statement needs, [`value`] the value of a key.
 //! * [`rows`] plans reads, [`write`] writes, [`schema_change`] DDL, [`session`] what is about the session.
-//! * [`fan`] is for reads of several shards.
+//! * [`fan`] is for reads of several shards. [`target`] looks relations up in the map, [`access`] says whether a replica may
+//!   answer.
 
 mod access;
 mod fan;
@@ -21,12 +22,14 @@ use self::plan::{Access, Action, Part, PartText, Plan};
 use self::target::Target;
 use crate::shardmap::ShardMap;
 use crate::sql::facts::{Effects, PinReason, Statement, StatementKind, TransactionCommand};
+use crate::sql::moment::names_moment;
 use crate::sql::scan::LiteralSpan;
 use crate::sql::schema::Schema;
 use crate::types::{Error, Result, ShardId};
 use crate::wire::frontend::Format;
 
 pub use access::unsharded;
+pub use session::{check_setting, is_per_statement};
 
 /// The shard that answers what belongs to no shard, and holds sequences, advisory locks and notifications.
 pub const HOME: ShardId = ShardId(0);
@@ -39,6 +42,21 @@ pub struct Parameter<'a> {
     pub format: Format,
     /// `None` for NULL.
     pub value: Option<&'a [u8]>,
+}
+
+impl Parameter<'_> {
+    /// Whether a server could read the parameter as a date or time that depends on the clock. Binary forms never do.
+    fn names_moment(&self) -> bool {
+        let is_text = [oid::TEXT, oid::VARCHAR].contains(&self.type_oid);
+        let text = self.value.filter(|_| self.format == Format::Text && !is_text);
+        text.is_some_and(|text| names_moment(&String::from_utf8_lossy(text)))
+    }
+}
+
+/// Types whose values stay texts. Source: PostgreSQL's `pg_type.dat`.
+mod oid {
+    pub const TEXT: u32 = 25;
+    pub const VARCHAR: u32 = 1043;
 }
 
 /// A statement of a sharded database, with all that decides where it runs.
@@ -86,7 +104,7 @@ impl<'a> Router<'a> {
             | StatementKind::ResetAll
             | StatementKind::Discard(_)
             | StatementKind::Deallocate { .. } => Ok(Action::Session),
-            StatementKind::Set { name, .. } => session::set(name),
+            StatementKind::Set { .. } => session::set(statement.text(self.request.text)),
             StatementKind::Show | StatementKind::Listen | StatementKind::Unlisten | StatementKind::Notify => {
                 Ok(self.one(HOME))
             }
@@ -100,8 +118,8 @@ impl<'a> Router<'a> {
             | StatementKind::Merge
             | StatementKind::Standalone
             | StatementKind::Opaque
-            | StatementKind::Unparsed
             | StatementKind::Other(_) => Err(session::refusal(&statement.kind)),
+            StatementKind::Unparsed => Err(session::unparsed(self.request.text)),
             StatementKind::Ddl => {
                 self.check_understood()?;
                 self.targets = target::resolve_existing(&self.request);

@@ -1,22 +1,90 @@
 //! Statements about the session, and those that a sharded database does not do.
 
 use super::plan::Action;
+use crate::sql::analyze::{assignments, syntax_error};
 use crate::sql::facts::StatementKind;
-use crate::types::Error;
+use crate::types::{Error, Kind, Origin, Result};
 
 /// Settings that change what names mean, or as whom a statement runs: plans would be wrong under them.
 const NAMING_SETTINGS: &[&str] = &["role", "search_path", "session_authorization"];
 
-/// SET and RESET of one setting.
-pub(super) fn set(name: &str) -> Result<Action, Error> {
-    if !NAMING_SETTINGS.contains(&name) {
-        return Ok(Action::Session);
+/// What a SET, RESET or a StartupMessage's parameter may change on a sharded database.
+///
+/// # Errors
+/// Refuses settings under which a plan, or a merge of rows in text format, would be wrong.
+pub fn check_setting(name: &str, value: Option<&str>) -> Result<()> {
+    if NAMING_SETTINGS.contains(&name) {
+        let detail = "It changes which relations and functions names stand for.";
+        return Err(cannot_change(name, detail)
+            .hint("Qualify names with their schema, or set it for the role with ALTER ROLE."));
     }
-    Err(Error::refuse(
-        format!("setting \"{name}\" cannot be changed on a sharded database"),
-        "It changes which relations and functions names stand for.",
-    )
-    .hint("Qualify names with their schema, or set it for the role with ALTER ROLE."))
+    if name == "transaction_snapshot" {
+        return Err(cannot_change(name, "A snapshot belongs to one server."));
+    }
+    match value.and_then(|value| misreading(name, value)) {
+        None => Ok(()),
+        Some(detail) => Err(cannot_change(name, detail)),
+    }
+}
+
+/// Why texts of statements or of results would be misread, or rows of several shards seen at different times.
+fn misreading(name: &str, value: &str) -> Option<&'static str> {
+    let words = || value.split(',').map(|word| word.trim().trim_matches(['\'', '"']).to_ascii_lowercase());
+    match name {
+        "standard_conforming_strings" if !words().all(|word| matches!(&*word, "on" | "true" | "yes" | "1")) => {
+            Some("Weir reads a backslash in a string as itself.")
+        }
+        "client_encoding" if !words().all(|word| is_readable_encoding(&word)) => {
+            Some("Weir reads statements as UTF8, or as ASCII.")
+        }
+        "datestyle" if words().any(|word| ["sql", "german"].contains(&&*word) || word.starts_with("postgres")) => {
+            Some("Dates and times are merged in their ISO form.")
+        }
+        "bytea_output" if words().any(|word| word != "hex") => {
+            Some("Values of type bytea are merged in their hex form.")
+        }
+        "extra_float_digits" if !words().all(|word| word.parse::<i32>().is_ok_and(|digits| digits > 0)) => {
+            Some("Floating-point values are merged by all their digits.")
+        }
+        "transform_null_equals" if words().any(|word| word != "off" && word != "false") => {
+            Some("A comparison with NULL would find rows.")
+        }
+        "default_transaction_isolation" if !words().all(|word| is_per_statement(&word)) => {
+            Some("REPEATABLE READ and SERIALIZABLE need one snapshot, which shards do not share.")
+        }
+        _ => None,
+    }
+}
+
+/// Whether every statement of this isolation level has a snapshot of its own.
+pub fn is_per_statement(isolation: &str) -> bool {
+    ["read committed", "read uncommitted"].iter().any(|level| isolation.eq_ignore_ascii_case(level))
+}
+
+/// PostgreSQL compares names of encodings by their letters and digits.
+fn is_readable_encoding(name: &str) -> bool {
+    let plain: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
+    matches!(plain.as_str(), "utf8" | "unicode" | "sqlascii")
+}
+
+fn cannot_change(name: &str, detail: &'static str) -> Error {
+    Error::refuse(format!("setting \"{name}\" cannot be changed in this way on a sharded database"), detail)
+}
+
+/// SET and RESET; `text` is the statement's own.
+pub(super) fn set(text: &str) -> Result<Action> {
+    let mut assignments = assignments(text).into_iter();
+    assignments.try_for_each(|set| check_setting(&set.name, set.value.as_deref()))?;
+    Ok(Action::Session)
+}
+
+/// The error for a text that cannot be read: PostgreSQL's own words, as far as its grammar has any.
+pub(super) fn unparsed(text: &str) -> Error {
+    match syntax_error(text) {
+        Some(message) => Error::new(Origin::Client, Kind::Syntax, message)
+            .detail("On a sharded database every statement must be read before it runs; Weir knows the grammar of PostgreSQL 18."),
+        None => refusal(&StatementKind::Unparsed),
+    }
 }
 
 /// The refusal of a kind of statement that is not done on a sharded database.

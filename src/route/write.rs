@@ -4,14 +4,12 @@ use super::plan::Action;
 use super::prune::Shards;
 use super::target::Target;
 use super::value::{Family, Value, find_column};
-use super::{HOME, Router};
+use super::{HOME, Parameter, Router};
 use crate::shardmap::{KeyType, KeyValue, Keyspace};
 use crate::sql::facts::{Effects, InsertShape, InsertSource, Operand, StatementKind};
+use crate::sql::moment::names_moment;
 use crate::sql::schema::Relation;
 use crate::types::{Error, Kind, Origin, Result, ShardId};
-
-/// Words that a date or time takes from the clock.
-const CLOCK_WORDS: &[&str] = &["now", "today", "tomorrow", "yesterday"];
 
 /// OIDs of date, time, timestamp, timestamptz and timetz.
 const CLOCK_TYPES: &[u32] = &[1082, 1083, 1114, 1184, 1266];
@@ -163,8 +161,7 @@ impl<'a> Router<'a> {
             return Ok(());
         }
         let mut literals = self.request.literals.iter().filter_map(|literal| literal.value(self.request.text));
-        let mut parameters = self.request.parameters.iter().filter_map(|parameter| parameter.value);
-        if literals.any(|text| has_clock_word(text.as_bytes())) || parameters.any(has_clock_word) {
+        if literals.any(|text| names_moment(&text)) || self.request.parameters.iter().any(Parameter::names_moment) {
             return Err(differs("A date or time such as 'now' may be another one on each shard."));
         }
         Ok(())
@@ -247,11 +244,6 @@ fn is_given_by(source: &InsertSource, position: usize) -> bool {
         // How many columns a query has is not known here.
         InsertSource::Select | InsertSource::DefaultValues => false,
     }
-}
-
-fn has_clock_word(text: &[u8]) -> bool {
-    let mut words = text.split(|byte| !byte.is_ascii_alphabetic());
-    words.any(|word| CLOCK_WORDS.iter().any(|clock| word.eq_ignore_ascii_case(clock.as_bytes())))
 }
 
 fn is_fractional(value: &KeyValue<'_>) -> bool {

@@ -56,6 +56,8 @@ pub enum Entry {
     /// A request that Weir made fail on purpose ([`super::request::REFUSED_STATEMENT`]), so that the server's
     /// transaction fails as it should; the client reads these bytes in place of the server's ErrorResponse.
     Refuse(Bytes),
+    /// The same, without anything for the client to read: a batch is given up.
+    GiveUp,
 }
 
 /// What a Parse gives when it succeeds.
@@ -117,6 +119,8 @@ pub struct Ledger {
     copying: Copying,
     /// An error was seen and no Sync has been sent yet: the server ignores everything up to it.
     skipping: bool,
+    /// Something of the extended protocol was sent and no Sync behind it: the server holds a transaction open for it.
+    unsynced: bool,
     /// Weir talks to the server by itself; the replies are not read here.
     own_exchange: bool,
     /// Bytes of a DataRow or CopyData that are still to come.
@@ -131,6 +135,7 @@ impl Default for Ledger {
             status: TransactionStatus::Idle,
             copying: Copying::No,
             skipping: false,
+            unsynced: false,
             own_exchange: false,
             passing: 0,
             events: Vec::new(),
@@ -157,12 +162,33 @@ impl Ledger {
                 _ => return false,
             }
         }
+        self.unsynced = match entry {
+            Entry::Query(_) | Entry::Step | Entry::Sync(_) => false,
+            Entry::ParseElided(_) | Entry::Insert(_) => self.unsynced,
+            Entry::Parse(..)
+            | Entry::Bind
+            | Entry::Describe
+            | Entry::Execute
+            | Entry::Close(_)
+            | Entry::Refuse(_)
+            | Entry::GiveUp => true,
+        };
         self.entries.push_back(entry);
         true
     }
 
-    /// True when the server owes nothing and no COPY is under way.
+    /// True when the server owes nothing, no COPY is under way and no batch is open.
     pub fn is_settled(&self) -> bool {
+        self.owes_nothing() && !self.unsynced
+    }
+
+    /// True when a batch is open on the server: a Sync is still to be sent.
+    pub fn is_unsynced(&self) -> bool {
+        self.unsynced
+    }
+
+    /// True when everything that was asked is answered.
+    pub fn owes_nothing(&self) -> bool {
         self.entries.is_empty()
             && self.copying == Copying::No
             && self.passing == 0
@@ -186,13 +212,19 @@ impl Ledger {
 
     /// Weir begins to talk to the server by itself: until [`Ledger::end_own_exchange`] the server is not settled.
     pub fn begin_own_exchange(&mut self) {
-        debug_assert!(self.is_settled(), "the server still owes something");
+        debug_assert!(self.owes_nothing(), "the server still owes something");
         self.own_exchange = true;
+    }
+
+    /// True between [`Ledger::begin_own_exchange`] and [`Ledger::end_own_exchange`].
+    pub fn is_in_own_exchange(&self) -> bool {
+        self.own_exchange
     }
 
     /// The server said ReadyForQuery with this status, and owes nothing.
     pub fn end_own_exchange(&mut self, status: TransactionStatus) {
         self.own_exchange = false;
+        self.unsynced = false;
         self.status = status;
     }
 
@@ -248,6 +280,7 @@ impl Ledger {
     fn asker(&self) -> Asker {
         match self.entries.front() {
             Some(Entry::Query(asker) | Entry::Parse(asker, _) | Entry::Close(asker) | Entry::Sync(asker)) => *asker,
+            Some(Entry::GiveUp) => Asker::Weir,
             Some(
                 Entry::Step
                 | Entry::Bind
@@ -325,6 +358,7 @@ impl Ledger {
             let owed = self.entries.len();
             self.entries.retain(|entry| !matches!(entry, Entry::Sync(_)));
             if self.entries.len() < owed {
+                self.unsynced = true;
                 self.events.push(Event::SyncIgnored);
             }
         }
@@ -344,6 +378,7 @@ impl Ledger {
             return Ok(());
         }
         match asker {
+            Asker::Weir if self.entries.front() == Some(&Entry::GiveUp) => {}
             Asker::Client => self.events.push(Event::ClientError),
             Asker::Weir => self.events.push(Event::OwnError(Bytes::copy_from_slice(body))),
         }

@@ -166,6 +166,16 @@ impl ServerSession {
         }
     }
 
+    /// Ends the batch that is open on the server. With `give_up` what it did is undone, else it is kept.
+    pub fn end_batch(&mut self, out: &mut BytesMut, give_up: bool) {
+        if give_up && self.ledger.enter(Entry::GiveUp) {
+            frontend::bind(out, b"", REFUSED_STATEMENT, &[0; 6]);
+        }
+        if self.ledger.enter(Entry::Sync(Asker::Weir)) {
+            frontend::sync(out);
+        }
+    }
+
     /// The server dropped all its statements (DISCARD ALL, DEALLOCATE ALL).
     pub fn forget_statements(&mut self) {
         self.prepared.clear();

@@ -47,6 +47,17 @@ impl Settings {
         self.pairs.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str())
     }
 
+    /// The settings without those that mean nothing to the parser: what prepared statements are shared by.
+    pub fn for_parsing(&self) -> Self {
+        let means_something = |(name, _): &&(String, String)| name != "application_name";
+        Self { pairs: self.pairs.iter().filter(means_something).cloned().collect() }
+    }
+
+    /// All settings, name and value.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     pub fn is_empty(&self) -> bool {
         self.pairs.is_empty()
     }

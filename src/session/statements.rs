@@ -1,8 +1,9 @@
 //! Prepared statements that follow the client over servers.
 //!
 //! A client's statement is known by its definition (text and parameter types). Clients that prepare the same
-//! definition share one entry, and every server that has it knows it by the same name, so that a statement which
-//! one client prepared on a server serves all.
+//! definition under the same settings share one entry, and every server that has it knows it by the same name, so that
+//! a statement which one client prepared on a server serves all. Settings count because constants are read when a
+//! statement is parsed: `'2020-01-02 03:00'::timestamptz` means what the TimeZone of that moment says.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -13,6 +14,7 @@ use bytes::Bytes;
 use rustc_hash::FxHashMap;
 
 use crate::sql::facts::Facts;
+use crate::sql::moment;
 use crate::sql::scan::LiteralSpan;
 
 /// A statement's number, unique in the process: servers cross over between workers and keep their statements.
@@ -54,7 +56,22 @@ pub struct Prepared {
     pub proven: Cell<bool>,
 }
 
-/// The statements of one worker's clients of one database, by definition.
+impl Prepared {
+    /// Whether a second Parse of the definition gives the same statement. A literal like `'now'` is read when the
+    /// statement is parsed.
+    pub fn is_repeatable(&self) -> bool {
+        let Some(text) = self.text.as_deref() else { return false };
+        if self.literals.is_empty() {
+            // There are none, or the text has something that the scanner does not follow.
+            return !text.contains(['\'', '$']) || !moment::is_mentioned(text);
+        }
+        // An escape could spell the word in another way.
+        let mut literals = self.literals.iter().map(|literal| literal.raw(text));
+        !literals.any(|literal| moment::names_moment(literal) || literal.contains('\\'))
+    }
+}
+
+/// The statements of those clients of one worker that parse alike: same database, same settings.
 #[derive(Debug, Default)]
 pub struct Registry {
     by_definition: FxHashMap<Bytes, Rc<Prepared>>,

@@ -30,12 +30,14 @@ pub struct Transaction {
     writer: Option<ShardId>,
     /// REPEATABLE READ or SERIALIZABLE: one snapshot cannot span shards.
     one_snapshot: bool,
+    /// The first shard on which a statement ran; settings and savepoints take no snapshot.
+    snapshot: Option<ShardId>,
 }
 
 impl Transaction {
     /// A block that the client opened with `begin`, its own words.
     pub fn begin(begin: &str, one_snapshot: bool) -> Self {
-        Self { steps: vec![Step::Begin(begin.to_owned())], failed: false, writer: None, one_snapshot }
+        Self { steps: vec![Step::Begin(begin.to_owned())], failed: false, writer: None, one_snapshot, snapshot: None }
     }
 
     pub fn status(&self) -> TransactionStatus {
@@ -71,15 +73,19 @@ impl Transaction {
             .collect()
     }
 
-    /// Allows `shard` to join a transaction that `joined` already take part in, or says why not.
-    pub fn may_join(&self, shard: ShardId, mut joined: impl Iterator<Item = ShardId>) -> Result<()> {
-        match joined.find(|other| *other != shard) {
-            Some(other) if self.one_snapshot => Err(Error::refuse(
+    /// Notes that a statement of the transaction runs on `shard`, or says why it must not.
+    pub fn take_part(&mut self, shard: ShardId) -> Result<()> {
+        match self.snapshot {
+            Some(first) if first != shard && self.one_snapshot => Err(Error::refuse(
                 "a REPEATABLE READ or SERIALIZABLE transaction cannot read a second shard",
-                format!("The transaction has a snapshot of shard {other}, this statement needs shard {shard}."),
+                format!("The transaction has a snapshot of shard {first}, this statement needs shard {shard}."),
             )
             .hint("Use READ COMMITTED, which takes one snapshot per statement and shard.")),
-            _ => Ok(()),
+            Some(_) => Ok(()),
+            None => {
+                self.snapshot = Some(shard);
+                Ok(())
+            }
         }
     }
 

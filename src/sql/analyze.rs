@@ -18,6 +18,8 @@ mod table;
 
 use pg_query::{NodeEnum, ParserOptions, protobuf as pg};
 
+pub use self::setting::{Assignment, assignments};
+
 use self::scope::Env;
 use super::facts::{
     Effects, Facts, ParameterContext, ParameterUse, PinReason, RelationName, RelationUse, Statement, StatementKind,
@@ -50,6 +52,14 @@ pub fn analyze_scanned(
         Ok(parsed) => statements(&parsed.protobuf.stmts, text, literals, schema),
         Err(_) => Facts::unreadable(),
     }
+}
+
+/// What PostgreSQL's grammar says about a text that it does not know; `None` if it knows the text.
+pub fn syntax_error(text: &str) -> Option<String> {
+    pg_query::parse(text, ParserOptions::DEFAULT).err().map(|error| match error {
+        pg_query::Error::Parse(message) => message,
+        other => other.to_string(),
+    })
 }
 
 fn statements(parsed: &[pg::RawStmt], text: &str, literals: &[LiteralSpan], schema: &Schema) -> Facts {

@@ -4,12 +4,15 @@
 //! * [`analyze`] parses and finds the facts, [`cache`] keeps them.
 //! * [`facts`] says what a statement does: its kind, its effects on the session, the relations that it reads and
 //!   writes, and what truly restricts each of them.
+//! * [`moment`] knows the words that read the clock.
 //! * [`schema`] is what is known of the database that the statement speaks of: functions, relations, types.
+//! * [`moment`]: literals that are read from the clock.
 //! * [`distribute`] rewrites a SELECT for several shards and says how their rows become one result.
 
 pub mod analyze;
 pub mod cache;
 pub mod distribute;
 pub mod facts;
+pub mod moment;
 pub mod scan;
 pub mod schema;

@@ -41,6 +41,11 @@ pub struct LiteralSpan {
 }
 
 impl LiteralSpan {
+    /// The literal as it stands in `text`, the text that was scanned.
+    pub fn raw<'t>(&self, text: &'t str) -> &'t str {
+        text.get(self.start as usize..self.end as usize).unwrap_or_default()
+    }
+
     /// The string's content or the number's decimal spelling; `text` is the text that was scanned.
     /// `None` where the value is not certain: `U&''` (UESCAPE may follow), bit strings, numeric escapes in `E''`.
     pub fn value<'t>(&self, text: &'t str) -> Option<Cow<'t, str>> {

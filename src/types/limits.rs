@@ -1,4 +1,4 @@
-//! Stated maximums. Everything that grows with what a peer sends has its limit here, in bytes unless its name says otherwise.
+//! Stated maximums of single messages, in bytes. Other limits stand where they are kept, as constants or settings.
 
 /// A StartupMessage, length word included. PostgreSQL's own `MAX_STARTUP_PACKET_LENGTH`.
 pub const STARTUP_PACKET_MAX: usize = 10_000;

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 
 use super::TransactionStatus;
 use super::reader::Reader;
@@ -69,18 +69,27 @@ pub fn read_row_description(body: &[u8]) -> Result<Vec<Column>> {
 
 /// Appends a RowDescription.
 pub fn row_description(out: &mut BytesMut, columns: &[Column]) {
-    message(out, tag::ROW_DESCRIPTION, |body| {
-        body.put_u16(count_u16(columns.len()));
-        for column in columns {
-            put_cstr(body, &column.name);
-            body.put_u32(column.table_oid);
-            body.put_i16(column.attribute);
-            body.put_u32(column.type_oid);
-            body.put_i16(column.type_size);
-            body.put_i32(column.type_modifier);
-            body.put_i16(column.format);
-        }
-    });
+    message(out, tag::ROW_DESCRIPTION, |body| put_columns(body, columns));
+}
+
+/// The body of a RowDescription.
+pub fn row_description_body(columns: &[Column]) -> Bytes {
+    let mut body = BytesMut::new();
+    put_columns(&mut body, columns);
+    body.freeze()
+}
+
+fn put_columns(body: &mut BytesMut, columns: &[Column]) {
+    body.put_u16(count_u16(columns.len()));
+    for column in columns {
+        put_cstr(body, &column.name);
+        body.put_u32(column.table_oid);
+        body.put_i16(column.attribute);
+        body.put_u32(column.type_oid);
+        body.put_i16(column.type_size);
+        body.put_i32(column.type_modifier);
+        body.put_i16(column.format);
+    }
 }
 
 /// Reads the values of a DataRow; `None` for NULL.

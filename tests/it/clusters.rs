@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use weir::wire::backend::tag;
 
-use crate::harness::{Shard, endpoint_of, root, servers, start_primary, unique};
+use crate::harness::{Shard, endpoint_of, root, servers, start_primary, unique, users_of};
 
 #[test]
 fn shared_servers_take_queries_and_stream() {
@@ -112,13 +112,4 @@ fn nothing_stays_when_the_test_process_is_killed() {
         assert!(Instant::now() < deadline, "left over: {} {:?}", root.display(), users_of(root));
         thread::sleep(Duration::from_millis(50));
     }
-}
-
-/// The processes whose working directory is under `root`.
-fn users_of(root: &Path) -> Vec<String> {
-    let processes = std::fs::read_dir("/proc").unwrap().flatten();
-    let uses = |process: &std::fs::DirEntry| {
-        std::fs::read_link(process.path().join("cwd")).is_ok_and(|cwd| cwd.starts_with(root))
-    };
-    processes.filter(uses).map(|process| process.file_name().to_string_lossy().into_owned()).collect()
 }

@@ -1,11 +1,13 @@
 //! `weir demo`, as its user meets it.
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::Command;
 
-use crate::harness::{Run, fresh_dir};
+use weir::cli::cluster::free_port;
+
+use crate::harness::{Endpoint, Run, fresh_dir, users_of};
 
 /// Runs `weir demo` to its end.
 fn demo(dir: &Path, arguments: &[&str]) -> Run {
@@ -16,6 +18,25 @@ fn demo(dir: &Path, arguments: &[&str]) -> Run {
 
 fn last_line(run: &Run) -> &str {
     run.stderr.lines().last().unwrap_or_default()
+}
+
+#[test]
+fn a_detached_demo_answers_stops_and_keeps_its_data() {
+    let dir = fresh_dir("demo");
+    let port = free_port().unwrap();
+    let arguments = ["--detach", &format!("--port={port}"), "--replicas=0"];
+    let shop = Endpoint::new(SocketAddr::from(([127, 0, 0, 1], port)), "shop");
+    for first in [true, false] {
+        let run = demo(&dir, &arguments);
+        assert_eq!(run.status, 0, "{run:?}");
+        assert_eq!(run.stdout.contains("loading the shop"), first, "{run:?}");
+        assert_eq!(shop.value("SELECT count(*) FROM order_lines"), "99135");
+        assert!(last_line(&demo(&dir, &arguments)).contains("a demo already runs"));
+        assert_eq!(demo(&dir, &["stop"]).status, 0);
+        assert_eq!(users_of(&dir), Vec::<String>::new());
+    }
+    assert_eq!(demo(&dir, &["clean"]).status, 0);
+    assert!(!dir.exists());
 }
 
 #[test]

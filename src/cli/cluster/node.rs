@@ -230,11 +230,11 @@ impl Node {
         Child::spawn(command, endings).map_err(|error| failure("could not start PostgreSQL", error))
     }
 
-    /// Waits for a server that still runs in this data directory because its parent was killed a moment ago.
+    /// Waits for the processes of a server that was killed a moment ago: PostgreSQL refuses to start beside them.
     fn await_predecessor(&self) -> Result<()> {
         let data = self.dir.join("data");
         let deadline = Instant::now() + PATIENCE;
-        while let Some(pid) = LockFile::read(&data).filter(|lock| lock.is_held(&data)).map(|lock| lock.pid) {
+        while let Some(pid) = user_of(&data) {
             if Instant::now() > deadline {
                 return Err(self.failed(&format!("is used by another PostgreSQL server (process {pid})")));
             }
@@ -284,12 +284,14 @@ impl LockFile {
         let pid = text.lines().next()?.trim().parse().ok()?;
         Some(Self { pid, ready: text.lines().nth(7).is_some_and(|status| status.trim() == "ready") })
     }
+}
 
-    /// Whether a server of this data directory has that pid: a server's working directory is its data directory.
-    fn is_held(self, data: &Path) -> bool {
-        let cwd = fs::read_link(format!("/proc/{}/cwd", self.pid));
-        matches!((cwd, data.canonicalize()), (Ok(cwd), Ok(data)) if cwd == data)
-    }
+/// The pid of a process of a server that uses this data directory: that is its working directory.
+fn user_of(data: &Path) -> Option<String> {
+    let data = data.canonicalize().ok()?;
+    let mut processes = fs::read_dir("/proc").ok()?.flatten();
+    let user = processes.find(|process| fs::read_link(process.path().join("cwd")).is_ok_and(|cwd| cwd == data))?;
+    Some(user.file_name().to_string_lossy().into_owned())
 }
 
 fn initdb_arguments(data: &Path, password_file: &Path) -> Vec<String> {

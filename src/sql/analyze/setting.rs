@@ -1,10 +1,66 @@
 //! SET, SHOW and transaction control.
 
 use pg_query::protobuf::{TransactionStmtKind, VariableSetKind};
-use pg_query::{Node, NodeEnum, protobuf as pg};
+use pg_query::{Node, NodeEnum, ParserOptions, protobuf as pg};
 
 use super::{Analyzer, inner};
 use crate::sql::facts::{Effects, Isolation, PinReason, StatementKind, TransactionCommand};
+
+/// One setting that a SET changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assignment {
+    pub name: String,
+    /// Several values of one setting are joined by commas; `None` for RESET and DEFAULT.
+    pub value: Option<String>,
+}
+
+/// The settings that a text of one SET or RESET changes. SET TRANSACTION and SET SESSION CHARACTERISTICS count as the
+/// settings `transaction_*` and `default_transaction_*` that they stand for.
+pub fn assignments(text: &str) -> Vec<Assignment> {
+    let Ok(parsed) = pg_query::parse(text, ParserOptions::DEFAULT) else { return Vec::new() };
+    let statements = parsed.protobuf.stmts.iter().filter_map(|raw| raw.stmt.as_deref().and_then(inner));
+    let sets = statements.filter_map(|node| match node {
+        NodeEnum::VariableSetStmt(set) => Some(set),
+        _ => None,
+    });
+    sets.flat_map(set_assignments).collect()
+}
+
+fn set_assignments(set: &pg::VariableSetStmt) -> Vec<Assignment> {
+    let prefix = match set.name.as_str() {
+        "TRANSACTION" => "",
+        "SESSION CHARACTERISTICS" => "default_",
+        "TRANSACTION SNAPSHOT" => return vec![Assignment { name: "transaction_snapshot".to_owned(), value: None }],
+        name => return vec![Assignment { name: name.to_ascii_lowercase(), value: joined(&set.args) }],
+    };
+    let mode = |argument: &Node| match inner(argument) {
+        Some(NodeEnum::DefElem(mode)) => {
+            let value = mode.arg.as_deref().map(std::slice::from_ref).and_then(joined);
+            Some(Assignment { name: format!("{prefix}{}", mode.defname), value })
+        }
+        _ => None,
+    };
+    set.args.iter().filter_map(mode).collect()
+}
+
+fn joined(values: &[Node]) -> Option<String> {
+    let values: Vec<String> = values.iter().map(value).collect();
+    (!values.is_empty()).then(|| values.join(","))
+}
+
+/// A value as text; one that is no plain constant (such as an interval for the time zone) is empty.
+fn value(node: &Node) -> String {
+    match inner(node) {
+        Some(NodeEnum::AConst(constant)) => match &constant.val {
+            Some(pg::a_const::Val::Sval(string)) => string.sval.clone(),
+            Some(pg::a_const::Val::Ival(integer)) => integer.ival.to_string(),
+            Some(pg::a_const::Val::Fval(float)) => float.fval.clone(),
+            Some(pg::a_const::Val::Boolval(boolean)) => boolean.boolval.to_string(),
+            Some(pg::a_const::Val::Bsval(_)) | None => String::new(),
+        },
+        _ => String::new(),
+    }
+}
 
 impl Analyzer<'_> {
     pub(super) fn set(&mut self, set: &pg::VariableSetStmt) -> StatementKind {

@@ -4,6 +4,7 @@
 use pg_query::NodeEnum;
 use pg_query::protobuf::{AConst, AExpr, AExprKind, ColumnRef, FuncCall, Node, TypeCast, TypeName, a_const};
 
+use super::super::moment::names_moment;
 use super::super::schema::{FunctionClass, Volatility};
 use super::refuse;
 use super::scope::{Bound, Scope};
@@ -71,9 +72,6 @@ const CAST_TYPES: &[&str] = &[
     "varbit",
     "varchar",
 ];
-
-/// Words that a date or time type reads as the current moment. Source: PostgreSQL manual, "Special Values".
-const MOMENTS: &[&str] = &["now", "today", "tomorrow", "yesterday"];
 
 /// Checks an expression and gives it in a form in which two of them are equal exactly if they mean the same: columns
 /// carry their relation's alias, and positions in the text are gone.
@@ -313,14 +311,6 @@ fn literal(constant: &mut AConst) -> Result<()> {
         }
         _ => Ok(()),
     }
-}
-
-/// Whether a string could be a date or time with the word for a moment: that word, and a time of day or zone at most.
-fn names_moment(text: &str) -> bool {
-    const PARTS_MAX: usize = 3;
-    let mut parts = text.split(|c: char| !c.is_ascii_alphabetic() && c != '_').filter(|part| !part.is_empty());
-    text.split_whitespace().count() <= PARTS_MAX
-        && parts.any(|part| MOMENTS.iter().any(|moment| part.eq_ignore_ascii_case(moment)))
 }
 
 /// The words for a construct that is refused; the parse node's name where no better ones are at hand.

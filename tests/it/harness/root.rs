@@ -51,6 +51,14 @@ pub fn fresh_dir(stem: &str) -> PathBuf {
     root().join(unique(stem))
 }
 
+/// The processes whose working directory is under `root`.
+pub fn users_of(root: &Path) -> Vec<String> {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let uses =
+        |process: &fs::DirEntry| fs::read_link(process.path().join("cwd")).is_ok_and(|cwd| cwd.starts_with(root));
+    processes.filter(uses).map(|process| process.file_name().to_string_lossy().into_owned()).collect()
+}
+
 fn start_guardian(path: &Path) -> Child {
     let mut command = Command::new("sh");
     command.args(["-c", GUARDIAN, "guardian"]).arg(path);

@@ -1,0 +1,8 @@
+//! A sharded database behind Weir answers as one PostgreSQL would, or refuses; and stays whole when something fails.
+
+mod answer;
+mod blocks;
+mod corpus;
+mod differential;
+mod random;
+mod shop;
