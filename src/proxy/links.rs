@@ -15,9 +15,10 @@ use crate::pool::server::{self, Server};
 use crate::pool::shared::NodeIndex;
 use crate::route::plan::Access;
 use crate::session::ledger::Event;
+use crate::session::settings::Settings;
 use crate::session::transaction::Transaction;
 use crate::telemetry::PoolStats;
-use crate::types::{Error, Kind, Origin, ShardId};
+use crate::types::{Error, Kind, Origin, Result, ShardId};
 use crate::wire::TransactionStatus;
 
 /// A server that works for the client, and the pool it came from.
@@ -144,13 +145,14 @@ impl Client {
     async fn take_from(&mut self, shard: ShardId, node: NodeIndex) -> Step<Link> {
         let (pool, stats) = self.worker.pool(&self.database, &self.user, shard, node)?;
         let began = Instant::now();
+        let may_leave = !self.in_transaction();
         let state = self.handle.state.replace(State::Waiting(began));
         let result = tokio::select! {
             biased;
-            result = pool.check_out() => result.map_err(Stop::Failed),
+            result = check_out(&pool, &self.settings) => result.map_err(Stop::Failed),
             () = self.handle.canceled_waiting() => Err(Stop::Failed(canceled())),
             () = until_gone(&mut self.conn) => Err(Stop::Gone),
-            () = self.handle.stop.notified() => Err(Stop::Fatal(super::client::shutting_down())),
+            () = self.handle.stop.notified(), if may_leave => Err(Stop::Fatal(super::client::shutting_down())),
         };
         self.handle.state.set(state);
         let server = result?;
@@ -181,7 +183,9 @@ impl Client {
                     tracing::error!(%error, "a server did not accept a client's settings");
                     self.links[at].server.retire("its settings are not certain");
                 }
-                Event::ClientError | Event::SyncIgnored | Event::Parameter { .. } | Event::Fatal(_) => {}
+                Event::SyncIgnored => self.batch_open = true,
+                Event::SyncCounted => self.batch_open = false,
+                Event::ClientError(_) | Event::Parameter { .. } | Event::Fatal(_) => {}
             }
         }
         match result {
@@ -204,7 +208,7 @@ impl Client {
         let inside_message = link.server.session.ledger.is_inside_message();
         let in_transaction = link.server.session.ledger.status() != TransactionStatus::Idle;
         drop(link);
-        if inside_message || self.pinned.is_some() {
+        if inside_message || self.keeps_servers() {
             return Stop::Fatal(error.hint("Connect again: what the session had on this server is lost."));
         }
         if in_transaction && self.block.is_none() {
@@ -333,6 +337,18 @@ pub async fn clean(pool: Rc<Local>, mut server: Server, dirty: bool) {
         Ok(Ok(())) => pool.check_in(server),
         Ok(Err(error)) => tracing::debug!(%error, "a server could not be cleaned and is closed"),
         Err(_) => tracing::debug!("a server could not be cleaned in time and is closed"),
+    }
+}
+
+/// Takes a server that holds nothing of other clients'. Cancel safe, as [`Local::check_out`] is.
+pub async fn check_out(pool: &Rc<Local>, settings: &Settings) -> Result<Server> {
+    loop {
+        let mut server = pool.check_out().await?;
+        if server.session.suits(settings) {
+            return Ok(server);
+        }
+        server.retire("a custom setting was set on it");
+        pool.check_in(server);
     }
 }
 
