@@ -1,7 +1,8 @@
 //! One worker's part of a pool.
 //!
 //! A worker serves its own clients first, in the order they came. A server crosses over to another worker only when
-//! somebody waits there and either nobody waits here, or this worker has more than its share and the other one less.
+//! somebody waits there and either nobody waits here, or this worker has more than its share and the other one less, or
+//! somebody there has waited much longer than everybody here.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -14,6 +15,10 @@ use tokio::sync::oneshot;
 use super::server::{self, InTransit, Server};
 use super::shared::{Mail, Need, Place, Shared};
 use crate::types::{Error, Kind, Origin, Result};
+
+/// How much longer somebody may wait on another worker before a server crosses over to it although somebody waits here.
+/// Crossing over costs some microseconds, so that it must not happen for every transaction.
+const UNFAIR_MAX: Duration = Duration::from_millis(20);
 
 /// What a waiting client gets.
 type Answer = Result<Box<Server>>;
@@ -204,6 +209,8 @@ impl Local {
         let (answer, wakes) = oneshot::channel();
         self.waiting.borrow_mut().push_back(Waiter { since: Instant::now(), answer });
         self.say_need();
+        // A place that became free before the need was said was not told to anybody.
+        self.place_became_free();
         self.shared.ask_others(self.worker);
         self.watch_queue();
         let mut waiting = Waiting { pool: self, wakes, answered: false };
@@ -302,7 +309,8 @@ impl Local {
             return self.shared.in_need(self.worker, Need::Hungry);
         }
         let may_give = self.open() > self.shared.share();
-        may_give.then(|| self.shared.in_need(self.worker, Need::BelowShare)).flatten()
+        let below_share = may_give.then(|| self.shared.in_need(self.worker, Need::BelowShare)).flatten();
+        below_share.or_else(|| self.shared.longer_in_need(self.worker, UNFAIR_MAX))
     }
 
     fn hand_over(self: &Rc<Self>, server: Box<Server>, worker: usize) {
@@ -317,7 +325,7 @@ impl Local {
             (false, false) => Need::Hungry,
             (false, true) => Need::BelowShare,
         };
-        self.shared.set_need(self.worker, need);
+        self.shared.set_need(self.worker, need, self.waiting.borrow().front().map(|waiter| waiter.since));
     }
 }
 
