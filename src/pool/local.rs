@@ -1,7 +1,8 @@
 //! One worker's part of a pool.
 //!
 //! A worker serves its own clients first, in the order they came. A server crosses over to another worker only when
-//! somebody waits there and either nobody waits here, or this worker has more than its share and the other one less.
+//! somebody waits there and either nobody waits here, or this worker has more than its share and the other one less, or
+//! somebody there has waited much longer than everybody here.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -15,6 +16,10 @@ use super::server::{self, InTransit, Server};
 use super::shared::{Mail, Need, Place, Shared};
 use crate::types::{Error, Kind, Origin, Result};
 
+/// How much longer somebody may wait on another worker before a server crosses over to it although somebody waits here.
+/// Crossing over costs some microseconds, so that it must not happen for every transaction.
+const UNFAIR_MAX: Duration = Duration::from_millis(20);
+
 /// What a waiting client gets.
 type Answer = Result<Box<Server>>;
 
@@ -25,6 +30,8 @@ pub struct Local {
     worker: usize,
     idle: RefCell<VecDeque<Box<Server>>>,
     waiting: RefCell<VecDeque<Waiter>>,
+    /// A task looks after the time limit of those who wait.
+    queue_is_watched: Cell<bool>,
     connecting: Cell<usize>,
     /// The run-time parameters that the newest server reported when it was opened, and how often they changed.
     reported: RefCell<Vec<(Vec<u8>, Vec<u8>)>>,
@@ -55,6 +62,7 @@ impl Local {
             worker,
             idle: RefCell::default(),
             waiting: RefCell::default(),
+            queue_is_watched: Cell::new(false),
             connecting: Cell::new(0),
             reported: RefCell::default(),
             reports_version: Cell::new(0),
@@ -105,10 +113,8 @@ impl Local {
 
     /// Somebody waits on another worker: gives an idle server away.
     pub fn wanted_elsewhere(self: &Rc<Self>) {
-        if let Some(worker) = self.shared.in_need(self.worker, Need::Hungry)
-            && let Some(server) = self.take_idle()
-        {
-            self.hand_over(server, worker);
+        if let Some(worker) = self.shared.in_need(self.worker, Need::Hungry) {
+            self.help(worker);
         }
     }
 
@@ -138,6 +144,7 @@ impl Local {
         };
         let (old, kept): (VecDeque<_>, VecDeque<_>) = self.idle.take().into_iter().partition(|server| is_old(server));
         self.idle.replace(kept);
+        self.say_idle();
         old.into_iter().for_each(server::close);
     }
 
@@ -172,6 +179,7 @@ impl Local {
                 self.idle.borrow_mut().pop_back()
             };
             let server = candidate?;
+            self.say_idle();
             // A server that sends something while idle was stopped, or tells of a changed parameter: not worth the doubt.
             if !server.conn.has_news() {
                 return Some(server);
@@ -187,7 +195,8 @@ impl Local {
 
     async fn open_server(self: &Rc<Self>, place: Place) -> Answer {
         let connecting = Connecting::new(self);
-        let server = Server::open(place).await?;
+        // Boxed: it is large, rare, and would else be a part of every client's task.
+        let server = Box::pin(Server::open(place)).await?;
         drop(connecting);
         if *self.reported.borrow() != server.session.parameters() {
             self.reported.replace(server.session.parameters().to_vec());
@@ -200,15 +209,41 @@ impl Local {
         let (answer, wakes) = oneshot::channel();
         self.waiting.borrow_mut().push_back(Waiter { since: Instant::now(), answer });
         self.say_need();
+        // A place that became free before the need was said was not told to anybody.
+        self.place_became_free();
         self.shared.ask_others(self.worker);
-        let mut waiting = Waiting { pool: self, wakes };
+        self.watch_queue();
+        let mut waiting = Waiting { pool: self, wakes, answered: false };
+        let answer = (&mut waiting.wakes).await;
+        waiting.answered = true;
+        answer.unwrap_or_else(|_| Err(Error::internal("a client that waited for a server was forgotten")))
+    }
+
+    /// Sees to it that nobody waits for longer than `query_wait_timeout`. The queue has one timer: one for each client
+    /// that waits would cost more than all the rest of waiting.
+    fn watch_queue(self: &Rc<Self>) {
         let limit = self.shared.limits.wait_timeout;
-        let answer = if limit.is_zero() {
-            (&mut waiting.wakes).await.ok()
-        } else {
-            tokio::time::timeout(limit, &mut waiting.wakes).await.ok().and_then(std::result::Result::ok)
-        };
-        answer.unwrap_or_else(|| Err(self.timed_out(limit)))
+        if limit.is_zero() || self.queue_is_watched.replace(true) {
+            return;
+        }
+        let pool = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            while let Some(since) = pool.first_waits_since() {
+                tokio::time::sleep_until((since + limit).into()).await;
+                pool.refuse_overdue(limit);
+            }
+            pool.queue_is_watched.set(false);
+        });
+    }
+
+    fn first_waits_since(&self) -> Option<Instant> {
+        self.waiting.borrow().front().map(|waiter| waiter.since)
+    }
+
+    fn refuse_overdue(&self, limit: Duration) {
+        while self.first_waits_since().is_some_and(|since| since.elapsed() >= limit) {
+            self.refuse_first(self.timed_out(limit));
+        }
     }
 
     fn timed_out(&self, limit: Duration) -> Error {
@@ -242,6 +277,22 @@ impl Local {
         self.say_need();
         if let Ok(server) = answer {
             self.idle.borrow_mut().push_back(server);
+            self.say_idle();
+        }
+    }
+
+    /// Tells the other workers whether servers are idle here, and helps one that began to wait just now.
+    fn say_idle(self: &Rc<Self>) {
+        let idle = !self.idle.borrow().is_empty();
+        if let Some(worker) = self.shared.set_idle(self.worker, idle) {
+            self.help(worker);
+        }
+    }
+
+    /// Gives an idle server to a worker in need.
+    fn help(self: &Rc<Self>, worker: usize) {
+        if let Some(server) = self.take_idle() {
+            self.hand_over(server, worker);
         }
     }
 
@@ -258,7 +309,8 @@ impl Local {
             return self.shared.in_need(self.worker, Need::Hungry);
         }
         let may_give = self.open() > self.shared.share();
-        may_give.then(|| self.shared.in_need(self.worker, Need::BelowShare)).flatten()
+        let below_share = may_give.then(|| self.shared.in_need(self.worker, Need::BelowShare)).flatten();
+        below_share.or_else(|| self.shared.longer_in_need(self.worker, UNFAIR_MAX))
     }
 
     fn hand_over(self: &Rc<Self>, server: Box<Server>, worker: usize) {
@@ -273,7 +325,7 @@ impl Local {
             (false, false) => Need::Hungry,
             (false, true) => Need::BelowShare,
         };
-        self.shared.set_need(self.worker, need);
+        self.shared.set_need(self.worker, need, self.waiting.borrow().front().map(|waiter| waiter.since));
     }
 }
 
@@ -297,10 +349,14 @@ impl Drop for Connecting<'_> {
 struct Waiting<'p> {
     pool: &'p Rc<Local>,
     wakes: oneshot::Receiver<Answer>,
+    answered: bool,
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
+        if self.answered {
+            return;
+        }
         self.wakes.close();
         if let Ok(Ok(server)) = self.wakes.try_recv() {
             self.pool.check_in(server, Instant::now());

@@ -129,8 +129,9 @@ impl Server {
                 match event {
                     Event::OwnError(body) => drop(failure.get_or_insert(body)),
                     Event::Fatal(body) => return Err(ended(shard, &body)),
-                    Event::ClientError
+                    Event::ClientError(_)
                     | Event::SyncIgnored
+                    | Event::SyncCounted
                     | Event::Prepared(_)
                     | Event::NotPrepared(_)
                     | Event::Parameter { .. } => {}

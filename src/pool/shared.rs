@@ -3,8 +3,8 @@
 //! Nothing here is locked, and nothing is written on the way of a query that finds a server on its own worker.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -93,6 +93,8 @@ pub struct Shared {
     /// Servers that are open or being opened, over all workers.
     open: AtomicUsize,
     workers: Box<[WorkerShare]>,
+    /// What [`WorkerShare::waiting_since`] counts from.
+    created: Instant,
 }
 
 /// What the others may know of one worker.
@@ -102,8 +104,15 @@ struct WorkerShare {
     open: AtomicUsize,
     /// See [`Need`].
     need: AtomicU8,
+    /// Servers are idle there.
+    idle: AtomicBool,
+    /// Since when the first client of the queue has waited, in microseconds; [`NOBODY`] when there is none.
+    waiting_since: AtomicU64,
     mail: MailSender,
 }
+
+/// See [`WorkerShare::waiting_since`].
+const NOBODY: u64 = u64::MAX;
 
 /// A server's place among the servers that its pool may have. Dropping it frees the place and tells who waits.
 #[derive(Debug)]
@@ -128,9 +137,10 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.shared.workers[self.worker].open.fetch_sub(1, Ordering::Relaxed);
-        self.shared.open.fetch_sub(1, Ordering::Relaxed);
+        // Ordered against set_need() and reserve(): either this sees the need, or the needy sees the free place.
+        self.shared.open.fetch_sub(1, Ordering::SeqCst);
         for worker in &self.shared.workers {
-            if worker.need.load(Ordering::Relaxed) != Need::None as u8 {
+            if worker.need.load(Ordering::SeqCst) != Need::None as u8 {
                 let _gone = worker.mail.send(Mail::PlaceFree(Arc::clone(&self.shared)));
             }
         }
@@ -150,16 +160,18 @@ impl Shared {
         let share = |mail: &MailSender| WorkerShare {
             open: AtomicUsize::new(0),
             need: AtomicU8::new(Need::None as u8),
+            idle: AtomicBool::new(false),
+            waiting_since: AtomicU64::new(NOBODY),
             mail: mail.clone(),
         };
         let workers = mail.iter().map(share).collect();
-        Self { id, address, dbname, password, limits, open: AtomicUsize::new(0), workers }
+        Self { id, address, dbname, password, limits, open: AtomicUsize::new(0), workers, created: Instant::now() }
     }
 
     /// Takes a place for one more server on `worker`; `None` when the pool is full.
     pub fn reserve(self: &Arc<Self>, worker: usize) -> Option<Place> {
         let more = |open: usize| (open < self.limits.size).then_some(open + 1);
-        self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
+        self.open.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).ok()?;
         self.workers[worker].open.fetch_add(1, Ordering::Relaxed);
         Some(Place { shared: Arc::clone(self), worker })
     }
@@ -179,13 +191,26 @@ impl Shared {
         self.limits.size.div_ceil(self.workers.len().max(1))
     }
 
-    /// Says what a worker needs.
-    pub fn set_need(&self, worker: usize, need: Need) {
-        let own = &self.workers[worker].need;
-        // Most of the time nothing changes; then other cores' copies of this word stay valid.
-        if own.load(Ordering::Relaxed) != need as u8 {
-            own.store(need as u8, Ordering::Relaxed);
+    /// Says what a worker needs, and since when the first client of its queue has waited.
+    pub fn set_need(&self, worker: usize, need: Need, waiting_since: Option<Instant>) {
+        let own = &self.workers[worker];
+        let micros = |since: Instant| u64::try_from(since.duration_since(self.created).as_micros()).unwrap_or(NOBODY);
+        let since = waiting_since.map_or(NOBODY, micros);
+        // Most of the time nothing changes; then other cores' copies of these words stay valid.
+        if own.waiting_since.load(Ordering::Relaxed) != since {
+            own.waiting_since.store(since, Ordering::Relaxed);
         }
+        if own.need.load(Ordering::Relaxed) != need as u8 {
+            own.need.store(need as u8, Ordering::SeqCst);
+        }
+    }
+
+    /// The other worker whose first client has waited longest, if it came more than `margin` before this worker's first.
+    pub fn longer_in_need(&self, worker: usize, margin: Duration) -> Option<usize> {
+        let since = |worker: usize| self.workers[worker].waiting_since.load(Ordering::Relaxed);
+        let first = (0..self.workers.len()).filter(|other| *other != worker).min_by_key(|other| since(*other))?;
+        let margin = u64::try_from(margin.as_micros()).unwrap_or(NOBODY);
+        (since(first).saturating_add(margin) < since(worker)).then_some(first)
     }
 
     /// Another worker in need: any, or only one that has less than its share.
@@ -201,10 +226,27 @@ impl Shared {
         let _gone = self.workers[worker].mail.send(mail);
     }
 
-    /// Asks the other workers for a server that they do not need.
+    /// Asks the other workers for a server that they do not need. The caller has said its own need.
+    ///
+    /// Either this sees that a server is idle elsewhere, or [`Shared::set_idle`] there sees the need: both write, then
+    /// read what the other one wrote, with a fence between.
     pub fn ask_others(self: &Arc<Self>, worker: usize) {
-        for other in (0..self.workers.len()).filter(|other| *other != worker) {
-            self.mail(other, Mail::Wanted(Arc::clone(self)));
+        fence(Ordering::SeqCst);
+        for (other, share) in self.workers.iter().enumerate() {
+            if other != worker && share.idle.load(Ordering::Relaxed) {
+                self.mail(other, Mail::Wanted(Arc::clone(self)));
+            }
         }
+    }
+
+    /// Says whether servers are idle on a worker. Gives another worker that is in need of one, if they just became so.
+    pub fn set_idle(&self, worker: usize, idle: bool) -> Option<usize> {
+        let own = &self.workers[worker].idle;
+        if own.load(Ordering::Relaxed) == idle {
+            return None;
+        }
+        own.store(idle, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        if idle { self.in_need(worker, Need::Hungry) } else { None }
     }
 }

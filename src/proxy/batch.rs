@@ -7,14 +7,15 @@ use std::rc::Rc;
 
 use bytes::BytesMut;
 
+use super::answer::Preface;
 use super::client::Client;
 use super::outcome::Step;
-use super::relay::Listen;
+use super::sharded::{Asked, Task, is_plain};
 use super::worker::Sharing;
 use crate::route::{self, plan::Access};
 use crate::session::request::ServerSession;
 use crate::session::statements::Prepared;
-use crate::sql::facts::{PinReason, Statement};
+use crate::sql::facts::{PinReason, Statement, StatementKind};
 use crate::sql::schema::Schema;
 use crate::types::{Error, Kind, Origin, Result, ShardId};
 use crate::wire::TransactionStatus;
@@ -68,7 +69,7 @@ impl Client {
         // Set before anything can fail, so that a failure knows whether a Sync is still to come.
         let was_open = std::mem::replace(&mut self.batch_open, !complete);
         let requests = self.resolve(&schema, &messages)?;
-        if !was_open && complete && self.links.is_empty() && self.block.is_none() && need_no_server(&requests) {
+        if !was_open && complete && self.links.is_empty() && self.needs_no_server(&requests) {
             self.answer_here(&requests);
             return Ok(());
         }
@@ -77,6 +78,9 @@ impl Client {
         }
         drop(schema);
         self.leave_lost_block(bound_statements(&requests).next())?;
+        if complete && !was_open && self.deallocate_batch(&requests)? {
+            return Ok(());
+        }
         let split = self.database.read_write_split && complete && !was_open;
         let access = if split { access_of(&requests) } else { Access::Primary { writes: true } };
         self.send_batch(ShardId(0), access, &requests, messages.len(), complete).await
@@ -91,6 +95,7 @@ impl Client {
         received: usize,
         complete: bool,
     ) -> Step {
+        let before = self.pins();
         bound_statements(requests).for_each(|statement| self.note(statement));
         let at = self.link(shard, access).await?;
         let link = &mut self.links[at];
@@ -98,8 +103,12 @@ impl Client {
         for request in requests {
             write(&mut link.server.session, link.server.conn.queue(), request);
         }
-        let ended = self.finish(at, if complete { Listen::No } else { Listen::ForBatch }).await?;
-        self.after(bound_statements(requests), ended);
+        if !complete {
+            // The replies are passed on while the rest is awaited.
+            return Ok(());
+        }
+        let ended = self.finish(at).await?;
+        self.after(bound_statements(requests), ended, before);
         Ok(())
     }
 
@@ -190,28 +199,44 @@ impl Client {
         Ok(())
     }
 
+    /// A lone Sync (drivers ask so whether the connection lives), names that are forgotten, and, outside of blocks,
+    /// statements that some server has accepted before: a client that only prepares must not wait for a server.
+    fn needs_no_server(&self, requests: &[Request<'_>]) -> bool {
+        requests.iter().all(|request| match request {
+            Request::Parse { name, prepared } => self.block.is_none() && !name.is_empty() && prepared.proven.get(),
+            Request::CloseStatement | Request::Flush | Request::Sync => true,
+            _ => false,
+        })
+    }
+
+    /// Answers DEALLOCATE of a statement that Weir keeps for the client. Gives false when a server must be asked.
+    fn deallocate_batch(&mut self, requests: &[Request<'_>]) -> Result<bool> {
+        let mut bound = bound_statements(requests);
+        let (Some(statement), None) = (bound.next(), bound.next()) else { return Ok(false) };
+        let StatementKind::Deallocate { name: Some(name) } = &statement.kind else { return Ok(false) };
+        if !is_plain(requests) || self.status() == TransactionStatus::Failed || !self.names.contains(name.as_bytes()) {
+            return Ok(false);
+        }
+        let task = Task { statement, text: "", asked: Asked::Batch(requests) };
+        self.preface(&task, &Preface::default());
+        self.deallocate(Some(name))?;
+        self.ready();
+        Ok(true)
+    }
+
     /// Answers requests that need no server.
     fn answer_here(&mut self, requests: &[Request<'_>]) {
+        let status = self.status();
         let out = self.conn.queue();
         for request in requests {
             match request {
                 Request::Parse { .. } => backend::bare(out, backend::tag::PARSE_COMPLETE),
                 Request::CloseStatement => backend::bare(out, backend::tag::CLOSE_COMPLETE),
-                Request::Sync => backend::ready_for_query(out, TransactionStatus::Idle),
+                Request::Sync => backend::ready_for_query(out, status),
                 _ => {}
             }
         }
     }
-}
-
-/// A lone Sync (drivers ask so whether the connection lives), names that are forgotten, and statements that some server
-/// has accepted before: a client that only prepares must not wait for a server.
-fn need_no_server(requests: &[Request<'_>]) -> bool {
-    requests.iter().all(|request| match request {
-        Request::Parse { name, prepared } => !name.is_empty() && prepared.proven.get(),
-        Request::CloseStatement | Request::Flush | Request::Sync => true,
-        _ => false,
-    })
 }
 
 /// Writes a request for the server that gets it.

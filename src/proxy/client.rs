@@ -14,6 +14,7 @@ use super::handle::{Handle, State};
 use super::instance::User;
 use super::links::Link;
 use super::outcome::{Step, Stop};
+use super::relay::{Listen, Seen};
 use super::worker::{Known, PoolHere, Worker};
 use crate::net::Conn;
 use crate::pool::database::Database;
@@ -74,8 +75,8 @@ pub struct Client {
     pub now: Instant,
     /// When the open transaction began, for statistics.
     pub transaction_began: Option<Instant>,
-    /// Bytes of a CopyData message that are still to be passed to the server.
-    pub copy_passing: usize,
+    /// How the server of the open block was lost, when the client does not know it yet.
+    pub loss: Option<Error>,
 }
 
 /// What a client sent.
@@ -126,7 +127,7 @@ impl Client {
             local_settings: false,
             now: Instant::now(),
             transaction_began: None,
-            copy_passing: 0,
+            loss: None,
         }
     }
 
@@ -214,20 +215,64 @@ impl Client {
     /// Waits for the client's next unit.
     async fn next_unit(&mut self) -> Step<Unit> {
         loop {
-            if let Some(unit) = self.cut_unit().map_err(Stop::Fatal)? {
+            if let Some(at) = (0..self.links.len()).find(|at| self.takes_copy_data(*at)) {
+                self.pass_copy(at)?;
+                if !self.takes_copy_data(at) {
+                    continue;
+                }
+            } else if let Some(unit) = self.cut_unit().map_err(Stop::Fatal)? {
                 return Ok(unit);
             }
-            if self.links.is_empty() {
-                self.conn.release_buffers();
+            self.await_client().await?;
+        }
+    }
+
+    /// Waits until the client sends something. When Weir stops, a client outside of transactions is sent away.
+    async fn await_client(&mut self) -> Step {
+        let handle = Rc::clone(&self.handle);
+        let may_leave = !self.batch_open && !self.in_transaction();
+        tokio::select! {
+            biased;
+            sent = self.client_sends() => sent,
+            () = handle.stop.heard(), if may_leave => Err(Stop::Fatal(shutting_down())),
+        }
+    }
+
+    async fn client_sends(&mut self) -> Step {
+        if let Some(at) = self.link_to_watch() {
+            return self.watch(at).await;
+        }
+        if self.links.is_empty() {
+            self.conn.release_buffers();
+        }
+        match self.conn.fill().await {
+            Ok(1..) => Ok(()),
+            Ok(0) | Err(_) => Err(Stop::Gone),
+        }
+    }
+
+    /// The server that may have something to say while the client is silent: it owes replies of an open batch, or it is
+    /// the client's only one.
+    fn link_to_watch(&self) -> Option<usize> {
+        let owing = |link: &Link| !link.server.session.ledger.owes_nothing();
+        self.links.iter().position(owing).or_else(|| (self.links.len() == 1).then_some(0))
+    }
+
+    /// Passes on what a server says (replies to Flush, notices, notifications) until the client sends something.
+    async fn watch(&mut self, at: usize) -> Step {
+        self.conn.release_large_buffers();
+        let mut seen = Seen { stalled: self.conn.input.len(), ..Seen::default() };
+        match self.relay(at, Listen::Always, &mut seen).await {
+            Ok(_) => Ok(()),
+            Err(Stop::Failed(error)) if self.batch_open => {
+                self.answer_failure(&error);
+                self.conn.flush().await.map_err(|_| Stop::Gone)
             }
-            tokio::select! {
-                biased;
-                read = self.conn.fill() => match read {
-                    Ok(1..) => {}
-                    Ok(0) | Err(_) => return Err(Stop::Gone),
-                },
-                () = self.handle.stop.heard() => return Err(Stop::Fatal(shutting_down())),
+            Err(Stop::Failed(error)) => {
+                self.loss = Some(error);
+                Ok(())
             }
+            Err(stop) => Err(stop),
         }
     }
 

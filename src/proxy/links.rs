@@ -16,6 +16,7 @@ use crate::pool::server::{self, Server};
 use crate::pool::shared::NodeIndex;
 use crate::route::plan::Access;
 use crate::session::ledger::Event;
+use crate::session::settings::Settings;
 use crate::session::transaction::Transaction;
 use crate::telemetry::PoolStats;
 use crate::types::{Error, Kind, Origin, Result, ShardId};
@@ -145,8 +146,11 @@ impl Client {
     async fn take_from(&mut self, shard: ShardId, node: NodeIndex) -> Step<Link> {
         let (pool, stats) = self.pool(shard, node)?;
         let (server, waited) = match pool.check_out_now() {
-            Some(server) => (server, Duration::ZERO),
-            None => self.wait_for_server(&pool).await?,
+            Some(server) if server.session.suits(&self.settings) => (server, Duration::ZERO),
+            unsuited => {
+                unsuited.into_iter().for_each(server::close);
+                self.wait_for_server(&pool).await?
+            }
         };
         stats.server_assigned(waited);
         Ok(Link { server, pool, stats, asked: None })
@@ -164,13 +168,14 @@ impl Client {
     /// Waits for a server to be opened or to become free. Gives how long that took, too.
     async fn wait_for_server(&mut self, pool: &Rc<Local>) -> Step<(Box<Server>, Duration)> {
         let began = Instant::now();
+        let may_leave = !self.in_transaction();
         let state = self.handle.state.replace(State::Waiting(began));
         let result = tokio::select! {
             biased;
-            result = pool.check_out() => result.map_err(Stop::Failed),
+            result = check_out(pool, &self.settings) => result.map_err(Stop::Failed),
             () = self.handle.canceled_waiting() => Err(Stop::Failed(canceled())),
             () = until_gone(&mut self.conn) => Err(Stop::Gone),
-            () = self.handle.stop.heard() => Err(Stop::Fatal(super::client::shutting_down())),
+            () = self.handle.stop.heard(), if may_leave => Err(Stop::Fatal(super::client::shutting_down())),
         };
         self.handle.state.set(state);
         self.now = Instant::now();
@@ -200,7 +205,9 @@ impl Client {
                     tracing::error!(%error, "a server did not accept a client's settings");
                     self.links[at].server.retire("its settings are not certain");
                 }
-                Event::ClientError | Event::SyncIgnored | Event::Parameter { .. } | Event::Fatal(_) => {}
+                Event::SyncIgnored => self.batch_open = true,
+                Event::SyncCounted => self.batch_open = false,
+                Event::ClientError(_) | Event::Parameter { .. } | Event::Fatal(_) => {}
             }
         }
         match result {
@@ -224,7 +231,7 @@ impl Client {
         let inside_message = link.server.session.ledger.is_inside_message();
         let in_transaction = link.server.session.ledger.status() != TransactionStatus::Idle;
         drop(link);
-        if inside_message || self.pinned.is_some() {
+        if inside_message || self.keeps_servers() {
             return Stop::Fatal(error.hint("Connect again: what the session had on this server is lost."));
         }
         if in_transaction && self.block.is_none() {
@@ -353,6 +360,18 @@ pub async fn clean(pool: Rc<Local>, mut server: Box<Server>, dirty: bool) {
         Ok(Ok(())) => pool.check_in(server, Instant::now()),
         Ok(Err(error)) => tracing::debug!(%error, "a server could not be cleaned and is closed"),
         Err(_) => tracing::debug!("a server could not be cleaned in time and is closed"),
+    }
+}
+
+/// Takes a server that holds nothing of other clients'. Cancel safe, as [`Local::check_out`] is.
+pub async fn check_out(pool: &Rc<Local>, settings: &Settings) -> Result<Box<Server>> {
+    loop {
+        let server = pool.check_out().await?;
+        if server.session.suits(settings) {
+            return Ok(server);
+        }
+        // A custom setting was set on it.
+        server::close(server);
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use super::client::Client;
 use super::handle::Handle;
 use super::instance::{Admission, Order, User};
-use super::links::clean;
+use super::links::{check_out, clean};
 use super::worker::{Reports, Worker};
 use crate::auth::{ClientLogin, ClientStep, Randomness};
 use crate::config::CONSOLE_DATABASE;
@@ -192,15 +192,15 @@ async fn authenticate(worker: &Worker, conn: &mut Conn, startup: &StartupMessage
 
 async fn password_message(conn: &mut Conn) -> Result<BytesMut, Refusal> {
     loop {
-        if let Some(frame) = frame::first(&conn.input, Sender::Client)? {
-            if frame.tag != frontend::tag::PASSWORD {
-                return Err(
-                    Error::protocol(format!("expected password response, got message type {}", frame.tag)).into()
-                );
+        if let Some(header) = frame::header(&conn.input, Sender::Client)? {
+            // Looked at before the body is there: nobody shall have Weir read much before it is known who he is.
+            if header.tag != frontend::tag::PASSWORD {
+                let message = format!("expected password response, got message type {}", header.tag);
+                return Err(Error::protocol(message).into());
             }
-            let len = frame.raw.len();
-            let mut message = conn.input.split_to(len);
-            return Ok(message.split_off(frame::HEADER_LEN));
+            if header.total_len <= conn.input.len() {
+                return Ok(conn.input.split_to(header.total_len).split_off(frame::HEADER_LEN));
+            }
         }
         if conn.fill().await? == 0 {
             return Err(Refusal::Silent);
@@ -222,7 +222,7 @@ async fn accept_settings(
         return Ok(known);
     }
     wait_for_schema(database).await?;
-    let mut server = pool.check_out().await?;
+    let mut server = check_out(&pool, &settings).await?;
     server.session.adopt_settings(server.conn.queue(), &settings);
     let result = server.finish_own_queries().await;
     let parameters = Rc::new(server.session.parameters().to_vec());

@@ -10,7 +10,7 @@ use bytes::{Buf, BytesMut};
 
 use crate::net::Conn;
 use crate::pool::server::{Server, ended, lost};
-use crate::session::ledger::{Copying, Event};
+use crate::session::ledger::Event;
 use crate::types::Error;
 
 /// Unsent bytes towards one side above which the other side is not read.
@@ -19,13 +19,13 @@ const HIGH_WATER: usize = 256 * 1024;
 /// Bytes read from a client while its server works.
 const READ_AHEAD: usize = 64 * 1024;
 
-/// Whether the client's next messages are wanted before the server has answered everything.
+/// Whether the client's next messages end the relay before the server has answered everything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Listen {
-    /// The unit is complete.
+    /// The unit is complete: only data for a COPY.
     No,
-    /// A batch is open (no Sync yet).
-    ForBatch,
+    /// Nothing is owed to the client before it sends something.
+    Always,
 }
 
 /// Why the relay stopped.
@@ -89,10 +89,10 @@ fn poll_relay(
                 Poll::Pending => {}
             }
         }
-        if server.session.ledger.copying() == Copying::In && client.input.len() > seen.stalled {
+        let wanted = listen == Listen::Always || server.session.ledger.takes_copy_data();
+        if wanted && client.input.len() > seen.stalled {
             return Poll::Ready(Ok(End::ClientSent));
         }
-        let wanted = listen == Listen::ForBatch || server.session.ledger.copying() == Copying::In;
         let room = server.conn.unsent() < HIGH_WATER && (wanted || client.input.len() < READ_AHEAD);
         if room {
             match client.poll_fill(cx) {
@@ -115,15 +115,6 @@ fn pass_on(
     out: &mut BytesMut,
 ) -> Result<std::io::Result<()>, Error> {
     let scanned = server.session.ledger.scan(&server.conn.input, out)?;
-    if server.session.ledger.has_events() {
-        for event in server.session.ledger.take_events() {
-            server.session.note(&event);
-            if let Event::Fatal(body) = &event {
-                return Err(ended(server.shard(), body));
-            }
-            seen.events.push(event);
-        }
-    }
     let bytes = match &scanned.verbatim {
         Some(range) => &server.conn.input[range.clone()],
         None => &out[..],
@@ -132,5 +123,22 @@ fn pass_on(
     let result = if bytes.is_empty() { Ok(()) } else { client.poll_send(cx, bytes) };
     out.clear();
     server.conn.input.advance(scanned.consumed);
+    note_events(server, seen)?;
     Ok(result)
+}
+
+/// Takes note of what happened. Comes after the bytes were passed on: the last ones may end a row that the client has
+/// got a part of.
+fn note_events(server: &mut Server, seen: &mut Seen) -> Result<(), Error> {
+    if !server.session.ledger.has_events() {
+        return Ok(());
+    }
+    for event in server.session.ledger.take_events() {
+        server.session.note(&event);
+        if let Event::Fatal(body) = &event {
+            return Err(ended(server.shard(), body));
+        }
+        seen.events.push(event);
+    }
+    Ok(())
 }

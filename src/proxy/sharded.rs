@@ -7,7 +7,6 @@ use super::batch::{Request, bound_statements};
 use super::client::Client;
 use super::links::Link;
 use super::outcome::{Step, Stop};
-use super::relay::Listen;
 use super::simple::Ended;
 use crate::route::plan::{Access, Action, Part, PartText, Plan};
 use crate::route::{self, Parameter};
@@ -264,7 +263,7 @@ impl Client {
             Asked::Step => server.session.query_step(server.conn.queue(), text),
             Asked::Batch(_) => return Err(Error::internal("a batch for one shard was taken apart").into()),
         }
-        self.finish(at, Listen::No).await
+        self.finish(at).await
     }
 
     /// After an error that the client has read, the steps that follow must not run.
@@ -305,7 +304,8 @@ impl Client {
         self.answered(task)
     }
 
-    fn deallocate(&mut self, name: Option<&str>) -> Result<()> {
+    /// Forgets a statement's name, or all, and answers that.
+    pub fn deallocate(&mut self, name: Option<&str>) -> Result<()> {
         let tag = match name {
             None => {
                 self.names.clear();
@@ -351,7 +351,7 @@ impl Client {
         };
         let server = &mut self.links[first].server;
         server.session.query_step(server.conn.queue(), task.text);
-        let ended = self.finish(first, Listen::No).await?;
+        let ended = self.finish(first).await?;
         if ended.failed {
             return Ok(ended);
         }
@@ -369,11 +369,8 @@ impl Client {
     fn keep_setting(&mut self, task: &Task<'_>) {
         let (name, local) = match &task.statement.kind {
             StatementKind::Set { name, local } => (name.as_str(), *local),
-            StatementKind::ResetAll => {
-                self.lasting.clear();
-                self.after(std::iter::once(task.statement), Ended::default());
-                return;
-            }
+            StatementKind::Reset { name } if self.block.is_some() => (name.as_str(), false),
+            StatementKind::Reset { .. } | StatementKind::ResetAll => return self.forget_settings(task.statement),
             _ => return,
         };
         self.note(task.statement);
@@ -387,6 +384,16 @@ impl Client {
             None if local => {}
             None => self.lasting.keep(name, task.text),
         }
+    }
+
+    /// RESET and RESET ALL: what the client asked for in its StartupMessage comes back in front of its next statement.
+    fn forget_settings(&mut self, reset: &Statement) {
+        match &reset.kind {
+            StatementKind::Reset { name } => self.lasting.forget(name),
+            _ => self.lasting.clear(),
+        }
+        let pins = self.pins();
+        self.after(std::iter::once(reset), Ended::default(), pins);
     }
 }
 
@@ -412,7 +419,7 @@ fn home_plan(epoch: crate::types::Epoch) -> Plan {
 }
 
 /// One statement, one unnamed portal, all its rows, Sync: a batch that several shards can answer.
-fn is_plain(requests: &[Request<'_>]) -> bool {
+pub fn is_plain(requests: &[Request<'_>]) -> bool {
     let executes = requests.iter().filter(|request| matches!(request, Request::Execute { .. })).count();
     executes == 1
         && requests.iter().all(|request| match request {

@@ -9,7 +9,7 @@ use super::client::Client;
 use super::outcome::{Step, Stop};
 use super::relay::{End, Listen, Seen};
 use crate::route::{self, plan::Access};
-use crate::session::ledger::{Copying, Event};
+use crate::session::ledger::{Attempt, Event};
 use crate::session::transaction::aborted;
 use crate::sql::facts::{DiscardTarget, Effects, Facts, PinReason, Statement, StatementKind, TransactionCommand};
 use crate::sql::schema::Schema;
@@ -18,11 +18,20 @@ use crate::wire::backend;
 use crate::wire::frame::{self, Sender};
 use crate::wire::frontend::{self, tag};
 
+/// Why a client keeps its servers, and why nobody may have them afterwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pins {
+    pinned: Option<PinReason>,
+    indelible: Option<&'static str>,
+}
+
 /// How a complete exchange with a server ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ended {
     /// The client read an ErrorResponse.
     pub failed: bool,
+    /// The server refused the text before it ran anything of it.
+    pub refused: bool,
 }
 
 impl Client {
@@ -58,13 +67,14 @@ impl Client {
         }
         self.leave_lost_block(facts.statements.first())?;
         let access = facts.statements.iter().map(route::unsharded).fold(Access::Read, Access::and);
+        let before = self.pins();
         facts.statements.iter().for_each(|statement| self.note(statement));
         let at = self.link(ShardId(0), access).await?;
         let link = &mut self.links[at];
         link.stats.received(message.len());
         link.server.session.query(link.server.conn.queue(), message);
-        let ended = self.finish(at, Listen::No).await?;
-        self.after(facts.statements.iter(), ended);
+        let ended = self.finish(at).await?;
+        self.after(facts.statements.iter(), ended, before);
         Ok(())
     }
 
@@ -80,7 +90,7 @@ impl Client {
         let at = self.link(ShardId(0), Access::Primary { writes: true }).await?;
         let server = &mut self.links[at].server;
         server.session.query(server.conn.queue(), &message);
-        self.finish(at, Listen::No).await?;
+        self.finish(at).await?;
         Ok(())
     }
 
@@ -89,58 +99,55 @@ impl Client {
         self.database.schema().ok_or_else(|| Error::internal("the schema has not been read yet"))
     }
 
-    /// Relays until the server owes nothing, passing the data of a COPY on. With [`Listen::ForBatch`] it also returns
-    /// when the client sends its next messages.
-    pub async fn finish(&mut self, at: usize, listen: Listen) -> Step<Ended> {
+    /// Relays until the server owes nothing, passing the data of a COPY on, or until it turns out that the client has
+    /// another Sync to send: then the batch is open again.
+    pub async fn finish(&mut self, at: usize) -> Step<Ended> {
         let mut ended = Ended::default();
         let mut seen = Seen::default();
         loop {
-            let end = self.relay(at, listen, &mut seen).await?;
+            let end = self.relay(at, Listen::No, &mut seen).await?;
             for event in seen.events.drain(..) {
-                match event {
-                    Event::ClientError => ended.failed = true,
-                    Event::SyncIgnored => self.batch_open = true,
-                    Event::Prepared(_)
-                    | Event::NotPrepared(_)
-                    | Event::Parameter { .. }
-                    | Event::OwnError(_)
-                    | Event::Fatal(_) => {}
+                if let Event::ClientError(attempt) = event {
+                    ended = Ended { failed: true, refused: attempt == Attempt::Refused };
                 }
             }
-            match end {
-                End::ClientSent if self.links[at].server.session.ledger.copying() == Copying::In => {
-                    seen.stalled = self.pass_copy(at)?;
-                }
-                End::Settled | End::ClientSent | End::ClientGone => return Ok(ended),
+            if end != End::ClientSent || self.batch_open {
+                return Ok(ended);
             }
+            self.pass_copy(at)?;
+            seen.stalled = if self.takes_copy_data(at) { self.conn.input.len() } else { 0 };
         }
     }
 
-    /// Passes what the client sent for a COPY on to the server. Gives the bytes that must wait for more.
-    fn pass_copy(&mut self, at: usize) -> Step<usize> {
+    /// Whether the server of a link takes what the client sends as data of a COPY.
+    pub fn takes_copy_data(&self, at: usize) -> bool {
+        self.links[at].server.session.ledger.takes_copy_data()
+    }
+
+    /// Passes what the client sent for a COPY on to the server, as far as it is complete.
+    pub fn pass_copy(&mut self, at: usize) -> Step {
         loop {
-            if self.copy_passing > 0 {
-                let part = self.conn.input.len().min(self.copy_passing);
-                self.copy_passing -= part;
-                let bytes = self.conn.input.split_to(part);
-                self.links[at].server.conn.queue().extend_from_slice(&bytes);
+            self.pass_copy_data(at);
+            if !self.takes_copy_data(at) || self.conn.input.is_empty() {
+                return Ok(());
             }
-            let Some(header) = frame::header(&self.conn.input, Sender::Client).map_err(Stop::Fatal)? else { break };
+            let Some(header) = frame::header(&self.conn.input, Sender::Client).map_err(Stop::Fatal)? else {
+                return Ok(());
+            };
             match header.tag {
-                tag::COPY_DATA => self.copy_passing = header.total_len,
+                tag::COPY_DATA => self.links[at].server.session.ledger.begin_copy_data(header.total_len),
                 tag::COPY_DONE | tag::COPY_FAIL if header.total_len <= self.conn.input.len() => {
-                    self.copy_passing = header.total_len;
-                    self.links[at].server.session.ledger.copy_ended_by_client();
-                    let bytes = self.conn.input.split_to(std::mem::take(&mut self.copy_passing));
-                    self.links[at].server.conn.queue().extend_from_slice(&bytes);
-                    return Ok(0);
+                    let bytes = self.conn.input.split_to(header.total_len);
+                    let server = &mut self.links[at].server;
+                    server.session.ledger.copy_ended_by_client();
+                    server.conn.queue().extend_from_slice(&bytes);
                 }
-                tag::COPY_DONE | tag::COPY_FAIL => break,
+                tag::COPY_DONE | tag::COPY_FAIL => return Ok(()),
                 // PostgreSQL ignores these two while it waits for data.
                 tag::FLUSH | tag::SYNC if header.total_len <= self.conn.input.len() => {
                     drop(self.conn.input.split_to(header.total_len));
                 }
-                tag::FLUSH | tag::SYNC => break,
+                tag::FLUSH | tag::SYNC => return Ok(()),
                 tag::TERMINATE => return Err(Stop::Gone),
                 other => {
                     let message = format!("unexpected message type {other:#04x} during COPY from stdin");
@@ -148,7 +155,16 @@ impl Client {
                 }
             }
         }
-        Ok(self.conn.input.len())
+    }
+
+    /// Passes on what is there of a CopyData that has begun.
+    fn pass_copy_data(&mut self, at: usize) {
+        let server = &mut self.links[at].server;
+        let part = self.conn.input.len().min(server.session.ledger.copy_data_left());
+        if part > 0 {
+            server.session.ledger.pass_copy_data(part);
+            server.conn.queue().extend_from_slice(&self.conn.input.split_to(part));
+        }
     }
 
     /// After the server of an open block was lost, nothing but the block's end is accepted.
@@ -161,8 +177,10 @@ impl Client {
             Some(StatementKind::Transaction(TransactionCommand::Commit { .. } | TransactionCommand::Rollback { .. }))
         );
         if !ends {
-            return Err(aborted().into());
+            // The first statement learns of the loss itself.
+            return Err(self.loss.take().unwrap_or_else(aborted).into());
         }
+        self.loss = None;
         // A server that is outside of a block answers the block's end with a warning and the right command tag.
         self.block = None;
         Ok(())
@@ -197,7 +215,7 @@ impl Client {
         if let Some(reason) = statement.pin {
             self.pin(reason);
         }
-        if matches!(&statement.kind, StatementKind::Set { name, .. } if name.contains('.')) {
+        if may_make_custom_setting(statement) {
             // PostgreSQL keeps the setting's name for ever: it reads as '' where a fresh session has NULL.
             self.indelible = Some("a custom setting was set on it");
         }
@@ -213,8 +231,21 @@ impl Client {
         self.handle.pinned.set(self.pinned);
     }
 
-    /// Takes note of what statements did to the session, after they ran.
-    pub fn after<'s>(&mut self, statements: impl Iterator<Item = &'s Statement>, ended: Ended) {
+    /// What keeps the client's servers, for a time when that turns out to be nothing after all.
+    pub fn pins(&self) -> Pins {
+        Pins { pinned: self.pinned, indelible: self.indelible }
+    }
+
+    fn restore_pins(&mut self, pins: Pins) {
+        (self.pinned, self.indelible) = (pins.pinned, pins.indelible);
+        self.handle.pinned.set(self.pinned);
+    }
+
+    /// Takes note of what statements did to the session, after they ran. `before` are the pins without them.
+    pub fn after<'s>(&mut self, statements: impl Iterator<Item = &'s Statement>, ended: Ended, before: Pins) {
+        if ended.refused {
+            self.restore_pins(before);
+        }
         if ended.failed {
             return;
         }
@@ -228,6 +259,9 @@ impl Client {
                 StatementKind::ResetAll => {
                     // The client's own settings are adopted again in front of its next statement.
                     self.links.iter_mut().for_each(|link| link.server.session.forget_settings());
+                }
+                StatementKind::Reset { name } => {
+                    self.links.iter_mut().for_each(|link| link.server.session.forget_setting(name));
                 }
                 _ => {}
             }
@@ -243,5 +277,14 @@ impl Client {
             link.server.session.forget_statements();
             link.server.session.forget_settings();
         }
+    }
+}
+
+/// SET with a dot in the name, or set_config() with whatever name.
+fn may_make_custom_setting(statement: &Statement) -> bool {
+    match &statement.kind {
+        StatementKind::Set { name, .. } | StatementKind::Reset { name } => name.contains('.'),
+        StatementKind::ResetAll => false,
+        _ => statement.pin == Some(PinReason::Setting),
     }
 }

@@ -29,6 +29,7 @@ fn may_write(statement: &Statement) -> bool {
         | StatementKind::Explain { .. }
         | StatementKind::Show
         | StatementKind::Set { .. }
+        | StatementKind::Reset { .. }
         | StatementKind::ResetAll
         | StatementKind::Discard(_)
         | StatementKind::Transaction(_)

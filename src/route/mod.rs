@@ -104,7 +104,7 @@ impl<'a> Router<'a> {
             | StatementKind::ResetAll
             | StatementKind::Discard(_)
             | StatementKind::Deallocate { .. } => Ok(Action::Session),
-            StatementKind::Set { .. } => session::set(statement.text(self.request.text)),
+            StatementKind::Set { .. } | StatementKind::Reset { .. } => session::set(statement.text(self.request.text)),
             StatementKind::Show | StatementKind::Listen | StatementKind::Unlisten | StatementKind::Notify => {
                 Ok(self.one(HOME))
             }

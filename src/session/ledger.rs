@@ -89,16 +89,27 @@ pub enum Event {
     NotPrepared(Gives),
     /// The server reported a run-time parameter.
     Parameter { name: Vec<u8>, value: Vec<u8> },
-    /// An error of the client's own request; the SQLSTATE as sent.
-    ClientError,
+    /// An error of the client's own request.
+    ClientError(Attempt),
     /// An error in something that Weir asked for; the body of the ErrorResponse.
     OwnError(Bytes),
     /// A COPY from the client began in a batch whose Sync was already sent: PostgreSQL ignores that Sync, and the
     /// client sends another one behind its data.
     SyncIgnored,
+    /// That COPY failed before it read anything, so that the Sync counted after all.
+    SyncCounted,
     /// The server ends the connection; the body of the ErrorResponse, which the client does not see: its own
     /// connection goes on.
     Fatal(Bytes),
+}
+
+/// Whether anything of a request that failed was run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attempt {
+    /// The server's parser or analyzer refused the text: nothing ran.
+    Refused,
+    /// Something ran, or may have.
+    Ran,
 }
 
 /// What reading a piece of the server's bytes came to.
@@ -123,8 +134,14 @@ pub struct Ledger {
     unsynced: bool,
     /// Weir talks to the server by itself; the replies are not read here.
     own_exchange: bool,
+    /// A Sync stands behind a COPY from the client, and it is not known yet whether the COPY swallowed it.
+    sync_in_doubt: bool,
+    /// A statement of the request that is being answered was completed.
+    completed: bool,
     /// Bytes of a DataRow or CopyData that are still to come.
     passing: usize,
+    /// Bytes of a client's CopyData that the server has not been sent yet.
+    sending: usize,
     events: Vec<Event>,
 }
 
@@ -137,7 +154,10 @@ impl Default for Ledger {
             skipping: false,
             unsynced: false,
             own_exchange: false,
+            sync_in_doubt: false,
+            completed: false,
             passing: 0,
+            sending: 0,
             events: Vec::new(),
         }
     }
@@ -179,7 +199,7 @@ impl Ledger {
 
     /// True when the server owes nothing, no COPY is under way and no batch is open.
     pub fn is_settled(&self) -> bool {
-        self.owes_nothing() && !self.unsynced
+        self.owes_nothing() && !self.unsynced && !self.sync_in_doubt
     }
 
     /// True when a batch is open on the server: a Sync is still to be sent.
@@ -192,6 +212,7 @@ impl Ledger {
         self.entries.is_empty()
             && self.copying == Copying::No
             && self.passing == 0
+            && self.sending == 0
             && !self.skipping
             && !self.own_exchange
     }
@@ -203,6 +224,26 @@ impl Ledger {
 
     pub fn copying(&self) -> Copying {
         self.copying
+    }
+
+    /// True while the client's CopyData goes to the server: it is awaited, or the server has been sent a part of one.
+    pub fn takes_copy_data(&self) -> bool {
+        self.copying == Copying::In || self.sending > 0
+    }
+
+    /// Bytes of the client's CopyData that the server has not been sent yet.
+    pub fn copy_data_left(&self) -> usize {
+        self.sending
+    }
+
+    /// A CopyData of `len` bytes, header included, is going to be sent to the server.
+    pub fn begin_copy_data(&mut self, len: usize) {
+        self.sending = len;
+    }
+
+    /// The server was sent `len` more bytes of that CopyData.
+    pub fn pass_copy_data(&mut self, len: usize) {
+        self.sending -= len;
     }
 
     /// A row of a result is on its way and not complete: nothing else can be told to the client now.
@@ -313,7 +354,7 @@ impl Ledger {
             tag::COPY_OUT_RESPONSE => self.begin_copy(Copying::Out, len, pass),
             tag::COPY_BOTH_RESPONSE => self.begin_copy(Copying::Both, len, pass),
             tag::PARSE_COMPLETE | tag::BIND_COMPLETE | tag::CLOSE_COMPLETE => pass.show(len, asker),
-            tag::PARAMETER_STATUS => self.parameter(body, len, asker, pass)?,
+            tag::PARAMETER_STATUS => self.parameter(body, len, pass)?,
             tag::ERROR_RESPONSE => return self.error(body, len, asker, pass),
             tag::READY_FOR_QUERY => return self.ready(body, len, pass),
             other => return Err(unexpected(other)),
@@ -334,11 +375,11 @@ impl Ledger {
             | (Some(Entry::Describe), tag::ROW_DESCRIPTION | tag::NO_DATA)
             | (Some(Entry::Close(_)), tag::CLOSE_COMPLETE) => true,
             (Some(Entry::Execute), tag::COMMAND_COMPLETE | tag::EMPTY_QUERY_RESPONSE | tag::PORTAL_SUSPENDED) => {
-                self.copying = Copying::No;
+                self.complete_statement();
                 true
             }
             (Some(Entry::Query(_) | Entry::Step), tag::COMMAND_COMPLETE) => {
-                self.copying = Copying::No;
+                self.complete_statement();
                 false
             }
             (_, tag::PARSE_COMPLETE | tag::BIND_COMPLETE | tag::CLOSE_COMPLETE) => return Err(unexpected(tag)),
@@ -351,6 +392,12 @@ impl Ledger {
         Ok(())
     }
 
+    fn complete_statement(&mut self) {
+        self.copying = Copying::No;
+        self.sync_in_doubt = false;
+        self.completed = true;
+    }
+
     fn begin_copy(&mut self, copying: Copying, len: usize, pass: &mut Pass<'_>) {
         self.copying = copying;
         pass.show(len, Asker::Client);
@@ -359,27 +406,31 @@ impl Ledger {
             self.entries.retain(|entry| !matches!(entry, Entry::Sync(_)));
             if self.entries.len() < owed {
                 self.unsynced = true;
+                self.sync_in_doubt = true;
                 self.events.push(Event::SyncIgnored);
             }
         }
     }
 
-    fn parameter(&mut self, body: &[u8], len: usize, asker: Asker, pass: &mut Pass<'_>) -> Result<()> {
+    /// The client sees every report, also when Weir set the parameter: what Weir sets is what the client wants, so the
+    /// last report is always true.
+    fn parameter(&mut self, body: &[u8], len: usize, pass: &mut Pass<'_>) -> Result<()> {
         let (name, value) = backend::read_parameter_status(body)?;
         self.events.push(Event::Parameter { name: name.to_vec(), value: value.to_vec() });
-        pass.show(len, asker);
+        pass.show(len, Asker::Client);
         Ok(())
     }
 
     fn error(&mut self, body: &[u8], len: usize, asker: Asker, pass: &mut Pass<'_>) -> Result<()> {
-        if ErrorFields::read(body)?.is_fatal() {
+        let fields = ErrorFields::read(body)?;
+        if fields.is_fatal() {
             self.events.push(Event::Fatal(Bytes::copy_from_slice(body)));
             pass.show(len, Asker::Weir);
             return Ok(());
         }
         match asker {
             Asker::Weir if self.entries.front() == Some(&Entry::GiveUp) => {}
-            Asker::Client => self.events.push(Event::ClientError),
+            Asker::Client => self.events.push(Event::ClientError(self.attempt(&fields))),
             Asker::Weir => self.events.push(Event::OwnError(Bytes::copy_from_slice(body))),
         }
         match self.entries.front() {
@@ -391,9 +442,21 @@ impl Ledger {
             }
             _ => pass.show(len, asker),
         }
+        // An error with a line of the COPY's data: the server has read data, and so the Sync in front of it.
+        if fields.get(b'W').is_some_and(|context| context.starts_with("COPY ")) {
+            self.sync_in_doubt = false;
+        }
         self.copying = Copying::No;
         self.cancel_to_sync();
         Ok(())
+    }
+
+    /// PostgreSQL tells a place in the client's text (P, without W and q) when it refuses the text, before it runs any
+    /// of it. Statements in front may have been completed.
+    fn attempt(&self, fields: &ErrorFields<'_>) -> Attempt {
+        let is_about_text = fields.get(b'P').is_some() && fields.get(b'W').is_none() && fields.get(b'q').is_none();
+        let is_syntax_or_name = fields.sqlstate().is_some_and(|code| code.starts_with("42"));
+        if is_about_text && is_syntax_or_name && !self.completed { Attempt::Refused } else { Attempt::Ran }
     }
 
     /// After an error in the extended protocol the server ignores everything up to Sync.
@@ -418,9 +481,15 @@ impl Ledger {
     fn ready(&mut self, body: &[u8], len: usize, pass: &mut Pass<'_>) -> Result<()> {
         self.status = backend::read_ready_for_query(body).ok_or_else(|| unexpected(tag::READY_FOR_QUERY))?;
         self.copying = Copying::No;
+        self.completed = false;
         match self.entries.pop_front() {
             Some(Entry::Query(asker) | Entry::Sync(asker)) => pass.show(len, asker),
             Some(Entry::Step) => pass.show(len, Asker::Weir),
+            None if self.sync_in_doubt && self.skipping => {
+                (self.sync_in_doubt, self.skipping, self.unsynced) = (false, false, false);
+                self.events.push(Event::SyncCounted);
+                pass.show(len, Asker::Client);
+            }
             _ => return Err(unexpected(tag::READY_FOR_QUERY)),
         }
         self.insert_ready(pass);

@@ -27,6 +27,8 @@ pub struct ServerSession {
     unnamed: Option<StatementId>,
     /// The settings that the server has.
     settings: Arc<Settings>,
+    /// Custom settings that the server ever had: after RESET they read as '' where a fresh session has NULL.
+    custom: Vec<String>,
     /// The run-time parameters that the server reported.
     parameters: Vec<(Vec<u8>, Vec<u8>)>,
 }
@@ -40,6 +42,7 @@ impl ServerSession {
             prepared_max: prepared_max.max(1),
             unnamed: None,
             settings: Arc::default(),
+            custom: Vec::new(),
             parameters: Vec::new(),
         }
     }
@@ -57,6 +60,11 @@ impl ServerSession {
         }
     }
 
+    /// Whether a client with these settings would find nothing of another client's on the server.
+    pub fn suits(&self, wanted: &Settings) -> bool {
+        self.custom.iter().all(|name| wanted.get(name).is_some())
+    }
+
     /// Brings the server to the settings that its next client wants, in front of that client's own request.
     pub fn adopt_settings(&mut self, out: &mut BytesMut, wanted: &Arc<Settings>) {
         if Arc::ptr_eq(&self.settings, wanted) {
@@ -67,6 +75,11 @@ impl ServerSession {
             self.own_query(out, &difference);
         }
         self.settings = Arc::clone(wanted);
+        for name in wanted.custom_names() {
+            if !self.custom.iter().any(|own| own == name) {
+                self.custom.push(name.to_owned());
+            }
+        }
     }
 
     /// A simple Query of Weir's own; its replies stay hidden, an error in it becomes an event.
@@ -187,6 +200,11 @@ impl ServerSession {
         self.settings = Arc::default();
     }
 
+    /// One setting went back to what the server started with (RESET, SET TO DEFAULT).
+    pub fn forget_setting(&mut self, name: &str) {
+        self.settings = Arc::new(self.settings.without(name));
+    }
+
     /// Takes note of an event of this server's ledger.
     pub fn note(&mut self, event: &Event) {
         match event {
@@ -197,8 +215,8 @@ impl ServerSession {
                 self.unnamed = None;
             }
             Event::Parameter { name, value } => self.report(name, value),
-            Event::SyncIgnored | Event::Prepared(_) => {}
-            Event::ClientError | Event::OwnError(_) | Event::Fatal(_) => self.unnamed = None,
+            Event::SyncIgnored | Event::SyncCounted | Event::Prepared(_) => {}
+            Event::ClientError(_) | Event::OwnError(_) | Event::Fatal(_) => self.unnamed = None,
         }
     }
 

@@ -58,6 +58,16 @@ impl Settings {
         self.pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
+    /// The names of settings that PostgreSQL knows nothing of: those with a dot.
+    pub fn custom_names(&self) -> impl Iterator<Item = &str> {
+        self.pairs.iter().map(|(name, _)| name.as_str()).filter(|name| name.contains('.'))
+    }
+
+    /// All settings but one.
+    pub fn without(&self, name: &str) -> Self {
+        Self { pairs: self.pairs.iter().filter(|(own, _)| own != name).cloned().collect() }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.pairs.is_empty()
     }

@@ -189,6 +189,11 @@ impl Lasting {
         self.by_name.is_empty()
     }
 
+    /// RESET.
+    pub fn forget(&mut self, name: &str) {
+        self.by_name.retain(|(own, _)| own != name);
+    }
+
     /// RESET ALL and DISCARD ALL.
     pub fn clear(&mut self) {
         self.by_name.clear();

@@ -100,10 +100,14 @@ pub enum StatementKind {
         analyze: bool,
     },
     Transaction(TransactionCommand),
-    /// SET, or RESET of one name; `local` for SET LOCAL and SET TRANSACTION.
+    /// SET; `local` for SET LOCAL and SET TRANSACTION.
     Set {
         name: String,
         local: bool,
+    },
+    /// RESET of one name, or SET of one TO DEFAULT.
+    Reset {
+        name: String,
     },
     ResetAll,
     Show,

@@ -4,7 +4,7 @@ use bytes::{BufMut, BytesMut};
 
 use super::backend::CancelKey;
 use super::reader::Reader;
-use crate::types::{Error, Result, limits};
+use crate::types::{Error, Kind, Origin, Result, limits};
 
 const CANCEL_REQUEST: u32 = 80_877_102;
 const SSL_REQUEST: u32 = 80_877_103;
@@ -60,11 +60,11 @@ fn read_packet(packet: &[u8]) -> Result<Packet> {
         protocol if protocol >> 16 == 3 => {
             Ok(Packet::Startup(StartupMessage { protocol, parameters: read_parameters(reader)? }))
         }
-        other => Err(Error::protocol(format!(
-            "unsupported frontend protocol {}.{}: server supports 3.0 to 3.0",
-            other >> 16,
-            other & 0xffff
-        ))),
+        other => Err(Error::new(
+            Origin::Client,
+            Kind::NotSupported,
+            format!("unsupported frontend protocol {}.{}: server supports 3.0 to 3.0", other >> 16, other & 0xffff),
+        )),
     }
 }
 

@@ -5,4 +5,5 @@ mod clusters;
 mod demo;
 #[allow(dead_code, unused_imports, reason = "a harness offers more than the tests of a moment use")]
 mod harness;
+mod pooling;
 mod sharding;

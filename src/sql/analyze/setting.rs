@@ -68,9 +68,11 @@ impl Analyzer<'_> {
         if !local {
             self.pin(PinReason::Setting);
         }
+        let name = set.name.to_ascii_lowercase();
         match set.kind() {
             VariableSetKind::VarResetAll => StatementKind::ResetAll,
-            _ => StatementKind::Set { name: set.name.to_ascii_lowercase(), local },
+            VariableSetKind::VarReset | VariableSetKind::VarSetDefault if !local => StatementKind::Reset { name },
+            _ => StatementKind::Set { name, local },
         }
     }
 

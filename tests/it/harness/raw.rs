@@ -35,6 +35,13 @@ impl Message {
         let fields = ErrorFields::read(&self.body).expect("well-formed fields");
         fields.get(code).map(|text| text.into_owned())
     }
+
+    /// Name and value of a ParameterStatus.
+    pub fn parameter(&self) -> (String, String) {
+        let (name, value) = backend::read_parameter_status(&self.body).expect("a ParameterStatus");
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        (text(name), text(value))
+    }
 }
 
 impl RawClient {
@@ -60,22 +67,48 @@ impl RawClient {
 
     /// Sends a StartupMessage, answers SCRAM-SHA-256, and reads up to ReadyForQuery.
     pub fn log_in(&mut self, user: &str, password: &str, database: &str) {
-        self.send_with(|out| startup::startup_message(out, [("user", user), ("database", database)]));
+        self.log_in_with(user, password, database, &[]);
+    }
+
+    /// The same with more parameters in the StartupMessage; gives the ParameterStatus messages.
+    pub fn log_in_with(
+        &mut self,
+        user: &str,
+        password: &str,
+        database: &str,
+        parameters: &[(&str, &str)],
+    ) -> Vec<(String, String)> {
+        let names = [("user", user), ("database", database)];
+        self.send_with(|out| startup::startup_message(out, names.iter().chain(parameters).copied()));
         self.authenticate(password);
+        let mut reported = Vec::new();
         for message in self.until_ready() {
-            if message.tag == backend::tag::BACKEND_KEY_DATA {
-                self.cancel_key = Some(backend::read_backend_key_data(&message.body).expect("a key"));
+            match message.tag {
+                backend::tag::BACKEND_KEY_DATA => {
+                    self.cancel_key = Some(backend::read_backend_key_data(&message.body).expect("a key"));
+                }
+                backend::tag::PARAMETER_STATUS => reported.push(message.parameter()),
+                _ => {}
             }
         }
+        reported
     }
 
     /// Answers the authentication requests of a server that wants SCRAM-SHA-256 or nothing.
     pub fn authenticate(&mut self, password: &str) {
+        self.try_authenticate(password).unwrap_or_else(|refusal| panic!("not let in: {refusal:?}"));
+    }
+
+    /// The same, where the server may answer with an error.
+    pub fn try_authenticate(&mut self, password: &str) -> Result<(), Message> {
         let mut scram = ScramSha256::new(password.as_bytes(), ChannelBinding::unsupported());
         loop {
-            let message = self.expect(backend::tag::AUTHENTICATION);
+            let message = self.next().expect("a message, not the end of the connection");
+            if message.tag != backend::tag::AUTHENTICATION {
+                return Err(message);
+            }
             match Authentication::read(&message.body).expect("a known request") {
-                Authentication::Ok => return,
+                Authentication::Ok => return Ok(()),
                 Authentication::Sasl { mechanisms } => {
                     assert!(mechanisms.contains(&SCRAM_SHA_256), "{mechanisms:?}");
                     self.send_with(|out| sasl_initial_response(out, scram.message()));

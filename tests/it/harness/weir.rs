@@ -182,6 +182,11 @@ impl Weir {
         read_log(&self.dir)
     }
 
+    /// The process's id.
+    pub fn pid(&self) -> libc::pid_t {
+        self.process.pid()
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: libc::c_int) {
         self.process.signal(signal);

@@ -1,0 +1,62 @@
+"""asyncpg through Weir: it prepares everything, asks in binary, and resets its session when a connection is released."""
+
+import asyncio
+import datetime
+
+import asyncpg
+
+
+async def statements(conn):
+    for n in range(20):
+        row = await conn.fetchrow("SELECT $1::int8 AS n, $2::text AS s, $3::timestamptz AS t", n, "x" * n, None)
+        assert (row["n"], row["s"], row["t"]) == (n, "x" * n, None), row
+    statement = await conn.prepare("SELECT $1::date + 1")
+    assert await statement.fetchval(datetime.date(2024, 2, 28)) == datetime.date(2024, 2, 29)
+    assert await conn.fetchval("SELECT ARRAY[$1::int, 2]", 1) == [1, 2]
+
+
+async def transactions(conn):
+    await conn.execute("CREATE TABLE t (n int PRIMARY KEY)")
+    async with conn.transaction():
+        await conn.executemany("INSERT INTO t VALUES ($1)", [(n,) for n in range(10)])
+        try:
+            async with conn.transaction():
+                await conn.execute("INSERT INTO t VALUES ($1)", 1)
+        except asyncpg.UniqueViolationError:
+            pass
+        assert [row["n"] async for row in conn.cursor("SELECT n FROM t ORDER BY n", prefetch=3)] == list(range(10))
+    assert await conn.fetchval("SELECT count(*) FROM t") == 10
+
+
+async def copy(conn):
+    await conn.copy_records_to_table("t", records=[(n,) for n in range(100, 200)])
+    assert await conn.fetchval("SELECT count(*) FROM t") == 110
+
+
+async def cancel(conn):
+    try:
+        await conn.fetchval("SELECT pg_sleep(100)", timeout=0.3)
+        raise AssertionError("not canceled")
+    except asyncio.TimeoutError:
+        pass
+    assert await conn.fetchval("SELECT 1") == 1
+
+
+async def many(pool):
+    async def one(n):
+        async with pool.acquire() as conn:
+            return await conn.fetchval("SELECT $1::int * 2", n)
+
+    assert await asyncio.gather(*(one(n) for n in range(200))) == [n * 2 for n in range(200)]
+
+
+async def main():
+    conn = await asyncpg.connect()
+    for check in (statements, transactions, copy, cancel):
+        await check(conn)
+    await conn.close()
+    async with asyncpg.create_pool(min_size=10, max_size=10) as pool:
+        await many(pool)
+
+
+asyncio.run(main())

@@ -1,0 +1,165 @@
+//! Cancel requests hit the query of the client that they name, and no other.
+
+use std::process::Stdio;
+use std::thread;
+
+use weir::wire::backend::{CancelKey, tag};
+use weir::wire::{frontend, startup};
+
+use super::{Front, rows, sqlstate, status};
+use crate::harness::{Endpoint, RawClient};
+
+const SLEEPING: &str = "query LIKE '%pg_sleep%' AND state = 'active'";
+const SLEEP: &str = "SELECT pg_sleep(100)";
+/// A question of a sleeping client that another one answers by a lock.
+const WAIT_FOR_LOCK: &str = "LOCK TABLE gate";
+
+/// Sends a CancelRequest and returns when it was dealt with.
+fn cancel(endpoint: &Endpoint, key: CancelKey) {
+    let mut connection = RawClient::connect(endpoint.address);
+    connection.send_with(|out| startup::cancel_request(out, key));
+    assert_eq!(connection.until_end(), [], "nothing is answered to a CancelRequest");
+}
+
+fn key(client: &RawClient) -> CancelKey {
+    client.cancel_key.unwrap()
+}
+
+#[test]
+fn ctrl_c_in_psql_cancels_its_query() {
+    let front = Front::new(2);
+    let mut command = front.app.command("psql");
+    command.args(["-X", "-c", SLEEP, "-c", "SELECT 'after'"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let psql = command.spawn().unwrap();
+    front.await_sessions(SLEEPING, 1);
+    // SAFETY: a signal to a process that this test started and has not waited for.
+    unsafe { libc::kill(libc::pid_t::try_from(psql.id()).unwrap(), libc::SIGINT) };
+    let output = psql.wait_with_output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("canceling statement due to user request"), "{stderr}");
+    assert_eq!(front.app.value("SELECT 1"), "1");
+}
+
+#[test]
+fn a_cancel_hits_the_query_of_its_client_only() {
+    let front = Front::new(2);
+    front.direct.execute("CREATE TABLE gate ()");
+    let mut gatekeeper = front.direct.raw();
+    gatekeeper.run("BEGIN; LOCK TABLE gate");
+    let (mut hit, mut spared) = (front.app.raw(), front.app.raw());
+    for client in [&mut hit, &mut spared] {
+        client.send_with(|out| frontend::query(out, &format!("BEGIN; {WAIT_FOR_LOCK}; SELECT 'through'; COMMIT")));
+    }
+    front.await_sessions("wait_event_type = 'Lock'", 2);
+    cancel(&front.app, key(&hit));
+    assert_eq!(sqlstate(&hit.until_ready()).as_deref(), Some("57014"));
+    front.await_sessions("wait_event_type = 'Lock'", 1);
+    gatekeeper.run("ROLLBACK");
+    assert_eq!(rows(&spared.until_ready()), ["through"]);
+    hit.run("ROLLBACK");
+    assert_eq!(hit.value("SELECT 1"), "1");
+}
+
+#[test]
+fn a_cancel_leaves_the_transaction_to_its_client() {
+    let front = Front::new(1);
+    let mut client = front.app.raw();
+    client.run("BEGIN");
+    let key = key(&client);
+    thread::scope(|scope| {
+        let answer = scope.spawn(|| client.query(SLEEP));
+        front.await_sessions(SLEEPING, 1);
+        cancel(&front.app, key);
+        let messages = answer.join().unwrap();
+        assert_eq!((sqlstate(&messages).as_deref(), status(&messages)), (Some("57014"), 'E'));
+    });
+    client.run("ROLLBACK");
+    assert_eq!(client.value("SELECT 1"), "1");
+}
+
+#[test]
+fn a_client_that_waits_for_a_server_can_be_canceled() {
+    let front = Front::new(1);
+    let mut holder = front.app.raw();
+    holder.run("BEGIN");
+    let mut waiting = front.app.raw();
+    let key = key(&waiting);
+    thread::scope(|scope| {
+        let answer = scope.spawn(|| {
+            let messages = waiting.query("SELECT 1");
+            (messages, waiting)
+        });
+        // The request may come before the client queues: it is repeated until it finds the client there.
+        super::eventually("the waiting client is canceled", || {
+            cancel(&front.app, key);
+            answer.is_finished()
+        });
+        let (messages, mut waiting) = answer.join().unwrap();
+        assert_eq!((sqlstate(&messages).as_deref(), status(&messages)), (Some("57014"), 'I'));
+        holder.run("COMMIT");
+        assert_eq!(waiting.value("SELECT 2"), "2");
+    });
+}
+
+#[test]
+fn a_cancel_between_queries_does_nothing() {
+    let front = Front::new(1);
+    let (mut idle, mut other) = (front.app.raw(), front.app.raw());
+    let key = key(&idle);
+    assert_eq!(idle.value("SELECT 1"), "1");
+    thread::scope(|scope| {
+        let answer = scope.spawn(|| other.query("SELECT pg_sleep(1)"));
+        front.await_sessions(SLEEPING, 1);
+        // The server that the idle client had last now works for the other one.
+        cancel(&front.app, key);
+        assert_eq!(sqlstate(&answer.join().unwrap()), None);
+    });
+    idle.run("BEGIN");
+    cancel(&front.app, key);
+    assert_eq!(idle.value("SELECT 2"), "2");
+}
+
+#[test]
+fn a_wrong_key_cancels_nothing() {
+    let front = Front::new(1);
+    let mut client = front.app.raw();
+    let right = key(&client);
+    thread::scope(|scope| {
+        let answer = scope.spawn(|| client.query("SELECT pg_sleep(1), 'slept'"));
+        front.await_sessions(SLEEPING, 1);
+        cancel(&front.app, CancelKey { secret: right.secret.wrapping_add(1), ..right });
+        cancel(&front.app, CancelKey { process_id: right.process_id + 1, ..right });
+        assert_eq!(rows(&answer.join().unwrap()), ["|slept"]);
+    });
+}
+
+#[test]
+fn a_batch_is_canceled_as_a_whole() {
+    let front = Front::new(1);
+    let mut client = front.app.raw();
+    client.send_with(|out| {
+        for sql in [SLEEP, "SELECT 'never'"] {
+            frontend::parse(out, b"", &frontend::definition(sql, &[]));
+            frontend::bind(out, b"", b"", &[0; 6]);
+            frontend::execute(out, b"", 0);
+        }
+        frontend::sync(out);
+    });
+    front.await_sessions(SLEEPING, 1);
+    cancel(&front.app, key(&client));
+    let messages = client.until_ready();
+    assert_eq!((super::tags(&messages).as_str(), sqlstate(&messages).as_deref()), ("12EZ", Some("57014")));
+    assert_eq!(client.value("SELECT 1"), "1");
+}
+
+#[test]
+fn a_copy_is_canceled() {
+    let front = Front::new(1);
+    front.direct.execute("CREATE TABLE t (n int)");
+    let mut client = front.app.raw();
+    client.send_with(|out| frontend::query(out, "COPY t FROM STDIN"));
+    client.expect(tag::COPY_IN_RESPONSE);
+    cancel(&front.app, key(&client));
+    assert_eq!(sqlstate(&client.until_ready()).as_deref(), Some("57014"));
+    assert_eq!(front.app.value("SELECT 1"), "1");
+}
