@@ -5,6 +5,8 @@ mod blocks;
 mod corpus;
 mod differential;
 mod everywhere;
+mod faults;
 mod random;
 mod replicas;
+mod session;
 mod shop;
