@@ -13,10 +13,6 @@ mod weir;
 
 pub use endpoint::{Endpoint, Run};
 pub use raw::{Message, RawClient};
-<<<<<<< HEAD
-pub use root::{fresh_dir, root, unique};
-=======
 pub use root::{fresh_dir, root, unique, users_of};
->>>>>>> main
 pub use servers::{Shard, endpoint_of, installation, servers, start_primary};
 pub use weir::{Database, Setup, Weir};
