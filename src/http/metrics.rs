@@ -106,7 +106,7 @@ impl Metrics {
 
     fn encode_parts(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let help = "Times that a client kept a server beyond its transaction, by reason";
-        let mut metric = encoder.encode_descriptor("pins", help, None, MetricType::Counter)?;
+        let mut metric = encoder.encode_descriptor("pinned_transactions", help, None, MetricType::Counter)?;
         for (labels, pool) in &self.counted {
             put_parts(&mut metric, labels, "reason", &pool.pins)?;
         }
@@ -248,7 +248,7 @@ mod tests {
             format!("weir_query_seconds_bucket{{le=\"0.001024\",{west}}} 3"),
             format!("weir_query_seconds_bucket{{le=\"+Inf\",{west}}} 3"),
             format!("weir_wait_seconds_bucket{{le=\"0.000064\",{west}}} 3"),
-            format!("weir_pins_total{{{west},reason=\"temporary_table\"}} 1"),
+            format!("weir_pinned_transactions_total{{{west},reason=\"temporary_table\"}} 1"),
             format!("weir_pool_errors_total{{{west},kind=\"server_lost\"}} 1"),
             "weir_errors_total{kind=\"invalid_password\"} 1".to_owned(),
             format!("weir_clients{{{west},state=\"active\"}} 2"),

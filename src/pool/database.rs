@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::{ArcSwap, Guard};
 use tokio::sync::Notify;
 
 use super::freshness::Freshness;
@@ -42,7 +42,8 @@ pub struct Database {
     pub shards: Vec<Shard>,
     /// The shard map; `None` for an unsharded database.
     map: Option<ArcSwap<ShardMap>>,
-    schema: ArcSwapOption<Schema>,
+    /// Of version 0 before it was read for the first time.
+    schema: ArcSwap<Schema>,
     /// Counts requests to read the schema anew, and those that were fulfilled.
     schema_wanted: AtomicU64,
     schema_read: AtomicU64,
@@ -78,7 +79,7 @@ impl Database {
             limits,
             shards,
             map: map.map(ArcSwap::from_pointee),
-            schema: ArcSwapOption::empty(),
+            schema: ArcSwap::default(),
             schema_wanted: AtomicU64::new(1),
             schema_read: AtomicU64::new(0),
             schema_failures: AtomicU64::new(0),
@@ -98,9 +99,11 @@ impl Database {
         self.map.is_some()
     }
 
-    /// What is known of the schema; `None` before it was read for the first time.
-    pub fn schema(&self) -> Option<Arc<Schema>> {
-        self.schema.load_full()
+    /// What is known of the schema; `None` before it was read for the first time. Workers that look at it do not
+    /// disturb each other, as they would by counting references.
+    pub fn schema(&self) -> Option<Guard<Arc<Schema>>> {
+        let schema = self.schema.load();
+        (schema.version > 0).then_some(schema)
     }
 
     /// The pool of a node for a user, made when it is first asked for.
@@ -135,8 +138,10 @@ impl Database {
 
     // ---- the schema's refresh: clients ask, one reader per database reads
 
-    /// Asks for the schema to be read anew. Gives a ticket for [`Database::schema_as_of`].
+    /// The schema changed: asks for it to be read anew, and keeps reads from replicas that do not have the change yet.
+    /// Gives a ticket for [`Database::schema_as_of`].
     pub fn want_schema(&self) -> u64 {
+        self.shards.iter().for_each(|shard| shard.freshness.raise_floor());
         let ticket = self.schema_wanted.fetch_add(1, Ordering::SeqCst) + 1;
         self.schema_wake.notify_one();
         ticket
@@ -176,7 +181,7 @@ impl Database {
 
     /// Keeps a schema that was read to fulfil `ticket`.
     pub fn set_schema(&self, schema: Schema, ticket: u64) {
-        self.schema.store(Some(Arc::new(schema)));
+        self.schema.store(Arc::new(schema));
         self.schema_read.fetch_max(ticket, Ordering::SeqCst);
         self.schema_done.notify_waiters();
     }

@@ -45,6 +45,9 @@ pub struct Freshness {
     /// The highest sample that a session needs.
     wanted: AtomicU64,
     last: Mutex<Sample>,
+    /// What every session needs, since the schema changed: a sample that was not taken yet (0: none), then its position.
+    floor_sample: AtomicU64,
+    floor: AtomicU64,
     replicas: Box<[Replica]>,
     /// The monitor sleeps until [`Freshness::wake`].
     asleep: AtomicBool,
@@ -71,6 +74,8 @@ impl Freshness {
             begun: AtomicU64::new(0),
             wanted: AtomicU64::new(0),
             last: Mutex::default(),
+            floor_sample: AtomicU64::new(0),
+            floor: AtomicU64::new(0),
             replicas: (0..replicas).map(|_| Replica::default()).collect(),
             asleep: AtomicBool::new(true),
             wake: Notify::new(),
@@ -79,11 +84,22 @@ impl Freshness {
 
     /// The mark of a session to which the primary has just answered.
     pub fn mark(&self) -> Mark {
+        Mark::Sample(self.want_sample())
+    }
+
+    /// From now on replicas serve only sessions, whatever their marks, that see what the primary has done so far: its
+    /// schema changed, and everybody may use what is new.
+    pub fn raise_floor(&self) {
+        self.floor_sample.fetch_max(self.want_sample(), Ordering::SeqCst);
+    }
+
+    /// The number of the next sample, which will be taken.
+    fn want_sample(&self) -> u64 {
         let needed = self.begun.load(Ordering::SeqCst) + 1;
         if self.wanted.fetch_max(needed, Ordering::SeqCst) < needed {
             self.rouse();
         }
-        Mark::Sample(needed)
+        needed
     }
 
     /// Whether a replica (numbered from 0) may serve a session; resolves the session's mark when its sample is there.
@@ -91,7 +107,12 @@ impl Freshness {
         let Some(state) = self.replicas.get(replica).filter(|state| state.usable.load(Ordering::Relaxed)) else {
             return false;
         };
-        match self.resolve(mark) {
+        if self.floor_sample.load(Ordering::SeqCst) != 0 {
+            self.rouse();
+            return false;
+        }
+        let floor = Lsn(self.floor.load(Ordering::SeqCst));
+        match self.resolve(mark).map(|needed| needed.max(floor)) {
             None => false,
             Some(needed) if state.replayed.load(Ordering::Acquire) >= needed.0 => true,
             Some(needed) => {
@@ -138,6 +159,12 @@ impl Freshness {
     /// Gives the result of a sample.
     pub fn finish_sample(&self, number: u64, position: Lsn) {
         *self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Sample { number, position };
+        let pending = self.floor_sample.load(Ordering::SeqCst);
+        if (1..=number).contains(&pending) {
+            self.floor.fetch_max(position.0, Ordering::SeqCst);
+            // A floor that was raised meanwhile waits for a later sample.
+            let _raised = self.floor_sample.compare_exchange(pending, 0, Ordering::SeqCst, Ordering::SeqCst);
+        }
     }
 
     /// A replica answered that it has replayed this much.
@@ -199,6 +226,21 @@ mod tests {
         assert!(freshness.has_business());
         freshness.replayed(0, Lsn(20));
         assert!(freshness.admits(&mut mark, 0));
+    }
+
+    #[test]
+    fn a_change_of_the_schema_concerns_every_session() {
+        let freshness = Freshness::new(1);
+        freshness.replayed(0, Lsn(10));
+        let early = freshness.begin_sample();
+        freshness.raise_floor();
+        freshness.finish_sample(early, Lsn(5));
+        assert!(!freshness.admits(&mut Mark::Nothing, 0), "that sample began before the change");
+        let late = freshness.begin_sample();
+        freshness.finish_sample(late, Lsn(20));
+        assert!(!freshness.admits(&mut Mark::Nothing, 0), "the replica does not have the change");
+        freshness.replayed(0, Lsn(20));
+        assert!(freshness.admits(&mut Mark::Nothing, 0));
     }
 
     #[test]

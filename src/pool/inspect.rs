@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
 
 use crate::sql::schema::{Column, FunctionClass, Relation, Schema, Volatility};
@@ -17,11 +18,38 @@ const FUNCTIONS: &str = "
       FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
      GROUP BY 1";
 
+/// Views, each with every relation that it reads, itself included; and which of them run code that a reader cannot see.
+/// Built-in functions leave no trace in pg_depend, so those that change a session are looked for in the definition.
+const OPAQUE_VIEWS: &str = "
+    WITH RECURSIVE reads (view, relation) AS (
+        SELECT c.oid, c.oid FROM pg_catalog.pg_class c WHERE c.relkind = 'v'
+        UNION
+        SELECT s.view, d.refobjid
+          FROM reads s
+          JOIN pg_catalog.pg_rewrite r ON r.ev_class = s.relation
+          JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::regclass AND d.objid = r.oid
+                                     AND d.refclassid = 'pg_catalog.pg_class'::regclass
+         WHERE r.rulename = '_RETURN'
+    )
+    SELECT DISTINCT s.view
+      FROM reads s
+      JOIN pg_catalog.pg_class c ON c.oid = s.relation AND c.oid >= 16384
+     WHERE c.relrowsecurity OR c.relkind = 'f'
+        OR c.relkind = 'v' AND pg_catalog.pg_get_viewdef(c.oid)
+           ~ '(set_config|nextval|setval|currval|lastval|advisory|query_to|table_to|dblink|lo_|pg_notify)'
+        OR EXISTS (SELECT FROM pg_catalog.pg_rewrite r JOIN pg_catalog.pg_depend d
+                      ON d.classid = 'pg_catalog.pg_rewrite'::regclass AND d.objid = r.oid
+                   WHERE r.ev_class = c.oid AND d.refclassid IN ('pg_catalog.pg_proc'::regclass,
+                                                                 'pg_catalog.pg_operator'::regclass))";
+
 /// User relations, and why reading or writing them may run code that statements do not show.
+///
+/// A view without such code is as good as its text. `$1`: the views that have it.
 const RELATIONS: &str = "
     SELECT n.nspname::text, c.relname::text, c.relkind = 'v', c.relpersistence = 'u',
            CASE WHEN c.relkind = 'f' THEN 'it is a foreign table'
                 WHEN c.relrowsecurity THEN 'it has row level security'
+                WHEN c.oid = ANY ($1) THEN 'a view that runs code of its own'
            END,
            CASE WHEN c.relkind = 'v' THEN 'it is a view'
                 WHEN c.relkind = 'f' THEN 'it is a foreign table'
@@ -113,7 +141,8 @@ async fn functions(client: &Client) -> Result<HashMap<String, FunctionClass>> {
 
 async fn relations(client: &Client) -> Result<HashMap<(String, String), Relation>> {
     let mut relations = HashMap::new();
-    for row in rows(client, RELATIONS).await? {
+    let opaque_views: Vec<u32> = rows(client, OPAQUE_VIEWS).await?.iter().map(|row| row.get(0)).collect();
+    for row in query(client, RELATIONS, &[&opaque_views]).await? {
         let relation = Relation {
             columns: Vec::new(),
             is_view: row.get(2),
@@ -142,7 +171,11 @@ async fn user_types(client: &Client) -> Result<HashMap<String, u32>> {
 }
 
 async fn rows(client: &Client, sql: &str) -> Result<Vec<Row>> {
-    client.query(sql, &[]).await.map_err(|error| failed(ShardId(0), error))
+    query(client, sql, &[]).await
+}
+
+async fn query(client: &Client, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
+    client.query(sql, parameters).await.map_err(|error| failed(ShardId(0), error))
 }
 
 /// A query of Weir's own that failed on a server.

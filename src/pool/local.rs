@@ -21,15 +21,17 @@ use crate::types::{Error, Kind, Origin, Result};
 const UNFAIR_MAX: Duration = Duration::from_millis(20);
 
 /// What a waiting client gets.
-type Answer = Result<Server>;
+type Answer = Result<Box<Server>>;
 
 /// The servers of one pool that live on this worker, and the clients that wait for one.
 #[derive(Debug)]
 pub struct Local {
     pub shared: Arc<Shared>,
     worker: usize,
-    idle: RefCell<VecDeque<Server>>,
+    idle: RefCell<VecDeque<Box<Server>>>,
     waiting: RefCell<VecDeque<Waiter>>,
+    /// A task looks after the time limit of those who wait.
+    queue_is_watched: Cell<bool>,
     connecting: Cell<usize>,
     /// The run-time parameters that the newest server reported when it was opened, and how often they changed.
     reported: RefCell<Vec<(Vec<u8>, Vec<u8>)>>,
@@ -60,35 +62,42 @@ impl Local {
             worker,
             idle: RefCell::default(),
             waiting: RefCell::default(),
+            queue_is_watched: Cell::new(false),
             connecting: Cell::new(0),
             reported: RefCell::default(),
             reports_version: Cell::new(0),
         }
     }
 
+    /// Takes a server that is idle, unless others wait for one.
+    pub fn check_out_now(self: &Rc<Self>) -> Option<Box<Server>> {
+        if self.waiting.borrow().is_empty() { self.take_idle() } else { None }
+    }
+
     /// Takes a server, opens one if there is room, or waits for one.
     /// Cancel safe: a server that was about to be given goes to the next in the queue.
     pub async fn check_out(self: &Rc<Self>) -> Answer {
-        if self.waiting.borrow().is_empty() {
-            if let Some(server) = self.take_idle() {
-                return Ok(server);
-            }
-            if let Some(place) = self.shared.reserve(self.worker) {
-                return self.open_server(place).await;
-            }
+        if let Some(server) = self.check_out_now() {
+            return Ok(server);
+        }
+        if self.waiting.borrow().is_empty()
+            && let Some(place) = self.shared.reserve(self.worker)
+        {
+            return self.open_server(place).await;
         }
         self.wait().await
     }
 
-    /// Takes a server back. It goes to whoever waits, to another worker in need, to the idle ones, or is closed.
-    pub fn check_in(self: &Rc<Self>, mut server: Server) {
+    /// Takes a server back, at the time `now`. It goes to whoever waits, to another worker in need, to the idle ones, or
+    /// is closed.
+    pub fn check_in(self: &Rc<Self>, mut server: Box<Server>, now: Instant) {
         debug_assert!(Arc::ptr_eq(server.shared(), &self.shared), "a server came back to another pool");
-        if !server.is_reusable() || server.opened.elapsed() > self.shared.limits.lifetime {
+        if !server.is_reusable() || now.saturating_duration_since(server.opened) > self.shared.limits.lifetime {
             server::close(server);
             return;
         }
         server.conn.release_large_buffers();
-        server.since = Instant::now();
+        server.since = now;
         match self.worker_to_help() {
             Some(worker) => self.hand_over(server, worker),
             None => self.give(server),
@@ -104,10 +113,8 @@ impl Local {
 
     /// Somebody waits on another worker: gives an idle server away.
     pub fn wanted_elsewhere(self: &Rc<Self>) {
-        if let Some(worker) = self.shared.in_need(self.worker, Need::Hungry)
-            && let Some(server) = self.take_idle()
-        {
-            self.hand_over(server, worker);
+        if let Some(worker) = self.shared.in_need(self.worker, Need::Hungry) {
+            self.help(worker);
         }
     }
 
@@ -135,8 +142,9 @@ impl Local {
                 || (!limits.idle_timeout.is_zero() && server.since.elapsed() > limits.idle_timeout)
                 || server.conn.has_news()
         };
-        let (old, kept): (VecDeque<_>, VecDeque<_>) = self.idle.take().into_iter().partition(is_old);
+        let (old, kept): (VecDeque<_>, VecDeque<_>) = self.idle.take().into_iter().partition(|server| is_old(server));
         self.idle.replace(kept);
+        self.say_idle();
         old.into_iter().for_each(server::close);
     }
 
@@ -159,21 +167,21 @@ impl Local {
 
     /// Lets `visit` look at each idle server.
     pub fn for_each_idle(&self, mut visit: impl FnMut(&Server)) {
-        self.idle.borrow().iter().for_each(&mut visit);
+        self.idle.borrow().iter().for_each(|server| visit(server));
     }
 
     /// An idle server that is still connected.
-    fn take_idle(self: &Rc<Self>) -> Option<Server> {
+    fn take_idle(self: &Rc<Self>) -> Option<Box<Server>> {
         loop {
             let candidate = if self.shared.limits.round_robin {
                 self.idle.borrow_mut().pop_front()
             } else {
                 self.idle.borrow_mut().pop_back()
             };
-            let mut server = candidate?;
+            let server = candidate?;
+            self.say_idle();
             // A server that sends something while idle was stopped, or tells of a changed parameter: not worth the doubt.
             if !server.conn.has_news() {
-                server.since = Instant::now();
                 return Some(server);
             }
             server::close(server);
@@ -187,7 +195,8 @@ impl Local {
 
     async fn open_server(self: &Rc<Self>, place: Place) -> Answer {
         let connecting = Connecting::new(self);
-        let server = Server::open(place).await?;
+        // Boxed: it is large, rare, and would else be a part of every client's task.
+        let server = Box::pin(Server::open(place)).await?;
         drop(connecting);
         if *self.reported.borrow() != server.session.parameters() {
             self.reported.replace(server.session.parameters().to_vec());
@@ -203,14 +212,38 @@ impl Local {
         // A place that became free before the need was said was not told to anybody.
         self.place_became_free();
         self.shared.ask_others(self.worker);
-        let mut waiting = Waiting { pool: self, wakes };
+        self.watch_queue();
+        let mut waiting = Waiting { pool: self, wakes, answered: false };
+        let answer = (&mut waiting.wakes).await;
+        waiting.answered = true;
+        answer.unwrap_or_else(|_| Err(Error::internal("a client that waited for a server was forgotten")))
+    }
+
+    /// Sees to it that nobody waits for longer than `query_wait_timeout`. The queue has one timer: one for each client
+    /// that waits would cost more than all the rest of waiting.
+    fn watch_queue(self: &Rc<Self>) {
         let limit = self.shared.limits.wait_timeout;
-        let answer = if limit.is_zero() {
-            (&mut waiting.wakes).await.ok()
-        } else {
-            tokio::time::timeout(limit, &mut waiting.wakes).await.ok().and_then(std::result::Result::ok)
-        };
-        answer.unwrap_or_else(|| Err(self.timed_out(limit)))
+        if limit.is_zero() || self.queue_is_watched.replace(true) {
+            return;
+        }
+        let pool = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            while let Some(since) = pool.first_waits_since() {
+                tokio::time::sleep_until((since + limit).into()).await;
+                pool.refuse_overdue(limit);
+            }
+            pool.queue_is_watched.set(false);
+        });
+    }
+
+    fn first_waits_since(&self) -> Option<Instant> {
+        self.waiting.borrow().front().map(|waiter| waiter.since)
+    }
+
+    fn refuse_overdue(&self, limit: Duration) {
+        while self.first_waits_since().is_some_and(|since| since.elapsed() >= limit) {
+            self.refuse_first(self.timed_out(limit));
+        }
     }
 
     fn timed_out(&self, limit: Duration) -> Error {
@@ -228,7 +261,7 @@ impl Local {
     }
 
     /// Gives a server to the first who waits, else keeps it idle.
-    fn give(self: &Rc<Self>, server: Server) {
+    fn give(self: &Rc<Self>, server: Box<Server>) {
         let mut answer = Ok(server);
         loop {
             let Some(waiter) = self.waiting.borrow_mut().pop_front() else { break };
@@ -244,6 +277,22 @@ impl Local {
         self.say_need();
         if let Ok(server) = answer {
             self.idle.borrow_mut().push_back(server);
+            self.say_idle();
+        }
+    }
+
+    /// Tells the other workers whether servers are idle here, and helps one that began to wait just now.
+    fn say_idle(self: &Rc<Self>) {
+        let idle = !self.idle.borrow().is_empty();
+        if let Some(worker) = self.shared.set_idle(self.worker, idle) {
+            self.help(worker);
+        }
+    }
+
+    /// Gives an idle server to a worker in need.
+    fn help(self: &Rc<Self>, worker: usize) {
+        if let Some(server) = self.take_idle() {
+            self.hand_over(server, worker);
         }
     }
 
@@ -264,7 +313,7 @@ impl Local {
         below_share.or_else(|| self.shared.longer_in_need(self.worker, UNFAIR_MAX))
     }
 
-    fn hand_over(self: &Rc<Self>, server: Server, worker: usize) {
+    fn hand_over(self: &Rc<Self>, server: Box<Server>, worker: usize) {
         if let Some(server) = server.into_transit() {
             self.shared.mail(worker, Mail::Handover(Box::new(server)));
         }
@@ -300,13 +349,17 @@ impl Drop for Connecting<'_> {
 struct Waiting<'p> {
     pool: &'p Rc<Local>,
     wakes: oneshot::Receiver<Answer>,
+    answered: bool,
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
+        if self.answered {
+            return;
+        }
         self.wakes.close();
         if let Ok(Ok(server)) = self.wakes.try_recv() {
-            self.pool.check_in(server);
+            self.pool.check_in(server, Instant::now());
         }
         self.pool.waiting.borrow_mut().retain(|waiter| !waiter.answer.is_closed());
         self.pool.say_need();

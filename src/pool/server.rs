@@ -22,7 +22,7 @@ pub struct Server {
     pub session: ServerSession,
     pub cancel_key: CancelKey,
     pub opened: Instant,
-    /// Since when the server has been idle or in use.
+    /// Since when the server has been idle, while it is.
     pub since: Instant,
     /// Why the server must not be given to another client, if it must not.
     pub retired: Option<&'static str>,
@@ -40,11 +40,12 @@ pub struct InTransit {
 }
 
 impl Server {
-    /// Opens a connection and logs in, within the pool's `server_connect_timeout`.
-    pub async fn open(place: Place) -> Result<Self> {
+    /// Opens a connection and logs in, within the pool's `server_connect_timeout`. The server comes in a box, because it
+    /// goes from hand to hand: from its pool to a client and back, once per transaction.
+    pub async fn open(place: Place) -> Result<Box<Self>> {
         let limit = place.shared().limits.connect_timeout;
         match tokio::time::timeout(limit, Self::log_in(place)).await {
-            Ok(result) => result,
+            Ok(result) => result.map(Box::new),
             Err(_) => Err(Error::new(Origin::Weir, Kind::ServerUnavailable, "a server did not answer in time")
                 .detail(format!("The login took longer than server_connect_timeout ({} s).", limit.as_secs_f32()))),
         }
@@ -147,19 +148,19 @@ impl Server {
     }
 
     /// Takes the server off this thread's runtime. Gives `None`, and closes the server, when that fails.
-    pub fn into_transit(self) -> Option<InTransit> {
-        let Self { conn, session, cancel_key, opened, place, .. } = self;
+    pub fn into_transit(self: Box<Self>) -> Option<InTransit> {
+        let Self { conn, session, cancel_key, opened, place, .. } = *self;
         conn.into_std().ok().map(|socket| InTransit { socket, session, cancel_key, opened, place })
     }
 }
 
 impl InTransit {
     /// Puts the server on the runtime of `worker`, this thread's. Gives `None`, and closes the server, when that fails.
-    pub fn arrive(self, worker: usize) -> Option<Server> {
+    pub fn arrive(self, worker: usize) -> Option<Box<Server>> {
         let Self { socket, session, cancel_key, opened, mut place } = self;
         place.move_to(worker);
         let conn = Conn::from_std(socket).ok()?;
-        Some(Server { conn, session, cancel_key, opened, since: Instant::now(), retired: None, place })
+        Some(Box::new(Server { conn, session, cancel_key, opened, since: Instant::now(), retired: None, place }))
     }
 
     /// The pool that the server belongs to.
@@ -252,7 +253,7 @@ pub async fn cancel(address: &str, key: CancelKey, limit: Duration) -> std::io::
 }
 
 /// Says goodbye as libpq does, as far as the socket takes it at once, and closes.
-pub fn close(mut server: Server) {
+pub fn close(mut server: Box<Server>) {
     let mut goodbye = BytesMut::new();
     frontend::terminate(&mut goodbye);
     let mut cx = std::task::Context::from_waker(std::task::Waker::noop());

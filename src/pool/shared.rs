@@ -3,7 +3,7 @@
 //! Nothing here is locked, and nothing is written on the way of a query that finds a server on its own worker.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedSender;
@@ -104,6 +104,8 @@ struct WorkerShare {
     open: AtomicUsize,
     /// See [`Need`].
     need: AtomicU8,
+    /// Servers are idle there.
+    idle: AtomicBool,
     /// Since when the first client of the queue has waited, in microseconds; [`NOBODY`] when there is none.
     waiting_since: AtomicU64,
     mail: MailSender,
@@ -158,6 +160,7 @@ impl Shared {
         let share = |mail: &MailSender| WorkerShare {
             open: AtomicUsize::new(0),
             need: AtomicU8::new(Need::None as u8),
+            idle: AtomicBool::new(false),
             waiting_since: AtomicU64::new(NOBODY),
             mail: mail.clone(),
         };
@@ -223,10 +226,27 @@ impl Shared {
         let _gone = self.workers[worker].mail.send(mail);
     }
 
-    /// Asks the other workers for a server that they do not need.
+    /// Asks the other workers for a server that they do not need. The caller has said its own need.
+    ///
+    /// Either this sees that a server is idle elsewhere, or [`Shared::set_idle`] there sees the need: both write, then
+    /// read what the other one wrote, with a fence between.
     pub fn ask_others(self: &Arc<Self>, worker: usize) {
-        for other in (0..self.workers.len()).filter(|other| *other != worker) {
-            self.mail(other, Mail::Wanted(Arc::clone(self)));
+        fence(Ordering::SeqCst);
+        for (other, share) in self.workers.iter().enumerate() {
+            if other != worker && share.idle.load(Ordering::Relaxed) {
+                self.mail(other, Mail::Wanted(Arc::clone(self)));
+            }
         }
+    }
+
+    /// Says whether servers are idle on a worker. Gives another worker that is in need of one, if they just became so.
+    pub fn set_idle(&self, worker: usize, idle: bool) -> Option<usize> {
+        let own = &self.workers[worker].idle;
+        if own.load(Ordering::Relaxed) == idle {
+            return None;
+        }
+        own.store(idle, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        if idle { self.in_need(worker, Need::Hungry) } else { None }
     }
 }

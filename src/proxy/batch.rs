@@ -76,6 +76,7 @@ impl Client {
         if self.database.is_sharded() {
             return self.sharded_batch(&schema, &messages, requests, complete).await;
         }
+        drop(schema);
         let only = if complete && !was_open && is_plain(&requests) { bound_statements(&requests).next() } else { None };
         if self.end_lost_block(only, Asked::Batch(&requests))? || self.deallocate_only(only, &requests)? {
             return Ok(());

@@ -8,16 +8,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
+use rustc_hash::FxHashMap;
 
 use super::handle::{Handle, State};
 use super::instance::User;
 use super::links::Link;
 use super::outcome::{Step, Stop};
 use super::relay::{Listen, Seen};
-use super::worker::{Known, Worker};
+use super::worker::{Known, PoolHere, Worker};
 use crate::net::Conn;
 use crate::pool::database::Database;
 use crate::pool::freshness::Mark;
+use crate::pool::shared::NodeIndex;
 use crate::session::settings::Settings;
 use crate::session::statements::Names;
 use crate::session::transaction::{Lasting, Transaction};
@@ -46,6 +48,8 @@ pub struct Client {
     /// What the client asked for in its StartupMessage.
     pub settings: Arc<Settings>,
     pub names: Names,
+    /// The pools that the client has used.
+    pub pools: FxHashMap<(ShardId, NodeIndex), PoolHere>,
     /// The servers that the client holds now: at most one per shard.
     pub links: Vec<Link>,
     /// Why the client keeps its servers, if it does.
@@ -67,6 +71,8 @@ pub struct Client {
     pub schema_touched: bool,
     /// SET LOCAL was used in the open transaction.
     pub local_settings: bool,
+    /// When the clock was last read for the client. Clocks are not free: what happens at one go has one time.
+    pub now: Instant,
     /// When the open transaction began, for statistics.
     pub transaction_began: Option<Instant>,
     /// How the server of the open block was lost, when the client does not know it yet.
@@ -108,6 +114,7 @@ impl Client {
             handle,
             settings,
             names: Names::default(),
+            pools: FxHashMap::default(),
             links: Vec::new(),
             pinned: None,
             indelible: None,
@@ -118,6 +125,7 @@ impl Client {
             skip_to_sync: false,
             schema_touched: false,
             local_settings: false,
+            now: Instant::now(),
             transaction_began: None,
             loss: None,
         }
@@ -143,9 +151,9 @@ impl Client {
     /// Serves one unit; false when the client said goodbye.
     async fn serve_unit(&mut self) -> Step<bool> {
         let unit = self.next_unit().await?;
-        let now = Instant::now();
-        self.handle.state.set(State::Active(now));
-        self.transaction_began.get_or_insert(now);
+        self.now = Instant::now();
+        self.handle.state.set(State::Active(self.now));
+        self.transaction_began.get_or_insert(self.now);
         let result = match unit {
             Unit::Query(message) => self.query(message).await,
             Unit::FunctionCall(message) => self.function_call(message).await,
@@ -226,7 +234,7 @@ impl Client {
         tokio::select! {
             biased;
             sent = self.client_sends() => sent,
-            () = handle.stop.notified(), if may_leave => Err(Stop::Fatal(shutting_down())),
+            () = handle.stop.heard(), if may_leave => Err(Stop::Fatal(shutting_down())),
         }
     }
 

@@ -42,22 +42,38 @@ impl Instance {
             config.password(password.reveal());
         }
         let (client, connection) = config.connect(NoTls).await.map_err(|error| {
-            tracing::warn!(%shard, address = &*node.address, %error, "cannot connect to a server: is it running?");
-            Error::new(Origin::Server(shard), Kind::ServerUnavailable, "cannot connect to a server").source(error)
+            let message = format!("cannot connect to {} (shard {shard})", node.address);
+            Error::new(Origin::Server(shard), Kind::ServerUnavailable, message).source(error)
         })?;
         tokio::spawn(connection);
         Ok(client)
     }
 }
 
+/// An error with everything that caused it, for the operator's log.
+fn with_causes(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
 /// Reads a database's schema whenever somebody wants it, for ever.
 pub async fn keep_schema(instance: Arc<Instance>, database: Arc<Database>) {
+    let mut told = String::new();
     loop {
         let ticket = database.schema_wanted().await;
         match read_schema(&instance, &database, ticket).await {
-            Ok(()) => {}
+            Ok(()) => told.clear(),
             Err(error) => {
-                tracing::warn!(database = &*database.name, %error, "the schema could not be read; trying again");
+                let reason = with_causes(&error);
+                if told != reason {
+                    tracing::warn!(database = &*database.name, reason, "the schema cannot be read; trying again");
+                    told = reason;
+                }
                 database.schema_failed();
                 tokio::time::sleep(RETRY_PERIOD).await;
             }
@@ -113,7 +129,8 @@ async fn look(
                 state.freshness.unusable(replica);
             }
             if tell {
-                tracing::warn!(%shard, address = &*node.address, %error, "a server cannot be watched; trying again");
+                let reason = with_causes(&error);
+                tracing::warn!(%shard, address = &*node.address, reason, "a server cannot be watched; trying again");
             }
             outcome = Err(error);
         }

@@ -98,9 +98,16 @@ impl Client {
     /// The decision, then phase two.
     async fn commit_all(&mut self, shards: &[ShardId], id: &str) -> Step {
         let catalog = self.worker.instance.catalog.clone();
-        if catalog.decide(id, Decision::Commit).await? != Decision::Commit {
-            self.abort_all(shards, id).await;
-            return Err(Error::new(Origin::Weir, Kind::Internal, "the transaction was aborted by recovery").into());
+        match catalog.decide(id, Decision::Commit).await {
+            Ok(Decision::Commit) => {}
+            Ok(Decision::Abort) => {
+                self.abort_all(shards, id).await;
+                return Err(Error::internal("the transaction was aborted by recovery").into());
+            }
+            Err(error) => {
+                self.abort_all(shards, id).await;
+                return Err(error.into());
+            }
         }
         let mut doubtful = Vec::new();
         for shard in shards {
@@ -125,9 +132,16 @@ impl Client {
     /// Undoes what was done on every shard, as far as servers can be reached.
     async fn abort_all(&mut self, shards: &[ShardId], id: &str) {
         let catalog = self.worker.instance.catalog.clone();
-        if let Err(error) = catalog.decide(id, Decision::Abort).await {
-            tracing::error!(%error, id, "the decision to abort could not be recorded");
-            return;
+        match catalog.decide(id, Decision::Abort).await {
+            Ok(Decision::Abort) => {}
+            Ok(Decision::Commit) => {
+                tracing::error!(id, "a transaction is decided to commit, but not finished: see SHOW TWO_PHASE");
+                return;
+            }
+            Err(error) => {
+                tracing::error!(%error, id, "the decision to abort could not be recorded: see SHOW TWO_PHASE");
+                return;
+            }
         }
         self.stop_all(shards).await;
         let mut clean = true;

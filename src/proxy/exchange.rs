@@ -106,7 +106,8 @@ impl Client {
         if let Reply::Ready(_) = reply
             && let Some(asked) = self.links[at].asked.take()
         {
-            self.links[at].stats.query_done(asked.elapsed());
+            self.now = Instant::now();
+            self.links[at].stats.query_done(self.now - asked);
         }
         Ok(reply)
     }

@@ -3,14 +3,16 @@
 //! A handle lives on its client's worker and is shared by tasks of that worker only.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::Notify;
 
+use crate::pool::local::Local;
 use crate::pool::server::{self, Server};
-use crate::pool::shared::Shared;
 use crate::sql::facts::PinReason;
 use crate::wire::backend::CancelKey;
 
@@ -36,7 +38,7 @@ pub struct Handle {
     /// A cancel came while the client waited for a server.
     canceled_waiting: Notify,
     /// The operator or a shutdown ends the client.
-    pub stop: Notify,
+    pub stop: Word,
 }
 
 /// What a client is doing.
@@ -50,10 +52,42 @@ pub enum State {
 /// A server that a client holds.
 #[derive(Clone, Debug)]
 pub struct Held {
-    pub shared: Arc<Shared>,
+    pub pool: Rc<Local>,
     pub key: CancelKey,
     pub opened: Instant,
     pub since: Instant,
+}
+
+/// A word to one task of this thread. Said once, it stays said. Waiting for it costs next to nothing.
+#[derive(Debug, Default)]
+pub struct Word {
+    said: Cell<bool>,
+    listener: RefCell<Option<Waker>>,
+}
+
+impl Word {
+    pub fn say(&self) {
+        self.said.set(true);
+        if let Some(listener) = self.listener.take() {
+            listener.wake();
+        }
+    }
+
+    /// Waits until the word is said.
+    pub async fn heard(&self) {
+        poll_fn(|cx| self.poll_heard(cx)).await;
+    }
+
+    fn poll_heard(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.said.get() {
+            return Poll::Ready(());
+        }
+        let mut listener = self.listener.borrow_mut();
+        if !listener.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            *listener = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
 }
 
 /// How long a cancel request to a server may take.
@@ -87,18 +121,13 @@ impl Handle {
             cancels: Cell::new(0),
             cancels_done: Notify::new(),
             canceled_waiting: Notify::new(),
-            stop: Notify::new(),
+            stop: Word::default(),
         }
     }
 
-    /// The client got a server.
-    pub fn hold(&self, server: &Server) {
-        let held = Held {
-            shared: Arc::clone(server.shared()),
-            key: server.cancel_key,
-            opened: server.opened,
-            since: server.since,
-        };
+    /// The client got a server, at the time `now`.
+    pub fn hold(&self, server: &Server, pool: &Rc<Local>, now: Instant) {
+        let held = Held { pool: Rc::clone(pool), key: server.cancel_key, opened: server.opened, since: now };
         self.servers.borrow_mut().push(held);
     }
 
@@ -139,7 +168,7 @@ impl Handle {
         }
         self.cancels.set(self.cancels.get() + 1);
         for held in self.servers() {
-            let address = &held.shared.address;
+            let address = &held.pool.shared.address;
             if let Err(error) = server::cancel(address, held.key, CANCEL_LIMIT).await {
                 tracing::warn!(address = &**address, %error, "a cancel request did not reach a server");
             }

@@ -8,6 +8,7 @@ use super::client::Client;
 use super::handle::State;
 use super::outcome::{Step, Stop};
 use super::relay::{self, End, Listen, Seen};
+use super::worker::PoolHere;
 use crate::config::PoolMode;
 use crate::net::Conn;
 use crate::pool::local::Local;
@@ -24,7 +25,7 @@ use crate::wire::TransactionStatus;
 /// A server that works for the client, and the pool it came from.
 #[derive(Debug)]
 pub struct Link {
-    pub server: Server,
+    pub server: Box<Server>,
     pool: Rc<Local>,
     pub stats: Arc<PoolStats>,
     /// When Weir itself asked the server something.
@@ -73,7 +74,7 @@ impl Client {
             return Ok(at);
         }
         let link = self.take_server(shard, access).await?;
-        self.handle.hold(&link.server);
+        self.handle.hold(&link.server, &link.pool, self.now);
         self.links.push(link);
         let at = self.links.len() - 1;
         self.bring_up(at).await?;
@@ -83,7 +84,7 @@ impl Client {
     /// Brings a server that has just been taken to the client's state.
     async fn bring_up(&mut self, at: usize) -> Step {
         let Self { links, settings, lasting, .. } = self;
-        let Server { conn, session, .. } = &mut links[at].server;
+        let Server { conn, session, .. } = &mut *links[at].server;
         session.adopt_settings(conn.queue(), settings);
         lasting.statements().for_each(|sql| session.own_query(conn.queue(), sql));
         if !lasting.is_empty() {
@@ -96,7 +97,7 @@ impl Client {
     async fn join_block(&mut self, at: usize) -> Step {
         let Some(block) = &self.block else { return Ok(()) };
         let prelude = block.prelude();
-        let Server { conn, session, .. } = &mut self.links[at].server;
+        let Server { conn, session, .. } = &mut *self.links[at].server;
         prelude.iter().for_each(|sql| session.own_query(conn.queue(), sql));
         // A plain BEGIN cannot fail, so it goes in one write with the statement. Anything more is waited for.
         if prelude.len() > 1 { self.own_replies(at).await } else { Ok(()) }
@@ -143,26 +144,47 @@ impl Client {
     }
 
     async fn take_from(&mut self, shard: ShardId, node: NodeIndex) -> Step<Link> {
-        let (pool, stats) = self.worker.pool(&self.database, &self.user, shard, node)?;
+        let (pool, stats) = self.pool(shard, node)?;
+        let (server, waited) = match pool.check_out_now() {
+            Some(server) if server.session.suits(&self.settings) => (server, Duration::ZERO),
+            unsuited => {
+                unsuited.into_iter().for_each(server::close);
+                self.wait_for_server(&pool).await?
+            }
+        };
+        stats.server_assigned(waited);
+        Ok(Link { server, pool, stats, asked: None })
+    }
+
+    fn pool(&mut self, shard: ShardId, node: NodeIndex) -> Result<PoolHere> {
+        if let Some(here) = self.pools.get(&(shard, node)) {
+            return Ok(here.clone());
+        }
+        let here = self.worker.pool(&self.database, &self.user, shard, node)?;
+        self.pools.insert((shard, node), here.clone());
+        Ok(here)
+    }
+
+    /// Waits for a server to be opened or to become free. Gives how long that took, too.
+    async fn wait_for_server(&mut self, pool: &Rc<Local>) -> Step<(Box<Server>, Duration)> {
         let began = Instant::now();
         let may_leave = !self.in_transaction();
         let state = self.handle.state.replace(State::Waiting(began));
         let result = tokio::select! {
             biased;
-            result = check_out(&pool, &self.settings) => result.map_err(Stop::Failed),
+            result = check_out(pool, &self.settings) => result.map_err(Stop::Failed),
             () = self.handle.canceled_waiting() => Err(Stop::Failed(canceled())),
             () = until_gone(&mut self.conn) => Err(Stop::Gone),
-            () = self.handle.stop.notified(), if may_leave => Err(Stop::Fatal(super::client::shutting_down())),
+            () = self.handle.stop.heard(), if may_leave => Err(Stop::Fatal(super::client::shutting_down())),
         };
         self.handle.state.set(state);
-        let server = result?;
-        stats.server_assigned(began.elapsed());
-        Ok(Link { server, pool, stats, asked: None })
+        self.now = Instant::now();
+        Ok((result?, self.now - began))
     }
 
     /// Relays between the client and a server until the server owes nothing, or the client sends what is wanted.
     pub async fn relay(&mut self, at: usize, listen: Listen, seen: &mut Seen) -> Step<End> {
-        let began = Instant::now();
+        let began = self.now;
         let link = &mut self.links[at];
         let result = relay::relay(&mut self.conn, &mut link.server, listen, seen).await;
         link.stats.sent(std::mem::take(&mut seen.sent));
@@ -192,7 +214,8 @@ impl Client {
             Ok(End::ClientGone) => Err(Stop::Gone),
             Ok(end) => {
                 if end == End::Settled {
-                    self.links[at].stats.query_done(began.elapsed());
+                    self.now = Instant::now();
+                    self.links[at].stats.query_done(self.now - began);
                 }
                 Ok(end)
             }
@@ -263,7 +286,7 @@ impl Client {
     /// Statistics, the marks of replicas and the schema, once the client's transaction is over.
     fn transaction_ended(&mut self) {
         if let (Some(began), Some(link)) = (self.transaction_began.take(), self.links.first()) {
-            link.stats.transaction_done(began.elapsed());
+            link.stats.transaction_done(self.now.saturating_duration_since(began));
             if let Some(reason) = self.pinned {
                 link.stats.pinned(reason);
             }
@@ -289,7 +312,7 @@ impl Client {
         if let Some(reason) = self.indelible {
             link.server.retire(reason);
         }
-        link.pool.check_in(link.server);
+        link.pool.check_in(link.server, self.now);
     }
 
     /// The client is gone: its servers are cleaned, or closed when they are in the middle of something.
@@ -322,7 +345,7 @@ fn abandon(link: Link) {
 }
 
 /// Undoes what a client left on its server, and gives the server back.
-pub async fn clean(pool: Rc<Local>, mut server: Server, dirty: bool) {
+pub async fn clean(pool: Rc<Local>, mut server: Box<Server>, dirty: bool) {
     let cleaned = tokio::time::timeout(CLEANING_LIMIT, async {
         if server.session.ledger.status() != TransactionStatus::Idle {
             server.run("ROLLBACK").await?;
@@ -335,21 +358,21 @@ pub async fn clean(pool: Rc<Local>, mut server: Server, dirty: bool) {
         Ok::<_, Error>(())
     });
     match cleaned.await {
-        Ok(Ok(())) => pool.check_in(server),
+        Ok(Ok(())) => pool.check_in(server, Instant::now()),
         Ok(Err(error)) => tracing::debug!(%error, "a server could not be cleaned and is closed"),
         Err(_) => tracing::debug!("a server could not be cleaned in time and is closed"),
     }
 }
 
 /// Takes a server that holds nothing of other clients'. Cancel safe, as [`Local::check_out`] is.
-pub async fn check_out(pool: &Rc<Local>, settings: &Settings) -> Result<Server> {
+pub async fn check_out(pool: &Rc<Local>, settings: &Settings) -> Result<Box<Server>> {
     loop {
-        let mut server = pool.check_out().await?;
+        let server = pool.check_out().await?;
         if server.session.suits(settings) {
             return Ok(server);
         }
-        server.retire("a custom setting was set on it");
-        pool.check_in(server);
+        // A custom setting was set on it.
+        server::close(server);
     }
 }
 

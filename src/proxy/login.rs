@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use rand::Rng;
@@ -113,9 +113,12 @@ async fn open(worker: &Rc<Worker>, conn: &mut Conn) -> Result<Opened, Refusal> {
     })?;
     refuse_replication(&startup)?;
     let settings = Arc::new(Settings::from_startup(&startup)?);
+    if database.is_sharded() {
+        settings.iter().try_for_each(|(name, value)| route::check_setting(name, Some(value)))?;
+    }
     let (settings, reports) = accept_settings(worker, &database, &user, settings).await?;
     if database.is_sharded() {
-        check_settings(&settings, &reports)?;
+        check_reports(&reports)?;
     }
     Ok(Opened::Client(Box::new(LoggedIn { admission, database, user, settings, reports })))
 }
@@ -225,7 +228,7 @@ async fn accept_settings(
     let parameters = Rc::new(server.session.parameters().to_vec());
     let reports = Reports { parameters, version: pool.reports_version() };
     match result {
-        Ok(_) => pool.check_in(server),
+        Ok(_) => pool.check_in(server, Instant::now()),
         Err(error) => {
             tokio::task::spawn_local(clean(pool, server, true));
             return Err(error);
@@ -235,9 +238,8 @@ async fn accept_settings(
     Ok((settings, reports))
 }
 
-/// On a sharded database neither what the client asks for nor what servers say may make Weir misread texts.
-fn check_settings(settings: &Settings, reports: &Reports) -> Result<()> {
-    settings.iter().try_for_each(|(name, value)| route::check_setting(name, Some(value)))?;
+/// On a sharded database the servers' own settings must not make Weir misread texts either.
+fn check_reports(reports: &Reports) -> Result<()> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let mut reports = reports.parameters.iter().map(|(name, value)| (text(name).to_ascii_lowercase(), text(value)));
     reports.try_for_each(|(name, value)| match name.as_str() {

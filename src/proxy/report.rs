@@ -73,7 +73,7 @@ pub fn held_server(handle: &Handle, held: &Held) -> ServerInfo {
     ServerInfo {
         link: Some(handle.id),
         application_name: handle.application_name.clone(),
-        ..server_info(&held.shared, held.key.process_id, held.opened, held.since)
+        ..server_info(&held.pool.shared, held.key.process_id, held.opened, held.since)
     }
 }
 

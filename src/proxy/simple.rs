@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::Guard;
 use bytes::BytesMut;
 
 use super::answer::Preface;
@@ -49,6 +50,7 @@ impl Client {
         }
         let mut literals = Vec::new();
         let facts = self.known.facts(&schema, text, &mut literals);
+        drop(schema);
         if self.answer_deallocate(&facts) {
             return Ok(());
         }
@@ -98,7 +100,7 @@ impl Client {
     }
 
     /// The schema of now. Login made sure that it was read.
-    pub fn schema(&self) -> Result<Arc<Schema>> {
+    pub fn schema(&self) -> Result<Guard<Arc<Schema>>> {
         self.database.schema().ok_or_else(|| Error::internal("the schema has not been read yet"))
     }
 

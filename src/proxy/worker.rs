@@ -36,7 +36,7 @@ const FACTS_CACHE_BYTES: usize = 32 * 1024 * 1024;
 const SWEEP_PERIOD: Duration = Duration::from_secs(5);
 
 /// A pool on this worker and this worker's counters for it.
-type PoolHere = (Rc<Local>, Arc<PoolStats>);
+pub type PoolHere = (Rc<Local>, Arc<PoolStats>);
 
 /// What logins have in common that report the same: database, user, settings.
 type LoginKey = (Arc<str>, Arc<str>, Arc<Settings>);
@@ -207,7 +207,7 @@ impl Worker {
             }
             Order::Stop => {
                 self.stopping.set(true);
-                self.handles.borrow().values().for_each(|handle| handle.stop.notify_one());
+                self.handles.borrow().values().for_each(|handle| handle.stop.say());
             }
         }
     }
@@ -266,7 +266,7 @@ impl Worker {
     pub fn remember(&self, handle: &Rc<Handle>) {
         self.handles.borrow_mut().insert(handle.key.process_id, Rc::clone(handle));
         if self.stopping.get() {
-            handle.stop.notify_one();
+            handle.stop.say();
         }
     }
 

@@ -108,6 +108,7 @@ pub(super) fn refusal(kind: &StatementKind) -> Error {
     let error = Error::refuse(format!("{what} is not supported on a sharded database"), detail);
     match kind {
         StatementKind::Prepare | StatementKind::Execute => error.hint("Use protocol-level prepared statements."),
+        StatementKind::Standalone => error.hint("Run it on each shard."),
         StatementKind::CopyFrom => error.hint("Use INSERT, or COPY on the shards themselves."),
         _ => error,
     }

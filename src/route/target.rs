@@ -47,6 +47,11 @@ pub(super) fn resolve_existing<'a>(request: &Request<'a>) -> Vec<Target<'a>> {
 fn mapped<'a>(target: Target<'a>, name: &RelationName) -> Result<Target<'a>> {
     match target {
         Target::Unmapped => Err(unmapped(name)),
+        known if known.relation().is_some_and(|relation| relation.is_view) => Err(Error::refuse(
+            format!("\"{}\" is a view, which is not supported on a sharded database", name.name),
+            "A view reads tables that the statement does not name.",
+        )
+        .hint("Write the view's query in its place.")),
         known => Ok(known),
     }
 }
@@ -57,7 +62,7 @@ pub(super) fn unmapped(name: &RelationName) -> Error {
         format!("relation \"{}\" has no place in the shard map", name.name),
         format!("Neither a sharded nor a reference table of the shard map is called \"{}\".", name.name),
     )
-    .hint("Name the table in the shard map, as a sharded or as a reference table.")
+    .hint("Name the table in the shard map, as a sharded or as a reference table, before the catalog is first made.")
 }
 
 pub(super) fn lookup<'a>(request: &Request<'a>, name: &RelationName) -> Target<'a> {

@@ -173,11 +173,14 @@ impl<'a> Analyzer<'a> {
         if relation.unlogged {
             self.effect(Effects::PRIMARY_ONLY);
         }
+        if relation.is_view {
+            // What it reads may be another thing on a replica (statistics, sequences).
+            self.effect(Effects::PRIMARY_ONLY);
+        }
         let reason = if written { &relation.opaque_write } else { &relation.opaque_read };
-        match reason {
-            Some(reason) => self.opaque(format!("{} ({reason})", name.name)),
-            None if relation.is_view => self.opaque(format!("{} (a view)", name.name)),
-            None => {}
+        if let Some(reason) = reason {
+            self.opaque(format!("{} ({reason})", name.name));
+            self.pin(PinReason::Opaque);
         }
     }
 }

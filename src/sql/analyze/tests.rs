@@ -37,6 +37,13 @@ fn schema() -> Schema {
         ("b", table(&["k", "x", "z"])),
         ("c", table(&["k", "w"])),
         ("v", with(table(&["k"]), |relation| relation.is_view = true)),
+        (
+            "vf",
+            with(table(&["k"]), |relation| {
+                relation.is_view = true;
+                relation.opaque_read = Some("calls f()".into());
+            }),
+        ),
         ("trg", with(table(&["k"]), |relation| relation.opaque_write = Some("trigger".into()))),
         ("rls", with(table(&["k"]), |relation| relation.opaque_read = Some("row security".into()))),
         ("u", with(table(&["k"]), |relation| relation.unlogged = true)),
@@ -210,10 +217,11 @@ fn effects_and_pins() {
         ("SELECT DISTINCT x FROM a", E::SHAPES_RESULT, None),
         ("SELECT * FROM u", E::PRIMARY_ONLY, None),
         ("SELECT * FROM nowhere", E::PRIMARY_ONLY, None),
-        ("SELECT * FROM v", E::OPAQUE, None),
+        ("SELECT * FROM v", E::PRIMARY_ONLY, None),
+        ("SELECT * FROM vf", E::PRIMARY_ONLY.union(E::OPAQUE), Some(P::Opaque)),
         ("SELECT * FROM trg", E::empty(), None),
-        ("SELECT * FROM rls", E::OPAQUE, None),
-        ("DELETE FROM trg", E::OPAQUE.union(E::WRITES_ROWS), None),
+        ("SELECT * FROM rls", E::OPAQUE, Some(P::Opaque)),
+        ("DELETE FROM trg", E::OPAQUE.union(E::WRITES_ROWS), Some(P::Opaque)),
         ("SELECT * FROM pg_class", E::SYSTEM_RELATIONS, None),
         ("SELECT * FROM pg_locks", E::SYSTEM_RELATIONS.union(E::PRIMARY_ONLY), None),
         ("SELECT * FROM pg_stat_activity", E::SYSTEM_RELATIONS.union(E::PRIMARY_ONLY), None),

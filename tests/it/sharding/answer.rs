@@ -128,6 +128,14 @@ pub fn ask(client: &mut RawClient, text: &str) -> Answer {
     answers.remove(0)
 }
 
+/// Runs statements one by one; each must be answered like that: values, command tag or SQLSTATE.
+pub fn story(client: &mut RawClient, steps: &[(&str, &str)]) {
+    for (number, (sql, expected)) in steps.iter().enumerate() {
+        let answer = ask(client, sql);
+        assert_eq!(answer.brief(), *expected, "step {number}: {sql}: {:?}", answer.error);
+    }
+}
+
 /// Prepares and runs a statement with values in text format, of types that the server infers.
 pub fn extended(client: &mut RawClient, text: &str, values: &[Option<&str>]) -> Answer {
     client.send_with(|out| {

@@ -1,16 +1,7 @@
 //! Transaction blocks over two shards. Customers 1 and 2 live on the first, 11 and 12 on the second.
 
-use super::answer::{ask, extended, simple};
+use super::answer::{ask, extended, simple, story};
 use super::shop::{Shop, must};
-use crate::harness::RawClient;
-
-/// Runs statements one by one; each must be answered like that: values, command tag or SQLSTATE.
-fn story(client: &mut RawClient, steps: &[(&str, &str)]) {
-    for (number, (sql, expected)) in steps.iter().enumerate() {
-        let answer = ask(client, sql);
-        assert_eq!(answer.brief(), *expected, "step {number}: {sql}: {:?}", answer.error);
-    }
-}
 
 const NAME_1: &str = "SELECT name FROM customers WHERE customer_id = 1";
 const NAME_2: &str = "SELECT name FROM customers WHERE customer_id = 2";

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::answer::ask;
-use crate::harness::{Database, Endpoint, RawClient, Setup, Weir, endpoint_of, servers, unique};
+use crate::harness::{Database, Endpoint, RawClient, Setup, Shard, Weir, endpoint_of, servers, unique};
 
 /// By hash of the customer's number; the tokens of visits are hashed for themselves.
 pub const HASH: &str = r#"
@@ -81,41 +81,41 @@ pub struct Shop {
     pub weir: Weir,
     /// Its name on the servers.
     pub dbname: String,
+    setup: Setup,
 }
 
 impl Shop {
     /// Starts Weir over databases without tables. `options` are lines of the database's section.
     pub fn empty(shard_map: &str, options: &[&str]) -> Self {
-        let setup = Setup::new().weir("http_listen = \"127.0.0.1:0\"").weir("admin_users = [\"weir\"]");
-        Self::with(setup, shard_map, options)
+        Self::with(Setup::new().weir("admin_users = [\"weir\"]"), shard_map, options)
     }
 
     /// As [`Shop::empty`], with a set-up that has more to say.
     pub fn with(setup: Setup, shard_map: &str, options: &[&str]) -> Self {
         let dbname = unique("shop");
         servers().shop.iter().for_each(|shard| shard.create_database(&dbname));
-        let mut database = Database::new("shop").sharded_by(shard_map);
-        for option in options {
-            database = database.option(option);
-        }
-        for (name, shard) in ["one", "two"].into_iter().zip(&servers().shop) {
-            database = database.shard(name, shard, &dbname);
-        }
-        Self { weir: Weir::start(&setup.database(database)), dbname }
+        let [one, two] = &servers().shop;
+        let database = options.iter().fold(database(shard_map, [one, two], &dbname), |made, line| made.option(line));
+        let setup = setup.database(database);
+        Self { weir: Weir::start(&setup), dbname, setup }
     }
 
-    /// A shop with all tables, and two customers on different shards.
+    /// Kills Weir and starts it again with what it had kept.
+    pub fn restart(&mut self) {
+        let dir = self.weir.dir().to_owned();
+        self.weir.signal(libc::SIGKILL);
+        self.weir = Weir::start_in(&dir, &self.setup);
+    }
+
+    /// A shop with all tables and a few customers: 1 and 2 on the first shard, 11 and 12 on the second.
     pub fn small() -> Self {
-        let shop = Self::empty(RANGE, &[]);
-        let mut client = shop.client();
-        SCHEMA.iter().for_each(|sql| must(&mut client, sql));
-        for (id, name) in [(1, "Ada"), (2, "Ben"), (11, "Cid"), (12, "Dee")] {
-            must(
-                &mut client,
-                &format!("INSERT INTO customers (customer_id, name, credit) VALUES ({id}, '{name}', {id}.5)"),
-            );
-        }
-        must(&mut client, "INSERT INTO products VALUES (1, 'pen', 'office', 1.50, '2020-01-01')");
+        Self::small_with(Setup::new().weir("admin_users = [\"weir\"]"))
+    }
+
+    /// As [`Shop::small`], with a set-up that has more to say.
+    pub fn small_with(setup: Setup) -> Self {
+        let shop = Self::with(setup, RANGE, &[]);
+        fill(&mut shop.client());
         shop
     }
 
@@ -131,6 +131,20 @@ impl Shop {
     pub fn shard(&self, index: usize) -> Endpoint {
         endpoint_of(&servers().shop[index].primary, &self.dbname)
     }
+}
+
+/// The database "shop" over shards "one" and "two".
+pub fn database(shard_map: &str, [one, two]: [&Shard; 2], dbname: &str) -> Database {
+    Database::new("shop").sharded_by(shard_map).shard("one", one, dbname).shard("two", two, dbname)
+}
+
+/// Makes all tables, a product, and a few customers.
+pub fn fill(client: &mut RawClient) {
+    SCHEMA.iter().for_each(|sql| must(client, sql));
+    for (id, name) in [(1, "Ada"), (2, "Ben"), (11, "Cid"), (12, "Dee")] {
+        must(client, &format!("INSERT INTO customers (customer_id, name, credit) VALUES ({id}, '{name}', {id}.5)"));
+    }
+    must(client, "INSERT INTO products VALUES (1, 'pen', 'office', 1.50, '2020-01-01')");
 }
 
 /// Runs a statement that must succeed.
@@ -226,7 +240,7 @@ fn customer(rows: &mut Vec<String>, number: usize, id: i64) {
     let _ = write!(sql, "{}, ", or_null(number % 8 == 6, format!("'{}'", credits[number % 7])));
     let scores = ["1.5", "-0", "0", "Infinity", "1e-7", "NaN", "123456789.125"];
     let _ = write!(sql, "'{}', ", scores[number % 7]);
-    let _ = write!(sql, "{}, ", or_null(number % 5 == 2, (number % 2 == 0).to_string()));
+    let _ = write!(sql, "{}, ", or_null(number % 5 == 2, number.is_multiple_of(2).to_string()));
     let _ = write!(
         sql,
         "'2024-{:02}-{:02} 12:{:02}:00.00000{}+0{}', ",

@@ -1,0 +1,218 @@
+//! DDL and writes to reference tables: on all shards or on none.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::answer::{ask, extended, story};
+use super::shop::{RANGE, Shop, must};
+use crate::harness::{Endpoint, Setup};
+
+/// Waits for what another process is about to do.
+fn await_value(endpoint: &Endpoint, query: &str, expected: &str) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while endpoint.value(query) != expected {
+        assert!(Instant::now() < deadline, "{query} does not become {expected}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Nothing is left of a statement that failed: no prepared transaction, no entry in the catalog.
+fn nothing_is_left(shop: &Shop) {
+    for index in 0..2 {
+        let prepared = "SELECT count(*) FROM pg_prepared_xacts WHERE database = current_database()";
+        assert_eq!(shop.shard(index).value(prepared), "0");
+    }
+    assert_eq!(shop.weir.endpoint("weir").value("SHOW TWO_PHASE"), "");
+}
+
+#[test]
+fn ddl_that_fails_on_one_shard_leaves_nothing_on_the_other() {
+    let shop = Shop::small();
+    let mut client = shop.client();
+    for (made_directly, statement, sqlstate) in [
+        ("CREATE INDEX taken ON customers (name)", "CREATE INDEX taken ON customers (credit)", "42P07"),
+        ("ALTER TABLE customers ADD COLUMN extra int", "ALTER TABLE customers ADD COLUMN extra text", "42701"),
+        ("CREATE TYPE mood AS ENUM ('sad')", "CREATE TYPE mood AS ENUM ('ok')", "42710"),
+        (
+            "INSERT INTO customers (customer_id, credit) VALUES (39, -1)",
+            "ALTER TABLE customers ADD CHECK (credit > 0)",
+            "23514",
+        ),
+    ] {
+        shop.shard(1).execute(made_directly);
+        let answer = ask(&mut client, statement);
+        assert_eq!(answer.sqlstate(), Some(sqlstate), "{statement}: {answer:?}");
+        nothing_is_left(&shop);
+    }
+    let traces = "SELECT (SELECT count(*) FROM pg_class WHERE relname = 'taken'),
+        (SELECT count(*) FROM pg_attribute WHERE attname = 'extra'), (SELECT count(*) FROM pg_type WHERE typname = 'mood'),
+        (SELECT count(*) FROM pg_constraint WHERE contype = 'c' AND conrelid = 'customers'::regclass)";
+    assert_eq!(shop.shard(0).value(traces), "0|0|0|0");
+}
+
+#[test]
+fn a_reference_table_is_written_on_all_shards_or_none() {
+    let shop = Shop::small();
+    let mut client = shop.client();
+    let products = "SELECT string_agg(product_id || name, ',' ORDER BY product_id) FROM products";
+    let on_shards = || [shop.shard(0).value(products), shop.shard(1).value(products)];
+    story(
+        &mut client,
+        &[
+            ("INSERT INTO products VALUES (2, 'ink')", "INSERT 0 1"),
+            ("DELETE FROM products WHERE product_id = 9", "DELETE 0"),
+        ],
+    );
+    assert_eq!(on_shards(), ["1pen,2ink", "1pen,2ink"]);
+    shop.shard(1).execute("INSERT INTO products VALUES (3, 'stray')");
+    story(&mut client, &[("INSERT INTO products VALUES (3, 'cap')", "23505")]);
+    assert_eq!(
+        extended(&mut client, "INSERT INTO products (product_id, name) VALUES ($1, 'cap')", &[Some("3")]).brief(),
+        "23505"
+    );
+    // The shards disagree about how many rows that is.
+    story(&mut client, &[("UPDATE products SET name = 'x' WHERE product_id > 1", "0A000")]);
+    assert_eq!(on_shards(), ["1pen,2ink", "1pen,2ink,3stray"]);
+    nothing_is_left(&shop);
+    story(&mut client, &[("BEGIN", "BEGIN"), ("UPDATE products SET name = 'x'", "0A000"), ("ROLLBACK", "ROLLBACK")]);
+    story(&mut client, &[("BEGIN", "BEGIN"), ("CREATE INDEX ON customers (name)", "0A000"), ("ROLLBACK", "ROLLBACK")]);
+    assert_eq!(on_shards(), ["1pen,2ink", "1pen,2ink,3stray"]);
+}
+
+/// A trigger that only the second shard has makes its PREPARE TRANSACTION fail after the first shard has prepared.
+#[test]
+fn a_shard_that_cannot_prepare_undoes_the_one_that_could() {
+    let shop = Shop::small();
+    let mut client = shop.client();
+    shop.shard(1).execute(
+        "CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NOTIFY told; RETURN NEW; END $$;
+        CREATE TRIGGER tell BEFORE INSERT ON products FOR EACH ROW EXECUTE FUNCTION tell()",
+    );
+    let answer = ask(&mut client, "INSERT INTO products VALUES (7, 'cap')");
+    assert_eq!(answer.sqlstate(), Some("0A000"), "{answer:?}");
+    for index in 0..2 {
+        assert_eq!(shop.shard(index).value("SELECT count(*) FROM products"), "1");
+    }
+    nothing_is_left(&shop);
+    story(
+        &mut client,
+        &[
+            ("UPDATE products SET name = 'quill' WHERE product_id = 1", "UPDATE 1"),
+            ("SELECT name FROM products", "quill"),
+        ],
+    );
+}
+
+/// Weir is killed after the first shard did its part and while the second one waits for a lock: nothing was prepared, and
+/// the console says what may have been left.
+#[test]
+fn a_crash_in_the_first_phase_leaves_a_note_and_no_change() {
+    let mut shop = Shop::small();
+    let mut blocker = shop.shard(1).raw();
+    story(&mut blocker, &[("BEGIN", "BEGIN"), ("LOCK TABLE products", "LOCK TABLE")]);
+    let mut victim = shop.client();
+    victim.send_with(|out| weir::wire::frontend::query(out, "UPDATE products SET name = 'lost'"));
+    let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    await_value(&shop.shard(1), waiting, "1");
+    shop.restart();
+    story(&mut blocker, &[("COMMIT", "COMMIT")]);
+    let left = shop.weir.endpoint("weir").value("SHOW TWO_PHASE");
+    assert!(left.starts_with("weir_") && left.contains("|shop|one,two|"), "{left}");
+    await_value(
+        &shop.shard(0),
+        "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'UPDATE products%' AND state <> 'idle'",
+        "0",
+    );
+    story(&mut shop.client(), &[("UPDATE products SET name = 'kept' WHERE name = 'pen'", "UPDATE 1")]);
+    for index in 0..2 {
+        assert_eq!(shop.shard(index).value("SELECT name FROM products"), "kept");
+        assert_eq!(
+            shop.shard(index).value("SELECT count(*) FROM pg_prepared_xacts WHERE database = current_database()"),
+            "0"
+        );
+    }
+}
+
+#[test]
+fn what_could_be_left_by_a_crash_is_listed() {
+    let shop = Shop::small();
+    let state = shop.weir.dir().join("state");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let catalog = weir::catalog::Catalog::open(&state).await.unwrap();
+        catalog.begin_two_phase("weir_undecided", "shop", &["one", "two"]).await.unwrap();
+        catalog.begin_two_phase("weir_decided", "shop", &["two"]).await.unwrap();
+        catalog.decide("weir_decided", weir::catalog::Decision::Commit).await.unwrap();
+    });
+    let list = shop.weir.endpoint("weir").value("SHOW TWO_PHASE");
+    let lines: Vec<&str> = list.lines().collect();
+    let has = |gid: &str, shards: &str, decision: &str| {
+        lines
+            .iter()
+            .any(|line| line.starts_with(&format!("{gid}|shop|{shards}|")) && line.ends_with(&format!("|{decision}")))
+    };
+    assert!(lines.len() == 2 && has("weir_decided", "two", "commit"), "{list}");
+    assert!(has("weir_undecided", "one,two", "undecided"), "{list}");
+}
+
+#[test]
+fn what_cannot_be_done_on_every_shard_is_refused_with_a_hint() {
+    let shop = Shop::small();
+    let mut client = shop.client();
+    for sql in [
+        "CREATE TABLE strange (id int)",
+        "ALTER TABLE customers ADD UNIQUE (name)",
+        "CREATE UNIQUE INDEX ON customers (name)",
+        "ALTER TABLE customers ADD COLUMN number serial",
+        "ALTER TABLE customers ADD COLUMN number bigint GENERATED BY DEFAULT AS IDENTITY",
+        "ALTER TABLE customers ALTER COLUMN credit SET DEFAULT nextval('numbers')",
+        "COPY customers FROM STDIN",
+        "CREATE INDEX CONCURRENTLY ON customers (name)",
+        "VACUUM customers",
+        "INSERT INTO strange VALUES (1)",
+        "SELECT * FROM strange",
+    ] {
+        let answer = ask(&mut client, sql);
+        let refusal = answer.refusal().unwrap_or_else(|| panic!("{sql}: {answer:?}"));
+        assert!(!refusal.detail.is_empty() && !refusal.hint.is_empty(), "{sql}: {refusal:?}");
+    }
+    story(&mut client, &[("SELECT count(*) FROM customers", "4")]);
+}
+
+#[test]
+fn what_ddl_made_is_there_for_everybody_at_once() {
+    let shop = Shop::empty(RANGE, &["read_write_split = true"]);
+    let (mut maker, mut user) = (shop.client(), shop.client());
+    must(&mut user, "SELECT 1");
+    for round in 0..3 {
+        must(&mut maker, "CREATE TABLE customers (customer_id int8 PRIMARY KEY, name text)");
+        story(
+            &mut user,
+            &[("SELECT count(*) FROM customers", "0"), ("INSERT INTO customers VALUES (1, 'a')", "INSERT 0 1")],
+        );
+        story(&mut user, &[("INSERT INTO customers VALUES (11, 'b')", "INSERT 0 1")]);
+        must(&mut maker, &format!("ALTER TABLE customers ADD COLUMN extra{round} int4 DEFAULT 5"));
+        story(&mut user, &[(&format!("SELECT sum(extra{round}), count(*) FROM customers"), "10|2")]);
+        story(
+            &mut user,
+            &[(&format!("SELECT customer_id FROM customers ORDER BY extra{round}, name COLLATE \"C\""), "1,11")],
+        );
+        must(&mut maker, "DROP TABLE customers");
+        assert!(ask(&mut user, "SELECT count(*) FROM customers").error.is_some());
+    }
+}
+
+#[test]
+fn ddl_through_the_extended_protocol() {
+    let shop = Shop::with(Setup::new(), RANGE, &[]);
+    let mut client = shop.client();
+    let created = extended(&mut client, "CREATE TABLE products (product_id int4 PRIMARY KEY, name text)", &[]);
+    assert_eq!(created.brief(), "CREATE TABLE");
+    let inserted = extended(
+        &mut client,
+        "INSERT INTO products VALUES ($1, $2) RETURNING name, product_id",
+        &[Some("5"), Some("e")],
+    );
+    assert_eq!(inserted.brief(), "e|5");
+    assert_eq!(shop.shard(1).value("SELECT * FROM products"), "5|e");
+}

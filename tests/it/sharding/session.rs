@@ -1,0 +1,196 @@
+//! What a session may ask of a sharded database besides statements: settings at login, formats, prepared statements; and
+//! objects that Weir must not trust.
+
+use weir::wire::backend::tag;
+use weir::wire::frontend::{self, Target};
+
+use super::answer::{Answer, answers, arguments, ask, extended, story};
+use super::shop::{Shop, must};
+use crate::harness::RawClient;
+
+const ALL: &str = "SELECT name FROM customers WHERE customer_id > $1 ORDER BY customer_id";
+
+#[test]
+fn settings_that_would_mislead_weir_are_refused_at_login() {
+    let shop = Shop::small();
+    let login = |name: &str, value: &str| {
+        let mut psql = shop.endpoint().command("psql");
+        psql.args(["-XAtc", "SELECT count(*) FROM customers"]).env(name, value);
+        let output = psql.output().unwrap();
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr),
+        )
+    };
+    for options in [
+        "-c search_path=pg_catalog",
+        "-c role=postgres",
+        "--standard-conforming-strings=off",
+        "-c DateStyle=SQL",
+        "-c bytea_output=escape",
+        "-c extra_float_digits=0",
+        "-c default_transaction_isolation=serializable",
+        "-c client_encoding=latin1",
+    ] {
+        let (success, said) = login("PGOPTIONS", options);
+        assert!(!success && said.contains("sharded"), "{options}: {said}");
+    }
+    let (success, said) = login("PGCLIENTENCODING", "SJIS");
+    assert!(!success && said.contains("client_encoding"), "{said}");
+    for options in
+        ["-c extra_float_digits=3", "-c DateStyle=ISO,DMY", "-c TimeZone=Asia/Tokyo", "-c statement_timeout=9s"]
+    {
+        assert_eq!(login("PGOPTIONS", options), (true, "4\n".to_owned()), "{options}");
+    }
+    assert_eq!(login("PGCLIENTENCODING", "UTF8"), (true, "4\n".to_owned()));
+}
+
+/// A database whose own settings mislead is refused like a client that asks for them.
+#[test]
+fn settings_of_the_database_itself_count_too() {
+    let mut shop = Shop::small();
+    shop.shard(0).execute(&format!("ALTER DATABASE {} SET datestyle = 'German'", shop.dbname));
+    shop.restart();
+    let refused = shop.endpoint().psql(["-c", "SELECT 1"]);
+    assert!(refused.status != 0 && refused.stderr.contains("datestyle"), "{refused:?}");
+    shop.shard(0).execute(&format!("ALTER DATABASE {} RESET datestyle", shop.dbname));
+    shop.restart();
+    assert_eq!(shop.endpoint().value("SELECT count(*) FROM customers"), "4");
+}
+
+#[test]
+fn prepared_statements_run_over_several_shards() {
+    let shop = Shop::small();
+    let mut client = shop.client();
+    client.send_with(|out| {
+        frontend::parse(out, b"all", &frontend::definition(ALL, &[]));
+        frontend::describe(out, Target::Statement(b"all"));
+        frontend::sync(out);
+    });
+    let described = client.until_ready();
+    let tags: Vec<u8> = described.iter().map(|message| message.tag).collect();
+    assert_eq!(tags, [tag::PARSE_COMPLETE, tag::PARAMETER_DESCRIPTION, tag::ROW_DESCRIPTION, tag::READY_FOR_QUERY]);
+    assert_eq!(described[1].body, [0, 1, 0, 0, 0, 20], "the key is an int8");
+    for (from, expected) in [("0", "Ada,Ben,Cid,Dee"), ("1", "Ben,Cid,Dee"), ("11", "Dee"), ("40", "")] {
+        let (answer, tags) = execute(&mut client, from, 0, 0);
+        assert_eq!(answer.rows.iter().flatten().flatten().cloned().collect::<Vec<_>>().join(","), expected);
+        assert_eq!(tags.first(), Some(&tag::BIND_COMPLETE));
+        assert_eq!(tags.iter().filter(|tag| **tag == tag::ROW_DESCRIPTION).count(), 0, "nobody asked for it");
+    }
+    assert_eq!(execute(&mut client, "0", 1, 0).0.sqlstate(), Some("0A000"), "binary results");
+    assert_eq!(execute(&mut client, "0", 0, 2).0.sqlstate(), Some("0A000"), "a part of the rows");
+    assert_eq!(execute(&mut client, "x", 0, 0).0.sqlstate(), Some("22P02"));
+    assert_eq!(execute(&mut client, "11", 0, 0).0.rows.len(), 1);
+    story(&mut client, &[("DEALLOCATE \"all\"", "DEALLOCATE")]);
+    assert_eq!(execute(&mut client, "11", 0, 0).0.sqlstate(), Some("26000"));
+}
+
+/// Binds and executes the prepared statement; gives the answer and the tags of all messages.
+fn execute(client: &mut RawClient, from: &str, result_format: i16, max_rows: u32) -> (Answer, Vec<u8>) {
+    client.send_with(|out| {
+        frontend::bind(out, b"", b"all", &arguments(&[Some(from)], result_format));
+        frontend::execute(out, b"", max_rows);
+        frontend::sync(out);
+    });
+    let messages = client.until_ready();
+    let mut answers = answers(&messages);
+    assert_eq!(answers.len(), 1, "{messages:?}");
+    (answers.remove(0), messages.iter().map(|message| message.tag).collect())
+}
+
+#[tokio::test]
+async fn a_driver_that_wants_binary_results_is_served_by_one_shard() {
+    let shop = Shop::small();
+    let client = shop.endpoint().connect().await.unwrap();
+    let by_key = client.prepare("SELECT name, customer_id FROM customers WHERE customer_id = $1").await.unwrap();
+    for (id, name) in [(1_i64, "Ada"), (11, "Cid"), (2, "Ben"), (12, "Dee")] {
+        let row = client.query_one(&by_key, &[&id]).await.unwrap();
+        assert_eq!((row.get::<_, &str>(0), row.get::<_, i64>(1)), (name, id));
+    }
+    let refused = client.query("SELECT name FROM customers", &[]).await.unwrap_err();
+    assert_eq!(refused.code().unwrap().code(), "0A000");
+    assert_eq!(
+        client.execute("INSERT INTO customers (customer_id, name) VALUES ($1, $2)", &[&17_i64, &"Hal"]).await.unwrap(),
+        1
+    );
+    let rows = client.simple_query("SELECT count(*) FROM customers").await.unwrap();
+    assert!(
+        rows.iter().any(|row| matches!(row, tokio_postgres::SimpleQueryMessage::Row(row) if row.get(0) == Some("5")))
+    );
+}
+
+#[test]
+fn a_type_whose_number_differs_between_shards_is_refused_where_it_matters() {
+    let shop = Shop::small();
+    let mut client = shop.client();
+    // Uses up a few OIDs on one shard only.
+    shop.shard(1).execute("CREATE TYPE other AS ENUM ('x'); DROP TYPE other");
+    must(&mut client, "CREATE TYPE mood AS ENUM ('sad', 'ok')");
+    must(&mut client, "ALTER TABLE customers ADD COLUMN mood mood DEFAULT 'ok'");
+    story(
+        &mut client,
+        &[
+            ("SELECT mood FROM customers WHERE customer_id = 1", "ok"),
+            ("SELECT name FROM orders JOIN customers USING (customer_id)", "0A000"),
+        ],
+    );
+    for sql in [
+        "SELECT mood FROM customers WHERE customer_id = 11",
+        "SELECT * FROM customers WHERE customer_id = 11",
+        "SELECT mood FROM customers",
+        "SELECT mood, count(*) FROM customers GROUP BY mood",
+        "SELECT 'ok'::mood FROM customers",
+    ] {
+        assert!(ask(&mut client, sql).refusal().is_some(), "{sql}");
+        assert!(extended(&mut client, sql, &[]).refusal().is_some(), "{sql}");
+    }
+    story(&mut client, &[("SELECT 'sad'::mood", "sad"), ("SELECT count(*) FROM orders", "0")]);
+    must(&mut client, "ALTER TABLE customers DROP COLUMN mood");
+    story(
+        &mut client,
+        &[("SELECT name FROM customers WHERE customer_id = 11", "Cid"), ("SELECT count(*) FROM customers", "4")],
+    );
+}
+
+#[test]
+fn code_that_statements_do_not_show_is_refused() {
+    let shop = Shop::small();
+    let mut client = shop.client();
+    must(
+        &mut client,
+        "CREATE FUNCTION other_rows() RETURNS int8 STABLE LANGUAGE sql AS 'SELECT count(*) FROM customers'",
+    );
+    must(&mut client, "CREATE VIEW rich AS SELECT * FROM customers WHERE credit > 5");
+    for sql in [
+        "SELECT other_rows()",
+        "SELECT other_rows() FROM customers WHERE customer_id = 1",
+        "SELECT * FROM rich",
+        "SELECT * FROM rich WHERE customer_id = 1",
+    ] {
+        assert!(ask(&mut client, sql).refusal().is_some(), "{sql}");
+    }
+    must(&mut client, "CREATE POLICY own ON customers USING (name = current_user)");
+    must(&mut client, "ALTER TABLE customers ENABLE ROW LEVEL SECURITY");
+    for sql in [
+        "SELECT * FROM customers",
+        "SELECT * FROM customers WHERE customer_id = 1",
+        "DELETE FROM customers WHERE customer_id = 1",
+    ] {
+        assert!(ask(&mut client, sql).refusal().is_some(), "{sql}");
+    }
+    must(&mut client, "ALTER TABLE customers DISABLE ROW LEVEL SECURITY");
+    must(
+        &mut client,
+        "CREATE FUNCTION move() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.customer_id := 12; RETURN NEW; END'",
+    );
+    must(&mut client, "CREATE TRIGGER move BEFORE INSERT ON customers FOR EACH ROW EXECUTE FUNCTION move()");
+    assert!(ask(&mut client, "INSERT INTO customers (customer_id) VALUES (3)").refusal().is_some());
+    story(
+        &mut client,
+        &[
+            ("SELECT count(*) FROM customers", "4"),
+            ("DROP TRIGGER move ON customers", "DROP TRIGGER"),
+            ("INSERT INTO customers (customer_id) VALUES (3)", "INSERT 0 1"),
+        ],
+    );
+}
