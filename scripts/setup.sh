@@ -89,6 +89,16 @@ install_packages() {
     apt_install "$@"
 }
 
+# The Python drivers that the tests use, in a directory of the project's own; nothing to do when they are there.
+install_drivers() {
+    local wanted=tests/drivers/requirements.txt
+    cmp -s "$wanted" .venv/requirements.txt && return
+    printf 'setup: installing the Python drivers of %s into .venv\n' "$wanted"
+    python3 -m venv .venv
+    .venv/bin/pip install --quiet --disable-pip-version-check --requirement "$wanted"
+    cp "$wanted" .venv/requirements.txt
+}
+
 main() {
     check_rust
     if ! command -v apt-get >/dev/null; then
@@ -96,11 +106,13 @@ main() {
         programs=$(missing_programs)
         [ -z "$programs" ] || fail "this is not Debian or Ubuntu; please install:" "$programs" \
             "and libclang with its headers. \$WEIR_PG_BIN may name the directory of PostgreSQL's programs."
+        install_drivers
         return
     fi
     local missing
     mapfile -t missing < <(missing_packages)
     [ "${#missing[@]}" = 0 ] || install_packages "${missing[@]}"
+    install_drivers
 }
 
 main

@@ -77,8 +77,8 @@ impl Client {
             return self.sharded_batch(&schema, &messages, requests, complete).await;
         }
         drop(schema);
-        self.leave_lost_block(bound_statements(&requests).next())?;
-        if complete && !was_open && self.deallocate_batch(&requests)? {
+        let only = if complete && !was_open && is_plain(&requests) { bound_statements(&requests).next() } else { None };
+        if self.end_lost_block(only, Asked::Batch(&requests))? || self.deallocate_only(only, &requests)? {
             return Ok(());
         }
         let split = self.database.read_write_split && complete && !was_open;
@@ -210,11 +210,10 @@ impl Client {
     }
 
     /// Answers DEALLOCATE of a statement that Weir keeps for the client. Gives false when a server must be asked.
-    fn deallocate_batch(&mut self, requests: &[Request<'_>]) -> Result<bool> {
-        let mut bound = bound_statements(requests);
-        let (Some(statement), None) = (bound.next(), bound.next()) else { return Ok(false) };
+    fn deallocate_only(&mut self, only: Option<&Statement>, requests: &[Request<'_>]) -> Result<bool> {
+        let Some(statement) = only else { return Ok(false) };
         let StatementKind::Deallocate { name: Some(name) } = &statement.kind else { return Ok(false) };
-        if !is_plain(requests) || self.status() == TransactionStatus::Failed || !self.names.contains(name.as_bytes()) {
+        if self.status() == TransactionStatus::Failed || !self.names.contains(name.as_bytes()) {
             return Ok(false);
         }
         let task = Task { statement, text: "", asked: Asked::Batch(requests) };

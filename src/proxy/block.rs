@@ -166,7 +166,7 @@ impl Client {
         backend::warning(self.conn.queue(), sqlstate, text);
     }
 
-    fn complete(&mut self, command_tag: &str) {
+    pub fn complete(&mut self, command_tag: &str) {
         backend::command_complete(self.conn.queue(), command_tag);
     }
 }

@@ -259,10 +259,11 @@ impl Client {
 
     /// Gives back the servers that the client does not need any more.
     pub async fn leave_servers(&mut self) {
-        if self.links.is_empty() || self.batch_open {
+        if self.batch_open || self.in_transaction() {
             return;
         }
-        if self.status() != TransactionStatus::Idle {
+        if self.links.is_empty() {
+            self.transaction_began = None;
             return;
         }
         self.transaction_ended();

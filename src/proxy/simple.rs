@@ -5,9 +5,11 @@ use std::sync::Arc;
 use arc_swap::Guard;
 use bytes::BytesMut;
 
+use super::answer::Preface;
 use super::client::Client;
 use super::outcome::{Step, Stop};
 use super::relay::{End, Listen, Seen};
+use super::sharded::{Asked, Task};
 use crate::route::{self, plan::Access};
 use crate::session::ledger::{Attempt, Event};
 use crate::session::transaction::aborted;
@@ -65,7 +67,10 @@ impl Client {
             .hint("Set client_encoding to UTF8.")
             .into());
         }
-        self.leave_lost_block(facts.statements.first())?;
+        let only = <&[Statement; 1]>::try_from(facts.statements.as_slice()).ok().map(|[only]| only);
+        if self.end_lost_block(only, Asked::Query(message))? {
+            return Ok(());
+        }
         let access = facts.statements.iter().map(route::unsharded).fold(Access::Read, Access::and);
         let before = self.pins();
         facts.statements.iter().for_each(|statement| self.note(statement));
@@ -85,7 +90,7 @@ impl Client {
                 .hint("Call the function with SELECT.")
                 .into());
         }
-        self.leave_lost_block(None)?;
+        self.end_lost_block(None, Asked::Query(&message))?;
         self.pin(PinReason::Opaque);
         let at = self.link(ShardId(0), Access::Primary { writes: true }).await?;
         let server = &mut self.links[at].server;
@@ -167,23 +172,25 @@ impl Client {
         }
     }
 
-    /// After the server of an open block was lost, nothing but the block's end is accepted.
-    pub fn leave_lost_block(&mut self, first: Option<&Statement>) -> Step {
+    /// After the server of an open block was lost, nothing but the block's end is accepted. Gives whether this was it, and
+    /// is answered; `statement` is the unit's only one.
+    pub fn end_lost_block(&mut self, statement: Option<&Statement>, asked: Asked<'_>) -> Step<bool> {
+        use TransactionCommand::{Commit, Rollback};
         if self.block.is_none() {
-            return Ok(());
+            return Ok(false);
         }
-        let ends = matches!(
-            first.map(|statement| &statement.kind),
-            Some(StatementKind::Transaction(TransactionCommand::Commit { .. } | TransactionCommand::Rollback { .. }))
-        );
-        if !ends {
+        let Some(statement) = statement.filter(|statement| {
+            matches!(statement.kind, StatementKind::Transaction(Commit { chain: false } | Rollback { chain: false }))
+        }) else {
             // The first statement learns of the loss itself.
             return Err(self.loss.take().unwrap_or_else(aborted).into());
-        }
-        self.loss = None;
-        // A server that is outside of a block answers the block's end with a warning and the right command tag.
-        self.block = None;
-        Ok(())
+        };
+        (self.block, self.loss) = (None, None);
+        let task = Task { statement, text: "", asked };
+        self.preface(&task, &Preface::default());
+        self.complete("ROLLBACK");
+        self.answered(&task)?;
+        Ok(true)
     }
 
     /// DEALLOCATE of a statement that Weir keeps for the client. Gives false when a server must be asked.
@@ -246,10 +253,11 @@ impl Client {
         if ended.refused {
             self.restore_pins(before);
         }
-        if ended.failed {
-            return;
-        }
         for statement in statements {
+            if ended.failed {
+                self.doubt_settings(statement);
+                continue;
+            }
             match &statement.kind {
                 StatementKind::Discard(DiscardTarget::All) => self.discard_all(),
                 StatementKind::Deallocate { name: None } => {
@@ -265,6 +273,15 @@ impl Client {
                 }
                 _ => {}
             }
+        }
+    }
+
+    /// A query with a RESET failed. A COMMIT in front of the failure may have kept the RESET: the settings that the client
+    /// asked for at its login are sent again, unless it may have set others.
+    fn doubt_settings(&mut self, statement: &Statement) {
+        let resets = matches!(statement.kind, StatementKind::Reset { .. } | StatementKind::ResetAll);
+        if resets && self.pinned.is_none() {
+            self.links.iter_mut().for_each(|link| link.server.session.forget_settings());
         }
     }
 

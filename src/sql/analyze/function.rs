@@ -56,7 +56,7 @@ impl Analyzer<'_> {
         } else if names::is_session_lock_function(name) {
             self.pin(PinReason::AdvisoryLock);
             self.effect(Effects::PRIMARY_ONLY | Effects::HOME_ONLY);
-        } else if names::is_transaction_lock_function(name) || names::is_home_function(name) {
+        } else if names::is_passing_lock_function(name) || names::is_home_function(name) {
             self.effect(Effects::PRIMARY_ONLY | Effects::HOME_ONLY);
         } else if names::is_sequence_function(name) {
             self.pin(PinReason::Sequence);

@@ -93,18 +93,15 @@ const PRIMARY_ONLY_RELATIONS: &[&str] = &[
 ];
 
 /// Session-level advisory locks: they outlive the transaction.
-const SESSION_LOCK_FUNCTIONS: &[&str] = &[
-    "pg_advisory_lock",
-    "pg_advisory_lock_shared",
+const SESSION_LOCK_FUNCTIONS: &[&str] =
+    &["pg_advisory_lock", "pg_advisory_lock_shared", "pg_try_advisory_lock", "pg_try_advisory_lock_shared"];
+
+/// Advisory locks that no session keeps: those of transactions, and what gives locks up. Like those of the session they
+/// guard only what asks the same server.
+const PASSING_LOCK_FUNCTIONS: &[&str] = &[
     "pg_advisory_unlock",
     "pg_advisory_unlock_all",
     "pg_advisory_unlock_shared",
-    "pg_try_advisory_lock",
-    "pg_try_advisory_lock_shared",
-];
-
-/// Transaction-level advisory locks. Like those of the session they guard only what asks the same server.
-const TRANSACTION_LOCK_FUNCTIONS: &[&str] = &[
     "pg_advisory_xact_lock",
     "pg_advisory_xact_lock_shared",
     "pg_try_advisory_xact_lock",
@@ -179,8 +176,8 @@ pub(super) fn is_session_lock_function(name: &str) -> bool {
     SESSION_LOCK_FUNCTIONS.contains(&name)
 }
 
-pub(super) fn is_transaction_lock_function(name: &str) -> bool {
-    TRANSACTION_LOCK_FUNCTIONS.contains(&name)
+pub(super) fn is_passing_lock_function(name: &str) -> bool {
+    PASSING_LOCK_FUNCTIONS.contains(&name)
 }
 
 /// Notifications and large objects.

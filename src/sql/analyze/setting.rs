@@ -65,14 +65,17 @@ fn value(node: &Node) -> String {
 impl Analyzer<'_> {
     pub(super) fn set(&mut self, set: &pg::VariableSetStmt) -> StatementKind {
         let local = set.is_local || set.name == "TRANSACTION" || set.name == "TRANSACTION SNAPSHOT";
-        if !local {
-            self.pin(PinReason::Setting);
-        }
         let name = set.name.to_ascii_lowercase();
         match set.kind() {
+            // These leave nothing behind: drivers' pools send them when a connection comes back.
             VariableSetKind::VarResetAll => StatementKind::ResetAll,
             VariableSetKind::VarReset | VariableSetKind::VarSetDefault if !local => StatementKind::Reset { name },
-            _ => StatementKind::Set { name, local },
+            _ => {
+                if !local {
+                    self.pin(PinReason::Setting);
+                }
+                StatementKind::Set { name, local }
+            }
         }
     }
 

@@ -58,6 +58,11 @@ impl RawClient {
         self.stream.write_all(bytes).expect("the peer reads");
     }
 
+    /// The sending direction, for another thread.
+    pub fn sender(&self) -> TcpStream {
+        self.stream.try_clone().expect("a socket")
+    }
+
     /// Sends what `write` appends.
     pub fn send_with(&mut self, write: impl FnOnce(&mut BytesMut)) {
         let mut out = BytesMut::new();

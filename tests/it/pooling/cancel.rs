@@ -80,9 +80,8 @@ fn a_cancel_leaves_the_transaction_to_its_client() {
 #[test]
 fn a_client_that_waits_for_a_server_can_be_canceled() {
     let front = Front::new(1);
-    let mut holder = front.app.raw();
+    let (mut holder, mut waiting) = (front.app.raw(), front.app.raw());
     holder.run("BEGIN");
-    let mut waiting = front.app.raw();
     let key = key(&waiting);
     thread::scope(|scope| {
         let answer = scope.spawn(|| {
@@ -160,6 +159,8 @@ fn a_copy_is_canceled() {
     client.send_with(|out| frontend::query(out, "COPY t FROM STDIN"));
     client.expect(tag::COPY_IN_RESPONSE);
     cancel(&front.app, key(&client));
+    // The server looks at the cancel between two messages.
+    client.send_with(|out| frontend::message(out, tag::COPY_DATA, |body| body.extend_from_slice(b"1\n")));
     assert_eq!(sqlstate(&client.until_ready()).as_deref(), Some("57014"));
     assert_eq!(front.app.value("SELECT 1"), "1");
 }

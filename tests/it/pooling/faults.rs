@@ -150,7 +150,8 @@ fn a_client_that_loses_its_session_is_sent_away() {
 #[test]
 fn a_crash_is_an_error_at_once_and_the_next_query_works_after_the_restart() {
     let mut node = start_primary("crashing");
-    let front = Front::before(&node, "postgres", 2, |setup| setup.pool("server_connect_timeout = \"5s\""));
+    endpoint_of(&node, "postgres").execute("CREATE DATABASE app");
+    let front = Front::before(&node, "app", 2, |setup| setup.pool("server_connect_timeout = \"5s\""));
     let (mut busy, mut idle, mut pinned) = (front.app.raw(), front.app.raw(), front.app.raw());
     idle.run("SELECT 1");
     pinned.run("LISTEN news");

@@ -69,7 +69,7 @@ fn nobody_starves() {
                 });
             }
             // These have to get through although the others never pause. Both workers get some of them.
-            let late = [(); 4].map(|()| scope.spawn(|| (0..50).for_each(|_| front.app.raw().run("SELECT 2"))));
+            let late = [(); 4].map(|()| scope.spawn(|| (0..5).for_each(|_| front.app.raw().run("SELECT 2"))));
             let results = late.map(|late| late.join());
             busy.store(false, Ordering::Relaxed);
             results.into_iter().for_each(|result| result.unwrap());
@@ -118,7 +118,7 @@ fn a_pool_that_was_full_fills_again_when_servers_close() {
         for _ in 0..6 {
             scope.spawn(|| {
                 let mut client = front.app.raw();
-                (0..50).for_each(|_| client.run("SELECT 1"));
+                (0..10).for_each(|_| client.run("SELECT 1"));
             });
         }
     });

@@ -220,6 +220,8 @@ fn plain_work_does_not_pin() {
         "NOTIFY news",
         "SHOW work_mem",
         "VACUUM t",
+        // What asyncpg sends when a connection comes back to its pool.
+        "SELECT pg_advisory_unlock_all(); CLOSE ALL; UNLISTEN *; RESET ALL",
     ];
     for sql in statements {
         for statement in sql.split("; ") {

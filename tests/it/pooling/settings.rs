@@ -16,16 +16,19 @@ fn log_in(front: &Front, parameters: &[(&str, &str)]) -> (RawClient, Vec<(String
 fn two_clients_with_different_settings_share_one_server() {
     let front = Front::new(1);
     let (mut german, _) = log_in(&front, &[("DateStyle", "German"), ("application_name", "it's german")]);
-    let (mut iso, _) = log_in(&front, &[("options", r"-c search_path=a\ b,public --work-mem=7MB -cDateStyle=ISO")]);
+    let (mut iso, _) = log_in(
+        &front,
+        &[("options", r"-c search_path=a,public --application-name=a\ b --work-mem=7MB -cDateStyle=ISO")],
+    );
     let (mut plain, _) = log_in(&front, &[]);
     for _ in 0..3 {
         assert_eq!(german.value("SELECT date '2024-12-31'"), "31.12.2024");
         assert_eq!(german.value("SHOW application_name"), "it's german");
         assert_eq!(german.value("SHOW work_mem"), "4MB");
         assert_eq!(iso.value("SELECT date '2024-12-31'"), "2024-12-31");
-        assert_eq!(iso.value("SHOW search_path"), "a b,public");
+        assert_eq!(iso.value("SHOW search_path"), "a,public");
         assert_eq!(iso.value("SHOW work_mem"), "7MB");
-        assert_eq!(iso.value("SHOW application_name"), "");
+        assert_eq!(iso.value("SHOW application_name"), "a b");
         assert_eq!(plain.value("SHOW search_path"), "\"$user\", public");
         assert_eq!(plain.value("SELECT date '2024-12-31'"), "2024-12-31");
     }
@@ -79,7 +82,7 @@ fn reset_goes_back_to_what_the_client_asked_for() {
     let front = Front::new(1);
     for reset in ["RESET ALL", "DISCARD ALL", "RESET DateStyle"] {
         let (mut german, _) = log_in(&front, &[("DateStyle", "German")]);
-        german.run("SET DateStyle = 'SQL'");
+        german.run("SET DateStyle = 'SQL, MDY'");
         assert_eq!(german.value("SELECT date '2024-12-31'"), "12/31/2024");
         german.run(reset);
         assert_eq!(german.value("SELECT date '2024-12-31'"), "31.12.2024", "{reset}");
@@ -92,7 +95,7 @@ fn the_last_report_is_true() {
     let front = Front::new(1);
     for reset in ["RESET ALL", "DISCARD ALL", "RESET DateStyle"] {
         let (mut client, mut reported) = log_in(&front, &[("DateStyle", "German")]);
-        let mut messages = client.query("SET DateStyle = 'SQL'");
+        let mut messages = client.query("SET DateStyle = 'SQL, MDY'");
         messages.extend(client.query(reset));
         messages.extend(client.query("SHOW DateStyle"));
         let updates = messages.iter().filter(|message| message.tag == tag::PARAMETER_STATUS);
@@ -116,7 +119,7 @@ fn a_custom_setting_of_the_startup_is_unknown_to_others() {
 
 #[test]
 fn an_encoding_follows_its_client() {
-    let front = Front::new(1);
+    let front = Front::new(2);
     let (mut latin, reported) = log_in(&front, &[("client_encoding", "LATIN1")]);
     assert!(reported.contains(&("client_encoding".to_owned(), "LATIN1".to_owned())));
     let (mut utf8, _) = log_in(&front, &[]);

@@ -64,7 +64,7 @@ fn clients_have_names_of_their_own() {
 
 #[test]
 fn clients_with_the_same_statement_share_it_on_a_server() {
-    let front = Front::new(1);
+    let front = round_robin(1);
     let mut clients: Vec<_> = (0..5).map(|_| front.app.raw()).collect();
     for (number, client) in clients.iter_mut().enumerate() {
         prepare(client, &format!("name_{number}"), "SELECT count(*) FROM pg_prepared_statements WHERE NOT from_sql");
