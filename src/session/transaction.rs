@@ -191,3 +191,76 @@ pub fn aborted() -> Error {
 fn quote_identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: ShardId = ShardId(0);
+    const B: ShardId = ShardId(1);
+
+    #[test]
+    fn a_joining_server_is_told_what_came_before() {
+        let mut block = Transaction::begin("BEGIN READ ONLY", false);
+        block.set("work_mem", "SET LOCAL work_mem = '1MB'", false);
+        block.savepoint("a \"b\"");
+        assert_eq!(
+            block.prelude(),
+            ["BEGIN READ ONLY", "SET LOCAL work_mem = '1MB'", "SAVEPOINT \"a \"\"b\"\"\""].map(str::to_owned)
+        );
+    }
+
+    #[test]
+    fn savepoints_undo_and_release() {
+        let mut block = Transaction::begin("BEGIN", false);
+        block.savepoint("s");
+        block.set("x", "SET x = 1", true);
+        block.savepoint("s");
+        block.set("x", "SET x = 2", true);
+        block.fail();
+        assert_eq!(block.status(), TransactionStatus::Failed);
+        block.rollback_to("s").unwrap();
+        assert_eq!(block.status(), TransactionStatus::InTransaction);
+        assert_eq!(block.prelude(), ["BEGIN", "SAVEPOINT \"s\"", "SET x = 1", "SAVEPOINT \"s\""].map(str::to_owned));
+        block.release("s").unwrap();
+        block.release("s").unwrap();
+        assert_eq!(block.prelude(), ["BEGIN", "SET x = 1"].map(str::to_owned));
+        assert_eq!(block.rollback_to("s").unwrap_err().kind, Kind::Savepoint);
+        assert_eq!(block.release("s").unwrap_err().kind, Kind::Savepoint);
+    }
+
+    #[test]
+    fn settings_that_outlive_the_block_stay_when_it_commits() {
+        let mut lasting = Lasting::default();
+        lasting.keep("x", "SET x = 0");
+        lasting.keep("y", "SET y = 0");
+        let mut block = Transaction::begin("BEGIN", false);
+        block.set("x", "SET x = 1", true);
+        block.set("z", "SET LOCAL z = 1", false);
+        block.commit_settings(&mut lasting);
+        assert_eq!(lasting.statements().collect::<Vec<_>>(), ["SET y = 0", "SET x = 1"]);
+        lasting.forget("y");
+        assert_eq!(lasting.statements().collect::<Vec<_>>(), ["SET x = 1"]);
+        lasting.clear();
+        assert!(lasting.is_empty());
+    }
+
+    #[test]
+    fn one_shard_is_written() {
+        let mut block = Transaction::begin("BEGIN", false);
+        block.write(A).unwrap();
+        block.write(A).unwrap();
+        assert_eq!(block.write(B).unwrap_err().kind, Kind::NotSupported);
+        assert_eq!(block.writer(), Some(A));
+    }
+
+    #[test]
+    fn one_snapshot_is_one_shards() {
+        let mut block = Transaction::begin("BEGIN", false);
+        block.take_part(A).unwrap();
+        block.take_part(B).unwrap();
+        block.require_one_snapshot();
+        assert_eq!(block.take_part(B).unwrap_err().kind, Kind::NotSupported);
+        block.take_part(A).unwrap();
+    }
+}
