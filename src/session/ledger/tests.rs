@@ -259,9 +259,12 @@ fn error(fields: &[(u8, &str)]) -> BytesMut {
     out
 }
 
+/// What the server sent before an error, the error's fields, and what they say of the attempt.
+type Failure<'c> = (&'c str, &'c [(u8, &'c str)], Attempt);
+
 #[test]
 fn an_error_about_the_text_says_that_nothing_ran() {
-    let cases: [(&str, &[(u8, &str)], Attempt); 7] = [
+    let cases: [Failure<'_>; 7] = [
         ("", &[(b'C', "42601"), (b'P', "1")], Attempt::Refused),
         ("", &[(b'C', "42P01"), (b'P', "15")], Attempt::Refused),
         ("", &[(b'C', "42P01")], Attempt::Ran),
