@@ -328,8 +328,8 @@ impl Local {
         if somebody_waits && self.open() <= self.shared.share() {
             return self.shared.longer_in_need(self.worker, UNFAIR_MAX);
         }
-        let rested = |server: &Box<Server>| now.saturating_duration_since(server.since) >= RESTED;
-        let to_spare = !somebody_waits && self.idle.borrow().front().is_some_and(rested);
+        let rested = |server: &Server| now.saturating_duration_since(server.since) >= RESTED;
+        let to_spare = !somebody_waits && self.idle.borrow().front().is_some_and(|server| rested(server));
         let needed = self.shared.in_need(self.worker, if to_spare { Need::Hungry } else { Need::BelowShare });
         needed.or_else(|| self.shared.longer_in_need(self.worker, UNFAIR_MAX))
     }
