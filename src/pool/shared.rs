@@ -250,3 +250,75 @@ impl Shared {
         idle
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+    use super::*;
+
+    /// A pool of that size over some workers, and their mail.
+    fn pool(size: usize, workers: usize) -> (Arc<Shared>, Vec<UnboundedReceiver<Mail>>) {
+        let (senders, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| unbounded_channel()).unzip();
+        let id = PoolId { database: "d".into(), user: "u".into(), shard: ShardId(0), node: NodeIndex::PRIMARY };
+        let limits = Limits {
+            size,
+            connect_timeout: Duration::ZERO,
+            wait_timeout: Duration::ZERO,
+            lifetime: Duration::ZERO,
+            idle_timeout: Duration::ZERO,
+            prepared_max: 1,
+            round_robin: false,
+        };
+        (Arc::new(Shared::new(id, "host:1".into(), "d".into(), None, limits, &senders)), receivers)
+    }
+
+    #[test]
+    fn places_are_counted_and_come_back() {
+        let (shared, _mail) = pool(2, 2);
+        let (first, mut second) = (shared.reserve(0).unwrap(), shared.reserve(0).unwrap());
+        assert!(shared.reserve(1).is_none());
+        assert_eq!((shared.open(), shared.open_on(0), shared.open_on(1)), (2, 2, 0));
+        second.move_to(1);
+        assert_eq!((shared.open(), shared.open_on(0), shared.open_on(1)), (2, 1, 1));
+        drop(first);
+        assert_eq!((shared.open(), shared.open_on(0), shared.open_on(1)), (1, 0, 1));
+        assert!(shared.reserve(0).is_some());
+    }
+
+    #[test]
+    fn a_free_place_is_told_to_those_in_need() {
+        let (shared, mut mail) = pool(1, 3);
+        let place = shared.reserve(0).unwrap();
+        shared.set_need(1, Need::Hungry, Some(Instant::now()));
+        drop(place);
+        let told: Vec<bool> = mail.iter_mut().map(|inbox| matches!(inbox.try_recv(), Ok(Mail::PlaceFree(_)))).collect();
+        assert_eq!(told, [false, true, false]);
+    }
+
+    #[test]
+    fn need_is_seen_by_the_others() {
+        let (shared, _mail) = pool(4, 2);
+        assert_eq!(shared.in_need(0, Need::Hungry), None);
+        shared.set_need(1, Need::Hungry, Some(Instant::now()));
+        assert_eq!(shared.in_need(0, Need::Hungry), Some(1));
+        assert_eq!(shared.in_need(0, Need::BelowShare), None);
+        assert_eq!(shared.in_need(1, Need::Hungry), None);
+        shared.set_need(1, Need::None, None);
+        assert_eq!(shared.in_need(0, Need::Hungry), None);
+    }
+
+    #[test]
+    fn whoever_waited_much_longer_comes_first() {
+        let (shared, _mail) = pool(1, 3);
+        let margin = Duration::from_millis(20);
+        let first = Instant::now();
+        assert_eq!(shared.longer_in_need(0, margin), None);
+        shared.set_need(1, Need::Hungry, Some(first));
+        shared.set_need(0, Need::Hungry, Some(first + margin));
+        assert_eq!(shared.longer_in_need(0, margin), None, "not longer than the margin");
+        shared.set_need(0, Need::Hungry, Some(first + margin + Duration::from_millis(1)));
+        assert_eq!(shared.longer_in_need(0, margin), Some(1));
+        assert_eq!(shared.longer_in_need(1, margin), None);
+    }
+}

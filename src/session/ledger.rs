@@ -17,11 +17,17 @@
 //! ```
 //! An ErrorResponse in the extended protocol cancels every entry up to the next Sync, as the server does.
 
+mod pass;
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
-use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 
+pub use self::pass::Scanned;
+
+use self::pass::Pass;
 use super::statements::StatementId;
 use crate::types::{Error, Kind, Origin, Result};
 use crate::wire::TransactionStatus;
@@ -110,16 +116,6 @@ pub enum Attempt {
     Refused,
     /// Something ran, or may have.
     Ran,
-}
-
-/// What reading a piece of the server's bytes came to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Scanned {
-    /// Bytes that were used up.
-    pub consumed: usize,
-    /// The part of the input that goes to the client as it is. When it is `None`, what goes to the client was
-    /// appended to the output.
-    pub verbatim: Option<Range<usize>>,
 }
 
 /// The entries of one server, and where in the protocol it stands.
@@ -289,7 +285,7 @@ impl Ledger {
 
     /// Reads the server's bytes. What the client shall see is either a range of `input` or is appended to `out`.
     pub fn scan(&mut self, input: &[u8], out: &mut BytesMut) -> Result<Scanned> {
-        let mut pass = Pass { input, out, start: 0, at: 0, copied: false };
+        let mut pass = Pass::new(input, out);
         self.insert_ready(&mut pass);
         loop {
             if self.passing > 0 {
@@ -518,52 +514,6 @@ impl Ledger {
 
 /// ParseComplete as bytes.
 const PARSE_COMPLETE: &[u8] = &[tag::PARSE_COMPLETE, 0, 0, 0, 4];
-
-/// A walk over the server's bytes that copies only where something is left out or put in.
-struct Pass<'a> {
-    input: &'a [u8],
-    out: &'a mut BytesMut,
-    /// Start of the stretch that is shown as it is and has not been copied yet.
-    start: usize,
-    at: usize,
-    copied: bool,
-}
-
-impl Pass<'_> {
-    /// Goes over the next `len` bytes, shown to the client or not.
-    fn show(&mut self, len: usize, to: Asker) {
-        match to {
-            Asker::Client => self.at += len,
-            Asker::Weir => {
-                self.copy_stretch();
-                self.at += len;
-                self.start = self.at;
-            }
-        }
-    }
-
-    fn insert(&mut self, bytes: &[u8]) {
-        self.copy_stretch();
-        self.out.extend_from_slice(bytes);
-        self.copied = true;
-    }
-
-    fn copy_stretch(&mut self) {
-        if self.start < self.at {
-            self.out.extend_from_slice(&self.input[self.start..self.at]);
-            self.copied = true;
-            self.start = self.at;
-        }
-    }
-
-    fn finish(mut self) -> Scanned {
-        if self.copied {
-            self.copy_stretch();
-            return Scanned { consumed: self.at, verbatim: None };
-        }
-        Scanned { consumed: self.at, verbatim: Some(self.start..self.at) }
-    }
-}
 
 fn unexpected(tag: u8) -> Error {
     Error::new(Origin::Weir, Kind::ServerLost, format!("unexpected message type {:?} from a server", tag as char))

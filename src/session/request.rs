@@ -287,3 +287,164 @@ pub fn error_bytes(error: &Error) -> Bytes {
     backend::error_response(&mut bytes, Severity::Error, error);
     bytes.freeze()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sql::facts::Facts;
+    use crate::wire::frame::{self, Sender};
+    use crate::wire::startup::{PROTOCOL_3_0, StartupMessage};
+
+    fn prepared(id: u64) -> Prepared {
+        let text = format!("SELECT {id}");
+        Prepared {
+            id: StatementId(id),
+            server_name: StatementId(id).server_name().into_bytes(),
+            definition: frontend::definition(&text, &[]).freeze(),
+            text: Some(text.into()),
+            parameter_types: Vec::new(),
+            schema_version: 0,
+            facts: Arc::new(Facts::default()),
+            literals: Vec::new(),
+            proven: std::cell::Cell::new(false),
+        }
+    }
+
+    /// The messages as tag and the names in them, such as `P weir_1` and `B portal weir_1`.
+    fn written(out: &BytesMut) -> Vec<String> {
+        let (mut messages, mut rest) = (Vec::new(), &out[..]);
+        while let Some(frame) = frame::first(rest, Sender::Client).unwrap() {
+            let names = match frame.tag {
+                b'B' => 2,
+                b'P' | b'D' | b'C' | b'Q' => 1,
+                _ => 0,
+            };
+            let texts = frame.body.split(|byte| *byte == 0).take(names).map(String::from_utf8_lossy);
+            let words = texts.filter(|text| !text.is_empty()).map(|text| format!(" {text}"));
+            messages.push(format!("{}{}", frame.tag as char, words.collect::<String>()));
+            rest = &rest[frame.raw.len()..];
+        }
+        messages
+    }
+
+    /// What `work` makes the server read.
+    fn sent(session: &mut ServerSession, work: impl FnOnce(&mut ServerSession, &mut BytesMut)) -> Vec<String> {
+        let mut out = BytesMut::new();
+        work(session, &mut out);
+        written(&out)
+    }
+
+    #[test]
+    fn a_statement_is_prepared_once_on_a_server() {
+        let mut session = ServerSession::new(10);
+        let statement = prepared(1);
+        let parse = |session: &mut ServerSession, out: &mut BytesMut| session.parse(out, b"s", &statement);
+        assert_eq!(sent(&mut session, parse), ["P weir_1"]);
+        assert_eq!(sent(&mut session, parse), [""; 0]);
+        let bind = |session: &mut ServerSession, out: &mut BytesMut| session.bind(out, b"p", true, &statement, &[0; 6]);
+        assert_eq!(sent(&mut session, bind), ["B p weir_1"]);
+        session.forget_statements();
+        assert_eq!(sent(&mut session, bind), ["P weir_1", "B p weir_1"]);
+        let describe =
+            |session: &mut ServerSession, out: &mut BytesMut| session.describe_statement(out, true, &statement);
+        assert_eq!(sent(&mut session, describe), ["D Sweir_1"]);
+    }
+
+    #[test]
+    fn the_least_recently_used_statement_makes_room() {
+        let mut session = ServerSession::new(2);
+        let [a, b, c] = [1, 2, 3].map(prepared);
+        let use_it = |session: &mut ServerSession, statement: &Prepared| {
+            sent(session, |session, out| session.bind(out, b"", true, statement, &[0; 6]))
+        };
+        for statement in [&a, &b, &a] {
+            use_it(&mut session, statement);
+        }
+        assert_eq!(use_it(&mut session, &c), ["C Sweir_2", "P weir_3", "B weir_3"]);
+        assert_eq!(use_it(&mut session, &a), ["B weir_1"]);
+        assert_eq!(session.prepared_count(), 2);
+    }
+
+    #[test]
+    fn a_statement_that_failed_is_prepared_again() {
+        let mut session = ServerSession::new(10);
+        let statement = prepared(1);
+        sent(&mut session, |session, out| session.parse(out, b"s", &statement));
+        session.note(&Event::NotPrepared(Gives { statement: Some(statement.id), name: None }));
+        assert_eq!(session.prepared_count(), 0);
+    }
+
+    #[test]
+    fn the_unnamed_statement_is_parsed_again_when_something_destroyed_it() {
+        let statement = prepared(1);
+        let bind = |session: &mut ServerSession, out: &mut BytesMut| session.bind(out, b"", false, &statement, &[0; 6]);
+        let destroyers: [fn(&mut ServerSession, &mut BytesMut); 6] = [
+            |session, out| session.own_query(out, "SELECT 1"),
+            |session, out| session.query_step(out, "SELECT 1"),
+            |session, out| session.query(out, b"Q\0\0\0\x05\0"),
+            |session, out| session.parse(out, b"", &prepared(2)),
+            |session, _| session.unnamed_statement_lost(),
+            |session, _| session.note(&Event::ClientError(crate::session::ledger::Attempt::Ran)),
+        ];
+        for destroy in destroyers {
+            let mut session = ServerSession::new(10);
+            assert_eq!(sent(&mut session, bind), ["P", "B"]);
+            assert_eq!(sent(&mut session, bind), ["B"]);
+            sent(&mut session, destroy);
+            assert_eq!(sent(&mut session, bind), ["P", "B"]);
+        }
+    }
+
+    #[test]
+    fn after_an_error_only_sync_is_sent() {
+        let mut session = ServerSession::new(10);
+        let statement = prepared(1);
+        sent(&mut session, |session, out| session.bind(out, b"", false, &statement, &[0; 6]));
+        let mut answer = BytesMut::new();
+        backend::error_response(&mut answer, Severity::Error, &Error::internal("wrong"));
+        session.ledger.scan(&answer, &mut BytesMut::new()).unwrap();
+        let all = |session: &mut ServerSession, out: &mut BytesMut| {
+            session.parse(out, b"s", &statement);
+            session.bind(out, b"", true, &statement, &[0; 6]);
+            session.describe_portal(out, b"D\0\0\0\x06P\0");
+            session.execute(out, b"E\0\0\0\x09\0\0\0\0\0");
+            session.close_statement();
+            session.close_portal(out, b"C\0\0\0\x06P\0");
+            session.flush(out);
+            session.sync(out);
+        };
+        assert_eq!(sent(&mut session, all), ["S"]);
+        assert_eq!(session.prepared_count(), 0);
+    }
+
+    fn settings(options: &str) -> Arc<Settings> {
+        let parameters = vec![("options".to_owned(), options.to_owned())];
+        Arc::new(Settings::from_startup(&StartupMessage { protocol: PROTOCOL_3_0, parameters }).unwrap())
+    }
+
+    #[test]
+    fn settings_are_sent_when_they_differ() {
+        let mut session = ServerSession::new(10);
+        let wanted = settings("-c work_mem=1MB");
+        let adopt = |session: &mut ServerSession, out: &mut BytesMut| session.adopt_settings(out, &wanted);
+        let sets = "Q SELECT pg_catalog.set_config('work_mem', '1MB', false);";
+        assert_eq!(sent(&mut session, adopt), [sets]);
+        assert_eq!(sent(&mut session, adopt), [""; 0]);
+        session.forget_setting("work_mem");
+        assert_eq!(sent(&mut session, adopt), [sets]);
+        session.forget_settings();
+        assert_eq!(sent(&mut session, adopt), [sets]);
+        let others = settings("");
+        assert_eq!(sent(&mut session, |session, out| session.adopt_settings(out, &others)), ["Q RESET \"work_mem\";"]);
+    }
+
+    #[test]
+    fn a_custom_setting_stays_with_those_who_have_it() {
+        let mut session = ServerSession::new(10);
+        assert!(session.suits(&settings("")));
+        session.adopt_settings(&mut BytesMut::new(), &settings("-c app.tenant=7"));
+        assert!(session.suits(&settings("-c app.tenant=8")));
+        session.forget_settings();
+        assert!(!session.suits(&settings("-c work_mem=1MB")));
+    }
+}

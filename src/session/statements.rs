@@ -158,3 +158,56 @@ impl Names {
         self.named.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::frontend;
+
+    fn prepared(id: u64) -> Prepared {
+        let text = format!("SELECT {id}");
+        Prepared {
+            id: StatementId(id),
+            server_name: StatementId(id).server_name().into_bytes(),
+            definition: frontend::definition(&text, &[]).freeze(),
+            text: Some(text.into()),
+            parameter_types: Vec::new(),
+            schema_version: 0,
+            facts: Arc::new(Facts::default()),
+            literals: Vec::new(),
+            proven: Cell::new(false),
+        }
+    }
+
+    #[test]
+    fn names_are_kept_until_they_are_forgotten() {
+        let mut names = Names::default();
+        names.set(b"a", Rc::new(prepared(1)));
+        names.set(b"b", Rc::new(prepared(1)));
+        names.set(b"c", Rc::new(prepared(2)));
+        names.set(b"", Rc::new(prepared(3)));
+        assert_eq!(names.get(b"c").map(|found| found.id), Some(StatementId(2)));
+        assert!(names.remove(b"c") && !names.remove(b"c"));
+        names.clear_unnamed();
+        assert!(!names.contains(b"") && names.len() == 2);
+        names.remove_id(StatementId(1));
+        assert!(names.is_empty());
+    }
+
+    #[test]
+    fn a_registry_drops_what_nobody_holds() {
+        let mut registry = Registry::default();
+        let held = registry.insert(prepared(0));
+        (1..=SWEEP_AT as u64).for_each(|id| drop(registry.insert(prepared(id))));
+        assert_eq!(registry.len(), 2, "the held one and the last one");
+        assert!(registry.find(&held.definition).is_some());
+        assert!(registry.find(&prepared(1).definition).is_none());
+    }
+
+    #[test]
+    fn numbers_are_never_given_twice() {
+        let ids = StatementIds::default();
+        assert_ne!(ids.next(), ids.next());
+        assert_eq!(StatementId(7).server_name(), "weir_7");
+    }
+}

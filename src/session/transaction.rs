@@ -26,6 +26,8 @@ enum Step {
 pub struct Transaction {
     steps: Vec<Step>,
     failed: bool,
+    /// A server of the block was lost, and with it what the block did there: no savepoint brings that back.
+    lost: bool,
     /// The shard that was written; a second one is refused.
     writer: Option<ShardId>,
     /// REPEATABLE READ or SERIALIZABLE: one snapshot cannot span shards.
@@ -37,7 +39,14 @@ pub struct Transaction {
 impl Transaction {
     /// A block that the client opened with `begin`, its own words.
     pub fn begin(begin: &str, one_snapshot: bool) -> Self {
-        Self { steps: vec![Step::Begin(begin.to_owned())], failed: false, writer: None, one_snapshot, snapshot: None }
+        Self {
+            steps: vec![Step::Begin(begin.to_owned())],
+            failed: false,
+            lost: false,
+            writer: None,
+            one_snapshot,
+            snapshot: None,
+        }
     }
 
     pub fn status(&self) -> TransactionStatus {
@@ -47,6 +56,12 @@ impl Transaction {
     /// A statement failed: nothing but ROLLBACK, or ROLLBACK TO a savepoint, is accepted any more.
     pub fn fail(&mut self) {
         self.failed = true;
+    }
+
+    /// A server that took part is gone: nothing but ROLLBACK is accepted any more.
+    pub fn lose(&mut self) {
+        self.failed = true;
+        self.lost = true;
     }
 
     pub fn is_failed(&self) -> bool {
@@ -117,7 +132,13 @@ impl Transaction {
     }
 
     /// ROLLBACK TO: everything after the savepoint is undone, the savepoint stays, the block is usable again.
+    ///
+    /// # Errors
+    /// There is no such savepoint, or a server of the block was lost.
     pub fn rollback_to(&mut self, name: &str) -> Result<()> {
+        if self.lost {
+            return Err(aborted().detail("A server that took part in the transaction was lost.").hint("Use ROLLBACK."));
+        }
         let at = self.find(name)?;
         self.steps.truncate(at + 1);
         self.failed = false;
@@ -190,4 +211,79 @@ pub fn aborted() -> Error {
 
 fn quote_identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: ShardId = ShardId(0);
+    const TWO: ShardId = ShardId(1);
+
+    fn block() -> Transaction {
+        Transaction::begin("BEGIN READ WRITE", false)
+    }
+
+    #[test]
+    fn a_server_that_joins_late_is_told_what_still_holds() {
+        let mut block = block();
+        block.savepoint("a");
+        block.set("work_mem", "SET work_mem = '1MB'", true);
+        block.savepoint("b\"c");
+        block.set("timezone", "SET LOCAL timezone = 'UTC'", false);
+        assert_eq!(
+            block.prelude(),
+            [
+                "BEGIN READ WRITE",
+                "SAVEPOINT \"a\"",
+                "SET work_mem = '1MB'",
+                "SAVEPOINT \"b\"\"c\"",
+                "SET LOCAL timezone = 'UTC'"
+            ]
+        );
+        block.rollback_to("b\"c").unwrap();
+        block.release("a").unwrap();
+        assert_eq!(block.prelude(), ["BEGIN READ WRITE", "SET work_mem = '1MB'"]);
+        assert_eq!(block.rollback_to("a").unwrap_err().kind, Kind::Savepoint);
+        let mut lasting = Lasting::default();
+        block.commit_settings(&mut lasting);
+        assert_eq!(lasting.statements().collect::<Vec<_>>(), ["SET work_mem = '1MB'"]);
+    }
+
+    #[test]
+    fn one_shard_is_written() {
+        let mut block = block();
+        block.write(TWO).unwrap();
+        block.write(TWO).unwrap();
+        assert_eq!(block.write(ONE).unwrap_err().kind, Kind::NotSupported);
+        assert_eq!(block.writer(), Some(TWO));
+    }
+
+    #[test]
+    fn one_snapshot_is_one_shard() {
+        let mut block = block();
+        block.take_part(ONE).unwrap();
+        block.take_part(TWO).unwrap();
+        let mut strict = Transaction::begin("BEGIN ISOLATION LEVEL SERIALIZABLE", true);
+        strict.take_part(TWO).unwrap();
+        strict.take_part(TWO).unwrap();
+        assert_eq!(strict.take_part(ONE).unwrap_err().kind, Kind::NotSupported);
+        let mut later = Transaction::begin("BEGIN", false);
+        later.require_one_snapshot();
+        later.take_part(ONE).unwrap();
+        assert_eq!(later.take_part(TWO).unwrap_err().kind, Kind::NotSupported);
+    }
+
+    #[test]
+    fn a_savepoint_mends_a_failure_but_no_loss() {
+        let mut block = block();
+        block.savepoint("a");
+        block.fail();
+        assert_eq!(block.status(), TransactionStatus::Failed);
+        block.rollback_to("a").unwrap();
+        assert_eq!(block.status(), TransactionStatus::InTransaction);
+        block.lose();
+        assert_eq!(block.rollback_to("a").unwrap_err().kind, Kind::InFailedTransaction);
+        assert!(block.is_failed());
+    }
 }

@@ -65,7 +65,8 @@ impl Front {
         observer.database = "postgres".to_owned();
         let question = format!(
             "SELECT count(*) FROM pg_stat_activity \
-             WHERE datname = '{database}' AND application_name <> 'weir' AND ({condition})"
+             WHERE datname = '{database}' AND backend_type = 'client backend' AND application_name <> 'weir' \
+             AND ({condition})"
         );
         observer.value(&question).parse().expect("a number")
     }

@@ -142,6 +142,7 @@ const SLICE: usize = 2_000;
 const SOAK: usize = 100_000;
 
 fn random(shard_map: &str, seed: u64, count: usize) {
+    println!("{count} random statements, seed {seed}");
     let mut pair = Pair::start(shard_map);
     let mut tally = Tally::default();
     let mut generator = Generator::new(seed);
@@ -165,13 +166,16 @@ fn random_statements_over_a_range_key() {
     random(RANGE, 2, SLICE);
 }
 
+/// `SEED` repeats a run, `STATEMENTS` makes it shorter or longer.
 #[test]
 #[ignore = "soak"]
 fn many_random_statements() {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    let seed = now.as_secs();
-    random(HASH, seed, SOAK);
-    random(RANGE, seed + 1, SOAK);
+    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
+    let seed = number("SEED").unwrap_or(now.as_secs());
+    let count = number("STATEMENTS").map_or(SOAK, |count| usize::try_from(count).unwrap());
+    random(HASH, seed, count);
+    random(RANGE, seed + 1, count);
 }
 
 /// The shards' own answers put one behind the other: what a router does that does not merge. The comparison must see

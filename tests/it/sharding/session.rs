@@ -85,6 +85,42 @@ fn prepared_statements_run_over_several_shards() {
     assert_eq!(execute(&mut client, "11", 0, 0).0.sqlstate(), Some("26000"));
 }
 
+/// Several statements before one Sync succeed or fail together, so they must need one shard.
+#[test]
+fn a_pipeline_runs_on_one_shard_or_not_at_all() {
+    let shop = Shop::small();
+    let mut client = shop.client();
+    let rename = "UPDATE customers SET name = $2 WHERE customer_id = $1";
+    let mut pipeline = |renames: &[(&str, &str)]| {
+        client.send_with(|out| {
+            frontend::parse(out, b"", &frontend::definition(rename, &[]));
+            for (id, name) in renames {
+                frontend::bind(out, b"", b"", &arguments(&[Some(id), Some(name)], 0));
+                frontend::execute(out, b"", 0);
+            }
+            frontend::sync(out);
+        });
+        answers(&client.until_ready()).iter().map(Answer::brief).collect::<Vec<_>>()
+    };
+    assert_eq!(pipeline(&[("1", "Eva"), ("2", "Fay")]), ["UPDATE 1", "UPDATE 1"]);
+    assert_eq!(pipeline(&[("1", "Gus"), ("11", "Hal")]), ["0A000"]);
+    assert_eq!(pipeline(&[("11", "Hal")]), ["UPDATE 1"]);
+    let names = "SELECT name FROM customers ORDER BY customer_id";
+    story(&mut client, &[(names, "Eva,Fay,Hal,Dee")]);
+}
+
+#[test]
+fn copy_gives_the_rows_of_one_shard() {
+    let shop = Shop::small();
+    let copy = |sql: &str| shop.endpoint().psql(["-Atc", sql]);
+    assert_eq!(copy("COPY (SELECT name FROM customers WHERE customer_id = 11) TO STDOUT").stdout, "Cid\n");
+    assert_eq!(copy("COPY products (name) TO STDOUT").stdout, "pen\n");
+    for sql in ["COPY customers TO STDOUT", "COPY customers FROM STDIN", "COPY products FROM STDIN"] {
+        let refused = copy(sql);
+        assert!(refused.status != 0 && refused.stderr.contains("not supported"), "{sql}: {refused:?}");
+    }
+}
+
 /// Binds and executes the prepared statement; gives the answer and the tags of all messages.
 fn execute(client: &mut RawClient, from: &str, result_format: i16, max_rows: u32) -> (Answer, Vec<u8>) {
     client.send_with(|out| {

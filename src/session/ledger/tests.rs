@@ -1,0 +1,341 @@
+use super::*;
+use crate::wire::backend::Severity;
+
+/// What came of a server's bytes: what the client saw, and what happened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Outcome {
+    seen: Vec<u8>,
+    events: Vec<Event>,
+}
+
+/// Feeds the server's bytes in pieces of these lengths, the rest at once.
+fn feed(ledger: &mut Ledger, bytes: &[u8], pieces: &[usize]) -> Result<Outcome> {
+    let mut outcome = Outcome::default();
+    let (mut input, mut rest) = (Vec::new(), bytes);
+    for len in pieces.iter().copied().chain([usize::MAX]) {
+        let (piece, later) = rest.split_at(len.min(rest.len()));
+        input.extend_from_slice(piece);
+        rest = later;
+        let mut out = BytesMut::new();
+        let scanned = ledger.scan(&input, &mut out)?;
+        match scanned.verbatim {
+            Some(range) => {
+                assert!(out.is_empty(), "bytes both as they are and copied");
+                outcome.seen.extend_from_slice(&input[range]);
+            }
+            None => outcome.seen.extend_from_slice(&out),
+        }
+        outcome.events.extend(ledger.take_events());
+        input.drain(..scanned.consumed);
+    }
+    assert!(input.is_empty(), "left over: {input:?}");
+    Ok(outcome)
+}
+
+fn ledger(entries: &[Entry]) -> Ledger {
+    let mut ledger = Ledger::default();
+    entries.iter().for_each(|entry| assert!(ledger.enter(entry.clone())));
+    ledger
+}
+
+/// A server's message of that type, with a body where one is needed.
+fn reply(kind: char) -> BytesMut {
+    let mut out = BytesMut::new();
+    match kind {
+        'Z' => backend::ready_for_query(&mut out, TransactionStatus::Idle),
+        'F' => backend::ready_for_query(&mut out, TransactionStatus::Failed),
+        'E' => backend::error_response(&mut out, Severity::Error, &Error::internal("wrong")),
+        'X' => backend::error_response(&mut out, Severity::Fatal, &Error::internal("the end")),
+        'S' => backend::parameter_status(&mut out, b"TimeZone", b"UTC"),
+        'C' => backend::command_complete(&mut out, "SELECT 1"),
+        'D' => backend::data_row(&mut out, [Some(b"some value".as_slice())].into_iter()),
+        'd' => backend::message(&mut out, b'd', |body| body.extend_from_slice(b"1\tone\n")),
+        kind => backend::bare(&mut out, u8::try_from(kind).unwrap()),
+    }
+    out
+}
+
+fn replies(kinds: &str) -> Vec<u8> {
+    kinds.chars().flat_map(reply).collect()
+}
+
+fn gives(id: u64) -> Gives {
+    Gives { statement: Some(StatementId(id)), name: Some(b"s".as_slice().into()) }
+}
+
+fn anonymous(id: u64) -> Gives {
+    Gives { statement: Some(StatementId(id)), name: None }
+}
+
+fn parameter() -> Event {
+    Event::Parameter { name: b"TimeZone".to_vec(), value: b"UTC".to_vec() }
+}
+
+fn wrong() -> Event {
+    Event::OwnError(Bytes::copy_from_slice(&reply('E')[frame::HEADER_LEN..]))
+}
+
+/// Entries, the server's replies, what the client sees of them, and the events.
+type Case = (Vec<Entry>, &'static str, &'static str, Vec<Event>);
+
+fn cases() -> Vec<Case> {
+    use Asker::{Client, Weir};
+    use Entry::*;
+    let inserted = || Insert(reply('3').freeze());
+    let refused = || Refuse(reply('N').freeze());
+    let ran = Event::ClientError(Attempt::Ran);
+    vec![
+        (vec![Query(Client)], "TDDDCZ", "TDDDCZ", vec![]),
+        (vec![Query(Client)], "TDCSNATDCIEZ", "TDCSNATDCIEZ", vec![parameter(), ran.clone()]),
+        (vec![Query(Client)], "GCZ", "GCZ", vec![]),
+        (vec![Query(Client)], "HdddcCZ", "HdddcCZ", vec![]),
+        (vec![Query(Client)], "VZ", "VZ", vec![]),
+        // Weir's own queries stay hidden, but for the parameters that they set.
+        (vec![Query(Weir), Query(Client)], "CTDCSZTDCZ", "STDCZ", vec![parameter()]),
+        (vec![Query(Weir)], "TDNEZ", "", vec![wrong()]),
+        (vec![Step, Step, Query(Client)], "CZCZCZ", "CCCZ", vec![]),
+        // Notices between requests.
+        (vec![], "NAS", "NAS", vec![parameter()]),
+        (
+            vec![Parse(Client, gives(1)), Bind, Describe, Execute, Sync(Client)],
+            "12TDDCZ",
+            "12TDDCZ",
+            vec![Event::Prepared(gives(1))],
+        ),
+        (vec![Describe, Sync(Client)], "tnZ", "tnZ", vec![]),
+        (vec![Bind, Execute, Bind, Execute, Close(Client), Sync(Client)], "2Ds2I3Z", "2Ds2I3Z", vec![]),
+        // Statements that the server has, or gets on the way.
+        (vec![ParseElided(gives(1)), Bind, Execute, Sync(Client)], "2DCZ", "12DCZ", vec![]),
+        (vec![Bind, Execute, ParseElided(gives(1)), Sync(Client)], "2DCZ", "2DC1Z", vec![]),
+        (vec![Close(Weir), Parse(Weir, anonymous(1)), Bind, Execute, Sync(Client)], "312DCZ", "2DCZ", vec![]),
+        (vec![inserted(), Bind, inserted(), inserted(), Sync(Client)], "2Z", "3233Z", vec![]),
+        (vec![inserted(), ParseElided(gives(1)), Sync(Client)], "Z", "31Z", vec![]),
+        // Errors void what follows, up to Sync.
+        (
+            vec![Parse(Client, gives(1)), Bind, Execute, Sync(Client)],
+            "EZ",
+            "EZ",
+            vec![ran.clone(), Event::NotPrepared(gives(1))],
+        ),
+        (
+            vec![Bind, Execute, ParseElided(gives(1)), inserted(), Parse(Weir, anonymous(2)), Bind, Sync(Client)],
+            "2DEZ",
+            "2DEZ",
+            vec![
+                ran.clone(),
+                Event::NotPrepared(Gives { statement: None, ..gives(1) }),
+                Event::NotPrepared(anonymous(2)),
+            ],
+        ),
+        // A statement that Weir prepares for the client's Bind fails for the client.
+        (
+            vec![Parse(Weir, anonymous(1)), Bind, Execute, Sync(Client)],
+            "EZ",
+            "EZ",
+            vec![wrong(), Event::NotPrepared(anonymous(1))],
+        ),
+        (vec![Bind, refused(), Execute, Sync(Client)], "2EF", "2NF", vec![ran.clone()]),
+        (vec![Bind, Execute, GiveUp, Sync(Weir)], "2DCEF", "2DC", vec![]),
+        (vec![Sync(Client), Sync(Client), Query(Client)], "ZZCZ", "ZZCZ", vec![]),
+        (
+            vec![Query(Client)],
+            "TDX",
+            "TD",
+            vec![Event::Fatal(Bytes::copy_from_slice(&reply('X')[frame::HEADER_LEN..]))],
+        ),
+    ]
+}
+
+#[test]
+fn the_client_sees_what_it_asked_for_however_the_bytes_are_split() {
+    for (entries, server, client, events) in cases() {
+        let bytes = replies(server);
+        let wanted = Outcome { seen: replies(client), events };
+        let one_by_one = vec![1; bytes.len()];
+        let cuts = (0..=bytes.len()).map(|at| vec![at]).chain([one_by_one]);
+        for pieces in cuts {
+            let mut ledger = ledger(&entries);
+            let outcome = feed(&mut ledger, &bytes, &pieces).unwrap();
+            assert_eq!(outcome, wanted, "{entries:?} answered by {server} in {pieces:?}");
+        }
+    }
+}
+
+#[test]
+fn several_answers_packed_together() {
+    let answered = |case: &Case| !case.1.contains('X');
+    let all: Vec<Case> = cases().into_iter().filter(answered).collect();
+    let mut ledger = Ledger::default();
+    let (mut bytes, mut wanted) = (Vec::new(), Outcome::default());
+    for (entries, server, client, events) in all {
+        entries.into_iter().for_each(|entry| assert!(ledger.enter(entry)));
+        bytes.extend(replies(server));
+        wanted.seen.extend(replies(client));
+        wanted.events.extend(events);
+    }
+    assert_eq!(feed(&mut ledger, &bytes, &[]).unwrap(), wanted);
+    assert!(ledger.is_settled());
+}
+
+#[test]
+fn what_is_shown_whole_is_not_copied() {
+    let mut ledger = ledger(&[Entry::Query(Asker::Weir), Entry::Query(Asker::Client)]);
+    let (own, shown) = (replies("CZ"), replies("TDDCZ"));
+    let mut out = BytesMut::new();
+    let scanned = ledger.scan(&[own.clone(), shown.clone()].concat(), &mut out).unwrap();
+    assert_eq!(scanned.verbatim, Some(own.len()..own.len() + shown.len()));
+    assert!(out.is_empty());
+}
+
+#[test]
+fn a_reply_that_was_not_asked_for_is_an_error() {
+    let cases: [(Vec<Entry>, &str); 7] = [
+        (vec![], "Z"),
+        (vec![], "1"),
+        (vec![Entry::Execute], "2"),
+        (vec![Entry::Query(Asker::Client)], "3"),
+        (vec![Entry::Bind], "Z"),
+        (vec![Entry::Query(Asker::Client)], "R"),
+        (vec![Entry::Query(Asker::Client)], "!"),
+    ];
+    for (entries, server) in cases {
+        let error = feed(&mut ledger(&entries), &replies(server), &[]).unwrap_err();
+        assert_eq!(error.kind, Kind::ServerLost, "{entries:?} answered by {server}");
+    }
+}
+
+#[test]
+fn a_row_passes_in_parts() {
+    let mut ledger = ledger(&[Entry::Query(Asker::Client)]);
+    let row = reply('D');
+    let outcome = ledger.scan(&row[..6], &mut BytesMut::new()).unwrap();
+    assert_eq!(outcome, Scanned { consumed: 6, verbatim: Some(0..6) });
+    assert!(ledger.is_inside_message());
+    assert!(!ledger.is_settled());
+    feed(&mut ledger, &[&row[6..], &replies("CZ")].concat(), &[]).unwrap();
+    assert!(!ledger.is_inside_message());
+    assert!(ledger.is_settled());
+}
+
+#[test]
+fn a_server_is_settled_when_nothing_is_open() {
+    let mut ledger = ledger(&[Entry::Bind, Entry::Execute]);
+    assert!(!ledger.owes_nothing());
+    feed(&mut ledger, &replies("2DC"), &[]).unwrap();
+    assert_eq!((ledger.owes_nothing(), ledger.is_settled()), (true, false), "Sync is missing");
+    assert!(ledger.enter(Entry::Sync(Asker::Client)));
+    feed(&mut ledger, &replies("F"), &[]).unwrap();
+    assert_eq!((ledger.is_settled(), ledger.status()), (true, TransactionStatus::Failed));
+    ledger.begin_own_exchange();
+    assert!(!ledger.owes_nothing());
+    ledger.end_own_exchange(TransactionStatus::Idle);
+    assert_eq!((ledger.is_settled(), ledger.status()), (true, TransactionStatus::Idle));
+}
+
+#[test]
+fn after_an_error_nothing_is_owed_before_sync() {
+    let mut ledger = ledger(&[Entry::Bind]);
+    feed(&mut ledger, &replies("E"), &[]).unwrap();
+    assert!(!ledger.enter(Entry::Execute));
+    assert!(!ledger.enter(Entry::Parse(Asker::Client, gives(1))));
+    assert!(!ledger.enter(Entry::ParseElided(gives(2))));
+    let lost = [gives(1), Gives { statement: None, ..gives(2) }].map(Event::NotPrepared);
+    assert_eq!(ledger.take_events(), lost);
+    assert!(!ledger.owes_nothing());
+    assert!(ledger.enter(Entry::Sync(Asker::Client)));
+    feed(&mut ledger, &replies("Z"), &[]).unwrap();
+    assert!(ledger.is_settled());
+}
+
+/// An ErrorResponse with these fields.
+fn error(fields: &[(u8, &str)]) -> BytesMut {
+    let mut out = BytesMut::new();
+    backend::message(&mut out, tag::ERROR_RESPONSE, |body| {
+        for (code, text) in [(b'S', "ERROR"), (b'V', "ERROR"), (b'M', "wrong")].iter().chain(fields) {
+            body.extend_from_slice(&[&[*code], text.as_bytes(), &[0]].concat());
+        }
+        body.extend_from_slice(&[0]);
+    });
+    out
+}
+
+#[test]
+fn an_error_about_the_text_says_that_nothing_ran() {
+    let cases: [(&str, &[(u8, &str)], Attempt); 7] = [
+        ("", &[(b'C', "42601"), (b'P', "1")], Attempt::Refused),
+        ("", &[(b'C', "42P01"), (b'P', "15")], Attempt::Refused),
+        ("", &[(b'C', "42P01")], Attempt::Ran),
+        ("", &[(b'C', "22012"), (b'P', "1")], Attempt::Ran),
+        ("", &[(b'C', "42601"), (b'P', "1"), (b'W', "PL/pgSQL function f()")], Attempt::Ran),
+        ("", &[(b'C', "42601"), (b'p', "1"), (b'q', "SELEKT")], Attempt::Ran),
+        ("TDC", &[(b'C', "42601"), (b'P', "1")], Attempt::Ran),
+    ];
+    for (before, fields, wanted) in cases {
+        let mut ledger = ledger(&[Entry::Query(Asker::Client)]);
+        let outcome = feed(&mut ledger, &[&replies(before)[..], &error(fields)].concat(), &[]).unwrap();
+        assert_eq!(outcome.events, [Event::ClientError(wanted)], "{before} {fields:?}");
+    }
+}
+
+mod copy {
+    use super::*;
+
+    /// A COPY from the client whose Sync was sent with it.
+    fn begun() -> Ledger {
+        let mut ledger = ledger(&[Entry::Execute, Entry::Sync(Asker::Client)]);
+        let outcome = feed(&mut ledger, &replies("G"), &[]).unwrap();
+        assert_eq!(outcome.events, [Event::SyncIgnored]);
+        assert_eq!(ledger.copying(), Copying::In);
+        ledger
+    }
+
+    #[test]
+    fn a_copy_that_succeeds_swallows_its_sync() {
+        let mut ledger = begun();
+        ledger.copy_ended_by_client();
+        feed(&mut ledger, &replies("C"), &[]).unwrap();
+        assert_eq!((ledger.owes_nothing(), ledger.is_settled()), (true, false));
+        assert!(ledger.enter(Entry::Sync(Asker::Client)));
+        feed(&mut ledger, &replies("Z"), &[]).unwrap();
+        assert!(ledger.is_settled());
+    }
+
+    #[test]
+    fn a_copy_that_fails_at_a_line_swallows_its_sync() {
+        let mut ledger = begun();
+        feed(&mut ledger, &error(&[(b'C', "22P02"), (b'W', "COPY t, line 1")]), &[]).unwrap();
+        assert!(ledger.enter(Entry::Sync(Asker::Client)));
+        feed(&mut ledger, &replies("Z"), &[]).unwrap();
+        assert!(ledger.is_settled());
+    }
+
+    #[test]
+    fn a_copy_that_fails_before_it_reads_does_not() {
+        let mut ledger = begun();
+        let outcome = feed(&mut ledger, &[error(&[(b'C', "P0001")]), reply('Z')].concat(), &[]).unwrap();
+        assert_eq!(outcome.events, [Event::ClientError(Attempt::Ran), Event::SyncCounted]);
+        assert!(ledger.is_settled());
+    }
+
+    /// Which of two Syncs a ReadyForQuery belongs to cannot be known: another one may follow.
+    #[test]
+    fn a_server_in_doubt_is_not_settled() {
+        let mut ledger = begun();
+        feed(&mut ledger, &error(&[(b'C', "P0001")]), &[]).unwrap();
+        assert!(ledger.enter(Entry::Sync(Asker::Client)));
+        feed(&mut ledger, &replies("Z"), &[]).unwrap();
+        assert_eq!((ledger.owes_nothing(), ledger.is_settled()), (true, false));
+    }
+
+    #[test]
+    fn a_half_sent_message_belongs_to_its_server() {
+        let mut ledger = ledger(&[Entry::Query(Asker::Client)]);
+        feed(&mut ledger, &replies("G"), &[]).unwrap();
+        ledger.begin_copy_data(100);
+        ledger.pass_copy_data(60);
+        feed(&mut ledger, &replies("EZ"), &[]).unwrap();
+        assert_eq!((ledger.owes_nothing(), ledger.takes_copy_data(), ledger.copy_data_left()), (false, true, 40));
+        ledger.pass_copy_data(40);
+        assert_eq!((ledger.is_settled(), ledger.takes_copy_data()), (true, false));
+    }
+}
