@@ -1,8 +1,10 @@
 //! One worker's part of a pool.
 //!
-//! A worker serves its own clients first, in the order they came. A server crosses over to another worker only when
-//! somebody waits there and either nobody waits here, or this worker has more than its share and the other one less, or
-//! somebody there has waited much longer than everybody here.
+//! A worker serves its own clients first, in the order they came. A server crosses over to another worker, which costs
+//! more than a query does, only when somebody waits there, and
+//! * that worker has less than its share, and this one more than its own or nobody who waits, or
+//! * nobody waits here, and one of the servers here has had nothing to do for a while ([`RESTED`]), or
+//! * somebody there has waited much longer than everybody here ([`UNFAIR_MAX`]).
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -20,6 +22,10 @@ use crate::types::{Error, Kind, Origin, Result};
 /// Crossing over costs some microseconds, so that it must not happen for every transaction.
 const UNFAIR_MAX: Duration = Duration::from_millis(20);
 
+/// A server that was idle for this long is not needed where it is: most transactions are over sooner, and their servers
+/// would be missed when the next ones begin.
+const RESTED: Duration = Duration::from_millis(10);
+
 /// What a waiting client gets.
 type Answer = Result<Box<Server>>;
 
@@ -30,6 +36,8 @@ pub struct Local {
     worker: usize,
     idle: RefCell<VecDeque<Box<Server>>>,
     waiting: RefCell<VecDeque<Waiter>>,
+    /// A task will look again whether another worker needs a server.
+    looks_again: Cell<bool>,
     /// A task looks after the time limit of those who wait.
     queue_is_watched: Cell<bool>,
     connecting: Cell<usize>,
@@ -62,6 +70,7 @@ impl Local {
             worker,
             idle: RefCell::default(),
             waiting: RefCell::default(),
+            looks_again: Cell::new(false),
             queue_is_watched: Cell::new(false),
             connecting: Cell::new(0),
             reported: RefCell::default(),
@@ -98,7 +107,7 @@ impl Local {
         }
         server.conn.release_large_buffers();
         server.since = now;
-        match self.worker_to_help() {
+        match self.worker_to_help(now) {
             Some(worker) => self.hand_over(server, worker),
             None => self.give(server),
         }
@@ -109,12 +118,26 @@ impl Local {
         if let Some(server) = server.arrive(self.worker) {
             self.give(server);
         }
+        if !self.waiting.borrow().is_empty() {
+            self.shared.ask_others(self.worker);
+        }
     }
 
-    /// Somebody waits on another worker: gives an idle server away.
+    /// Somebody waits on another worker: gives an idle server away, now or when it has rested.
     pub fn wanted_elsewhere(self: &Rc<Self>) {
-        if let Some(worker) = self.shared.in_need(self.worker, Need::Hungry) {
-            self.help(worker);
+        if let Some(worker) = self.worker_to_help(Instant::now()) {
+            if let Some(server) = self.take_idle() {
+                self.hand_over(server, worker);
+            }
+        } else if !self.idle.borrow().is_empty() && !self.looks_again.replace(true) {
+            let pool = Rc::clone(self);
+            tokio::task::spawn_local(async move {
+                tokio::time::sleep(RESTED).await;
+                pool.looks_again.set(false);
+                if pool.shared.in_need(pool.worker, Need::Hungry).is_some() {
+                    pool.wanted_elsewhere();
+                }
+            });
         }
     }
 
@@ -211,7 +234,10 @@ impl Local {
         self.say_need();
         // A place that became free before the need was said was not told to anybody.
         self.place_became_free();
-        self.shared.ask_others(self.worker);
+        // Those who come later are in need already; each server that comes from another worker asks for one more.
+        if self.waiting.borrow().len() == 1 {
+            self.shared.ask_others(self.worker);
+        }
         self.watch_queue();
         let mut waiting = Waiting { pool: self, wakes, answered: false };
         let answer = (&mut waiting.wakes).await;
@@ -281,18 +307,11 @@ impl Local {
         }
     }
 
-    /// Tells the other workers whether servers are idle here, and helps one that began to wait just now.
+    /// Tells the other workers whether servers are idle here, and looks whether one of them waits for that.
     fn say_idle(self: &Rc<Self>) {
         let idle = !self.idle.borrow().is_empty();
-        if let Some(worker) = self.shared.set_idle(self.worker, idle) {
-            self.help(worker);
-        }
-    }
-
-    /// Gives an idle server to a worker in need.
-    fn help(self: &Rc<Self>, worker: usize) {
-        if let Some(server) = self.take_idle() {
-            self.hand_over(server, worker);
+        if self.shared.set_idle(self.worker, idle) && self.shared.in_need(self.worker, Need::Hungry).is_some() {
+            self.wanted_elsewhere();
         }
     }
 
@@ -303,14 +322,16 @@ impl Local {
         self.say_need();
     }
 
-    fn worker_to_help(&self) -> Option<usize> {
-        let nobody_here = self.waiting.borrow().is_empty();
-        if nobody_here {
-            return self.shared.in_need(self.worker, Need::Hungry);
+    /// A worker that shall have one of this one's servers, at the time `now`.
+    fn worker_to_help(&self, now: Instant) -> Option<usize> {
+        let somebody_waits = !self.waiting.borrow().is_empty();
+        if somebody_waits && self.open() <= self.shared.share() {
+            return self.shared.longer_in_need(self.worker, UNFAIR_MAX);
         }
-        let may_give = self.open() > self.shared.share();
-        let below_share = may_give.then(|| self.shared.in_need(self.worker, Need::BelowShare)).flatten();
-        below_share.or_else(|| self.shared.longer_in_need(self.worker, UNFAIR_MAX))
+        let rested = |server: &Server| now.saturating_duration_since(server.since) >= RESTED;
+        let to_spare = !somebody_waits && self.idle.borrow().front().is_some_and(|server| rested(server));
+        let needed = self.shared.in_need(self.worker, if to_spare { Need::Hungry } else { Need::BelowShare });
+        needed.or_else(|| self.shared.longer_in_need(self.worker, UNFAIR_MAX))
     }
 
     fn hand_over(self: &Rc<Self>, server: Box<Server>, worker: usize) {

@@ -228,8 +228,8 @@ impl Shared {
 
     /// Asks the other workers for a server that they do not need. The caller has said its own need.
     ///
-    /// Either this sees that a server is idle elsewhere, or [`Shared::set_idle`] there sees the need: both write, then
-    /// read what the other one wrote, with a fence between.
+    /// Either this sees that a server is idle elsewhere, or whoever called [`Shared::set_idle`] there sees the need: both
+    /// write, then read what the other one wrote, with a fence between.
     pub fn ask_others(self: &Arc<Self>, worker: usize) {
         fence(Ordering::SeqCst);
         for (other, share) in self.workers.iter().enumerate() {
@@ -239,15 +239,15 @@ impl Shared {
         }
     }
 
-    /// Says whether servers are idle on a worker. Gives another worker that is in need of one, if they just became so.
-    pub fn set_idle(&self, worker: usize, idle: bool) -> Option<usize> {
+    /// Says whether servers are idle on a worker. True when they just became so: then the caller looks who is in need.
+    pub fn set_idle(&self, worker: usize, idle: bool) -> bool {
         let own = &self.workers[worker].idle;
         if own.load(Ordering::Relaxed) == idle {
-            return None;
+            return false;
         }
         own.store(idle, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        if idle { self.in_need(worker, Need::Hungry) } else { None }
+        idle
     }
 }
 

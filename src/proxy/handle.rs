@@ -36,7 +36,7 @@ pub struct Handle {
     cancels: Cell<usize>,
     cancels_done: Notify,
     /// A cancel came while the client waited for a server.
-    canceled_waiting: Notify,
+    canceled_waiting: Word,
     /// The operator or a shutdown ends the client.
     pub stop: Word,
 }
@@ -58,7 +58,8 @@ pub struct Held {
     pub since: Instant,
 }
 
-/// A word to one task of this thread. Said once, it stays said. Waiting for it costs next to nothing.
+/// A word to one task of this thread. Said once, it stays said, until it is taken back. Waiting for it costs next to
+/// nothing, which a [`Notify`] and its list of waiters does not.
 #[derive(Debug, Default)]
 pub struct Word {
     said: Cell<bool>,
@@ -71,6 +72,11 @@ impl Word {
         if let Some(listener) = self.listener.take() {
             listener.wake();
         }
+    }
+
+    /// Forgets that the word was said.
+    pub fn take_back(&self) {
+        self.said.set(false);
     }
 
     /// Waits until the word is said.
@@ -120,7 +126,7 @@ impl Handle {
             servers: RefCell::default(),
             cancels: Cell::new(0),
             cancels_done: Notify::new(),
-            canceled_waiting: Notify::new(),
+            canceled_waiting: Word::default(),
             stop: Word::default(),
         }
     }
@@ -154,13 +160,14 @@ impl Handle {
 
     /// Waits until a cancel comes while no server works for the client.
     pub async fn canceled_waiting(&self) {
-        self.canceled_waiting.notified().await;
+        self.canceled_waiting.take_back();
+        self.canceled_waiting.heard().await;
     }
 
     /// Cancels what the client runs now, on every server; does nothing when it runs nothing.
     pub async fn cancel(self: Rc<Self>) {
         if matches!(self.state.get(), State::Waiting(_)) {
-            self.canceled_waiting.notify_waiters();
+            self.canceled_waiting.say();
             return;
         }
         if self.state.get() == State::Idle {

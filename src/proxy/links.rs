@@ -238,7 +238,7 @@ impl Client {
             self.block = Some(Transaction::begin("BEGIN", false));
         }
         if let Some(block) = &mut self.block {
-            block.fail();
+            block.lose();
         }
         Stop::Failed(error)
     }

@@ -118,6 +118,19 @@ impl Router<'_> {
                 )
                 .hint("Use NO ACTION or RESTRICT."))
             }
+            (
+                Some(Target::Sharded { keyspace, column, .. }),
+                Target::Sharded { keyspace: other_keyspace, column: other_column, .. },
+            ) if keyspace.name != other_keyspace.name || !pairs(foreign_key, column, other_column) => {
+                Err(Error::refuse(
+                    "a foreign key between sharded tables must include their shard keys",
+                    format!(
+                        "The row of \"{}\" that is referred to could be on another shard.",
+                        foreign_key.referenced.name
+                    ),
+                )
+                .hint(format!("Let \"{column}\" refer to \"{other_column}\" in the constraint, in one keyspace.")))
+            }
             _ => Ok(()),
         }
     }
@@ -150,5 +163,15 @@ impl Router<'_> {
             )),
             _ => Ok(()),
         }
+    }
+}
+
+/// Whether a foreign key makes `column` refer to `other`. A primary key that is not spelled out includes its table's
+/// shard key, as every unique constraint must.
+fn pairs(foreign_key: &ForeignKey, column: &str, other: &str) -> bool {
+    let mut places = foreign_key.columns.iter().enumerate().filter(|(_, own)| *own == column);
+    match foreign_key.referenced_columns.as_slice() {
+        [] => places.next().is_some(),
+        referenced => places.any(|(place, _)| referenced.get(place).is_some_and(|name| name == other)),
     }
 }

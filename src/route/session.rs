@@ -113,3 +113,73 @@ pub(super) fn refusal(kind: &StatementKind) -> Error {
         _ => error,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_that_mislead_are_refused() {
+        for (name, value) in [
+            ("search_path", Some("a, b")),
+            ("role", None),
+            ("session_authorization", Some("weir")),
+            ("transaction_snapshot", None),
+            ("standard_conforming_strings", Some("off")),
+            ("client_encoding", Some("SJIS")),
+            ("client_encoding", Some("'latin1'")),
+            ("datestyle", Some("ISO, German")),
+            ("datestyle", Some("Postgres")),
+            ("bytea_output", Some("escape")),
+            ("extra_float_digits", Some("0")),
+            ("extra_float_digits", Some("many")),
+            ("transform_null_equals", Some("on")),
+            ("default_transaction_isolation", Some("repeatable read")),
+        ] {
+            let error = check_setting(name, value).unwrap_err();
+            assert_eq!(error.kind, Kind::NotSupported, "{name} = {value:?}");
+        }
+    }
+
+    #[test]
+    fn settings_that_only_change_what_servers_do_follow_to_every_shard() {
+        for (name, value) in [
+            ("timezone", Some("Asia/Tokyo")),
+            ("datestyle", Some("ISO, DMY")),
+            ("datestyle", None),
+            ("client_encoding", Some("UTF-8")),
+            ("client_encoding", Some("'utf8'")),
+            ("client_encoding", Some("SQL_ASCII")),
+            ("standard_conforming_strings", Some("ON")),
+            ("extra_float_digits", Some("3")),
+            ("default_transaction_isolation", Some("read committed")),
+            ("transaction_isolation", Some("serializable")),
+            ("intervalstyle", Some("iso_8601")),
+        ] {
+            assert!(check_setting(name, value).is_ok(), "{name} = {value:?}");
+        }
+    }
+
+    #[test]
+    fn every_spelling_of_set_names_its_settings() {
+        for (text, expected) in [
+            ("SET Work_Mem = '1MB'", "work_mem=1MB"),
+            ("SET LOCAL datestyle TO iso, dmy", "datestyle=iso,dmy"),
+            ("SET extra_float_digits = -3", "extra_float_digits=-3"),
+            ("SET NAMES 'latin1'", "client_encoding=latin1"),
+            ("SET ROLE NONE", "role=none"),
+            ("RESET role", "role"),
+            ("SET x.y TO DEFAULT", "x.y"),
+            ("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE", "transaction_isolation=serializable"),
+            ("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY", "default_transaction_read_only=1"),
+            ("SET TRANSACTION SNAPSHOT '00000003-0000001B-1'", "transaction_snapshot"),
+            ("SELECT 1", ""),
+        ] {
+            let found = assignments(text).into_iter().map(|set| match set.value {
+                Some(value) => format!("{}={value}", set.name),
+                None => set.name,
+            });
+            assert_eq!(found.collect::<Vec<_>>().join(";"), expected, "{text}");
+        }
+    }
+}

@@ -26,6 +26,8 @@ enum Step {
 pub struct Transaction {
     steps: Vec<Step>,
     failed: bool,
+    /// A server of the block was lost, and with it what the block did there: no savepoint brings that back.
+    lost: bool,
     /// The shard that was written; a second one is refused.
     writer: Option<ShardId>,
     /// REPEATABLE READ or SERIALIZABLE: one snapshot cannot span shards.
@@ -37,7 +39,14 @@ pub struct Transaction {
 impl Transaction {
     /// A block that the client opened with `begin`, its own words.
     pub fn begin(begin: &str, one_snapshot: bool) -> Self {
-        Self { steps: vec![Step::Begin(begin.to_owned())], failed: false, writer: None, one_snapshot, snapshot: None }
+        Self {
+            steps: vec![Step::Begin(begin.to_owned())],
+            failed: false,
+            lost: false,
+            writer: None,
+            one_snapshot,
+            snapshot: None,
+        }
     }
 
     pub fn status(&self) -> TransactionStatus {
@@ -47,6 +56,12 @@ impl Transaction {
     /// A statement failed: nothing but ROLLBACK, or ROLLBACK TO a savepoint, is accepted any more.
     pub fn fail(&mut self) {
         self.failed = true;
+    }
+
+    /// A server that took part is gone: nothing but ROLLBACK is accepted any more.
+    pub fn lose(&mut self) {
+        self.failed = true;
+        self.lost = true;
     }
 
     pub fn is_failed(&self) -> bool {
@@ -117,7 +132,13 @@ impl Transaction {
     }
 
     /// ROLLBACK TO: everything after the savepoint is undone, the savepoint stays, the block is usable again.
+    ///
+    /// # Errors
+    /// There is no such savepoint, or a server of the block was lost.
     pub fn rollback_to(&mut self, name: &str) -> Result<()> {
+        if self.lost {
+            return Err(aborted().detail("A server that took part in the transaction was lost.").hint("Use ROLLBACK."));
+        }
         let at = self.find(name)?;
         self.steps.truncate(at + 1);
         self.failed = false;
@@ -196,71 +217,85 @@ fn quote_identifier(name: &str) -> String {
 mod tests {
     use super::*;
 
-    const A: ShardId = ShardId(0);
-    const B: ShardId = ShardId(1);
+    const ONE: ShardId = ShardId(0);
+    const TWO: ShardId = ShardId(1);
+
+    fn block() -> Transaction {
+        Transaction::begin("BEGIN READ WRITE", false)
+    }
 
     #[test]
-    fn a_joining_server_is_told_what_came_before() {
-        let mut block = Transaction::begin("BEGIN READ ONLY", false);
-        block.set("work_mem", "SET LOCAL work_mem = '1MB'", false);
-        block.savepoint("a \"b\"");
+    fn a_server_that_joins_late_is_told_what_still_holds() {
+        let mut block = block();
+        block.savepoint("a");
+        block.set("work_mem", "SET work_mem = '1MB'", true);
+        block.savepoint("b\"c");
+        block.set("timezone", "SET LOCAL timezone = 'UTC'", false);
         assert_eq!(
             block.prelude(),
-            ["BEGIN READ ONLY", "SET LOCAL work_mem = '1MB'", "SAVEPOINT \"a \"\"b\"\"\""].map(str::to_owned)
+            [
+                "BEGIN READ WRITE",
+                "SAVEPOINT \"a\"",
+                "SET work_mem = '1MB'",
+                "SAVEPOINT \"b\"\"c\"",
+                "SET LOCAL timezone = 'UTC'"
+            ]
         );
+        block.rollback_to("b\"c").unwrap();
+        block.release("a").unwrap();
+        assert_eq!(block.prelude(), ["BEGIN READ WRITE", "SET work_mem = '1MB'"]);
+        assert_eq!(block.rollback_to("a").unwrap_err().kind, Kind::Savepoint);
+        let mut lasting = Lasting::default();
+        block.commit_settings(&mut lasting);
+        assert_eq!(lasting.statements().collect::<Vec<_>>(), ["SET work_mem = '1MB'"]);
     }
 
     #[test]
-    fn savepoints_undo_and_release() {
-        let mut block = Transaction::begin("BEGIN", false);
-        block.savepoint("s");
-        block.set("x", "SET x = 1", true);
-        block.savepoint("s");
-        block.set("x", "SET x = 2", true);
+    fn one_shard_is_written() {
+        let mut block = block();
+        block.write(TWO).unwrap();
+        block.write(TWO).unwrap();
+        assert_eq!(block.write(ONE).unwrap_err().kind, Kind::NotSupported);
+        assert_eq!(block.writer(), Some(TWO));
+    }
+
+    #[test]
+    fn one_snapshot_is_one_shard() {
+        let mut block = block();
+        block.take_part(ONE).unwrap();
+        block.take_part(TWO).unwrap();
+        let mut strict = Transaction::begin("BEGIN ISOLATION LEVEL SERIALIZABLE", true);
+        strict.take_part(TWO).unwrap();
+        strict.take_part(TWO).unwrap();
+        assert_eq!(strict.take_part(ONE).unwrap_err().kind, Kind::NotSupported);
+        let mut later = Transaction::begin("BEGIN", false);
+        later.require_one_snapshot();
+        later.take_part(ONE).unwrap();
+        assert_eq!(later.take_part(TWO).unwrap_err().kind, Kind::NotSupported);
+    }
+
+    #[test]
+    fn a_savepoint_mends_a_failure_but_no_loss() {
+        let mut block = block();
+        block.savepoint("a");
         block.fail();
         assert_eq!(block.status(), TransactionStatus::Failed);
-        block.rollback_to("s").unwrap();
+        block.rollback_to("a").unwrap();
         assert_eq!(block.status(), TransactionStatus::InTransaction);
-        assert_eq!(block.prelude(), ["BEGIN", "SAVEPOINT \"s\"", "SET x = 1", "SAVEPOINT \"s\""].map(str::to_owned));
-        block.release("s").unwrap();
-        block.release("s").unwrap();
-        assert_eq!(block.prelude(), ["BEGIN", "SET x = 1"].map(str::to_owned));
-        assert_eq!(block.rollback_to("s").unwrap_err().kind, Kind::Savepoint);
-        assert_eq!(block.release("s").unwrap_err().kind, Kind::Savepoint);
+        block.lose();
+        assert_eq!(block.rollback_to("a").unwrap_err().kind, Kind::InFailedTransaction);
+        assert!(block.is_failed());
     }
-
     #[test]
-    fn settings_that_outlive_the_block_stay_when_it_commits() {
+    fn the_last_statement_about_a_setting_lasts() {
         let mut lasting = Lasting::default();
-        lasting.keep("x", "SET x = 0");
-        lasting.keep("y", "SET y = 0");
-        let mut block = Transaction::begin("BEGIN", false);
-        block.set("x", "SET x = 1", true);
-        block.set("z", "SET LOCAL z = 1", false);
-        block.commit_settings(&mut lasting);
+        for (name, sql) in [("x", "SET x = 0"), ("y", "SET y = 0"), ("x", "SET x = 1")] {
+            lasting.keep(name, sql);
+        }
         assert_eq!(lasting.statements().collect::<Vec<_>>(), ["SET y = 0", "SET x = 1"]);
         lasting.forget("y");
         assert_eq!(lasting.statements().collect::<Vec<_>>(), ["SET x = 1"]);
         lasting.clear();
         assert!(lasting.is_empty());
-    }
-
-    #[test]
-    fn one_shard_is_written() {
-        let mut block = Transaction::begin("BEGIN", false);
-        block.write(A).unwrap();
-        block.write(A).unwrap();
-        assert_eq!(block.write(B).unwrap_err().kind, Kind::NotSupported);
-        assert_eq!(block.writer(), Some(A));
-    }
-
-    #[test]
-    fn one_snapshot_is_one_shards() {
-        let mut block = Transaction::begin("BEGIN", false);
-        block.take_part(A).unwrap();
-        block.take_part(B).unwrap();
-        block.require_one_snapshot();
-        assert_eq!(block.take_part(B).unwrap_err().kind, Kind::NotSupported);
-        block.take_part(A).unwrap();
     }
 }

@@ -398,6 +398,8 @@ pub enum Ddl {
 pub struct ForeignKey {
     pub columns: Vec<String>,
     pub referenced: RelationName,
+    /// Empty when the statement leaves them out: those of the primary key.
+    pub referenced_columns: Vec<String>,
     /// ON UPDATE CASCADE, SET NULL or SET DEFAULT, or ON DELETE SET NULL or SET DEFAULT: the server itself may assign
     /// the columns.
     pub assigns: bool,

@@ -326,5 +326,6 @@ fn foreign_key(constraint: &Constraint, columns: Vec<String>) -> Option<ForeignK
     let on_update = matches!(constraint.fk_upd_action.as_str(), "c" | "n" | "d");
     let on_delete = matches!(constraint.fk_del_action.as_str(), "n" | "d");
     let referenced = RelationName { schema, name: table.relname.clone() };
-    Some(ForeignKey { columns, referenced, assigns: on_update || on_delete })
+    let referenced_columns = strings(&constraint.pk_attrs).into_iter().map(str::to_owned).collect();
+    Some(ForeignKey { columns, referenced, referenced_columns, assigns: on_update || on_delete })
 }

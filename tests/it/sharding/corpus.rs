@@ -1,7 +1,7 @@
 //! The fixed statements of the differential tests, read from SQL files.
 //!
 //! A line is a statement, or several of one simple Query. `<-` is followed by values of its parameters, separated by
-//! commas. A line that starts with `---` says how the answers to those below it are compared:
+//! a comma and a blank. A line that starts with `---` says how the answers to those below it are compared:
 //! - `rows`: rows in any order; `total`: ORDER BY determines every row's place;
 //! - `keys N`: ORDER BY the first N columns leaves ties open;
 //! - `limit N`: as `keys`, and LIMIT or OFFSET cuts where the order leaves open which rows are left;
@@ -52,7 +52,7 @@ pub fn cases(text: &str) -> Vec<Case> {
 
 fn case(line: &str, mode: &str) -> Case {
     let (sql, values) = match line.split_once(" <- ") {
-        Some((sql, values)) => (sql, Some(values.split(',').map(value).collect())),
+        Some((sql, values)) => (sql, Some(values.split(", ").map(value).collect())),
         None => (line, None),
     };
     let (order, cut) = match mode.split_once(' ') {

@@ -204,3 +204,20 @@ fn a_client_that_does_not_read_is_waited_for() {
     await_value(&shop.shard(0), writing, "0");
     story(&mut client, &[(COUNT, "60004")]);
 }
+
+/// What a block did on a server that is lost does not come back with a savepoint.
+#[test]
+fn a_savepoint_does_not_outlive_a_lost_server() {
+    let shop = Shop::small();
+    let mut client = shop.client();
+    let name = "SELECT name FROM customers WHERE customer_id = 11";
+    story(&mut client, &[("BEGIN", "BEGIN"), ("UPDATE customers SET name = 'x' WHERE customer_id = 11", "UPDATE 1")]);
+    story(&mut client, &[("SAVEPOINT s", "SAVEPOINT"), ("SELECT name FROM customers WHERE customer_id = 1", "Ada")]);
+    shop.shard(1).execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+          WHERE datname = current_database() AND state LIKE 'idle in transaction%'",
+    );
+    let lost = ask(&mut client, name);
+    assert!(lost.sqlstate().is_some_and(|code| code.starts_with("08") || code.starts_with("57P")), "{lost:?}");
+    story(&mut client, &[("ROLLBACK TO s", "25P02"), (name, "25P02"), ("COMMIT", "ROLLBACK"), (name, "Cid")]);
+}

@@ -91,7 +91,7 @@ SELECT * FROM customers WHERE customer_id IN (1, 1+1, 13)
 SELECT * FROM customers WHERE customer_id IN (1, NULL, 12)
 SELECT * FROM customers WHERE customer_id = ANY (ARRAY[1, 12, 25])
 SELECT * FROM customers WHERE customer_id = ANY ('{1,12,25}')
-SELECT * FROM customers WHERE customer_id = ANY ($1) <- {1;12}
+SELECT * FROM customers WHERE customer_id = ANY ($1) <- {1,12}
 SELECT * FROM customers WHERE customer_id IN ($1, $2) <- 3, 14
 SELECT * FROM customers WHERE customer_id <= 20
 SELECT * FROM customers WHERE customer_id BETWEEN 5 AND 15
@@ -248,3 +248,45 @@ SELECT customer_id % 5 AS m, count(*), avg(customer_id) FROM customers WHERE cus
 SELECT product_id, sum(quantity), max(price) FROM lines GROUP BY product_id ORDER BY 2 DESC, 1
 SELECT p.name, count(*) FROM lines l JOIN products p USING (product_id) GROUP BY p.name ORDER BY 2 DESC, p.name COLLATE "C" LIMIT 4
 SELECT priority, count(*) FROM orders WHERE status = $1 GROUP BY priority ORDER BY 1 <- paid
+-- Odd shapes and odd values over several shards.
+--- rows
+SELECT FROM customers
+SELECT generate_series(1, 2), customer_id FROM customers
+SELECT ARRAY[customer_id, 1], ROW(customer_id, name) FROM customers
+SELECT customer_id FROM customers WHERE (customer_id, name) = (5, 'x') OR (customer_id, 1) IN ((6, 1), (17, 1))
+SELECT customer_id FROM customers WHERE customer_id IS NOT DISTINCT FROM 5
+SELECT customer_id FROM customers WHERE customer_id = ALL (ARRAY[5])
+SELECT customer_id FROM customers WHERE customer_id NOT IN (1, 2)
+SELECT customer_id FROM customers WHERE customer_id OPERATOR(pg_catalog.=) 5
+SELECT customer_id FROM customers WHERE customer_id = 5::text::int8
+SELECT customer_id FROM customers WHERE customer_id = 2.5::int8
+SELECT customer_id FROM customers WHERE customer_id = 1e1
+SELECT customer_id FROM customers WHERE customer_id = 70000::int2
+SELECT customer_id FROM customers WHERE customer_id = ANY ('{1,12}'::int8[])
+SELECT customer_id FROM customers WHERE name SIMILAR TO '(A|e)%' AND joined AT TIME ZONE 'Asia/Tokyo' > '2024-03-01'
+SELECT customer_id FROM ONLY customers
+SELECT c.customer_id, o.order_id FROM customers c LEFT JOIN orders o ON o.customer_id = c.customer_id WHERE o.customer_id = 5
+SELECT c.customer_id, o.order_id FROM customers c LEFT JOIN orders o ON c.customer_id = 5 AND o.customer_id = c.customer_id
+SELECT c.customer_id, o.order_id FROM customers c RIGHT JOIN orders o ON o.customer_id = c.customer_id AND c.customer_id = 5
+SELECT c.customer_id, o.order_id FROM orders o LEFT JOIN customers c ON o.customer_id = c.customer_id WHERE c.customer_id = 14 OR o.order_id = 1
+SELECT customer_id FROM customers WHERE customer_id = 5 AND customer_id = 6
+SELECT customer_id FROM customers WHERE customer_id = 5 AND customer_id IN (5, 13)
+SELECT customer_id FROM customers WHERE false
+/* a comment */ SELECT customer_id FROM customers -- another
+SELECT customer_id FROM customers;
+--- total
+SELECT sum(CASE WHEN customer_id = 1 THEN 'Infinity'::numeric ELSE 1 END), avg(CASE WHEN customer_id = 13 THEN 'Infinity'::numeric ELSE 1 END) FROM customers
+SELECT sum(CASE WHEN customer_id = 1 THEN 'Infinity'::numeric WHEN customer_id = 13 THEN '-Infinity' ELSE 1 END) FROM customers
+SELECT max(CASE WHEN customer_id = 1 THEN 'Infinity'::numeric WHEN customer_id = 13 THEN 'NaN' ELSE 1 END), min(CASE WHEN customer_id = 13 THEN '-Infinity'::numeric ELSE 1 END) FROM customers
+SELECT avg(total / 7), sum(total / 7), avg(order_id * 0.00000000000000000001), avg(order_id * 100000000000000000000.0) FROM orders
+SELECT avg(total * 0.00000000000000000001), avg(-total), sum(-total) FROM orders WHERE total IS NOT NULL
+SELECT avg(x.total) FROM orders x WHERE x.total = 33.333333333333333333
+SELECT min(CASE WHEN customer_id = 13 THEN '-infinity'::date ELSE born END), max(CASE WHEN customer_id = 2 THEN 'infinity'::timestamptz ELSE joined END) FROM customers
+SELECT customer_id, CASE WHEN customer_id = 13 THEN '0044-03-15 BC'::date WHEN customer_id = 2 THEN 'infinity' ELSE born END AS d FROM customers ORDER BY d DESC, 1
+SELECT customer_id, CASE WHEN customer_id = 13 THEN 'Infinity'::numeric WHEN customer_id = 2 THEN '-Infinity' ELSE credit END AS c FROM customers ORDER BY c, 1
+SELECT sum(order_id * 2000000000::int8), sum(order_id::int8 * 4611686018427387904 / 8) FROM orders
+SELECT sum(2000000000) FROM orders
+SELECT count(*) FROM customers ORDER BY 1
+SELECT customer_id FROM customers ORDER BY length(name) NULLS FIRST, customer_id LIMIT 9223372036854775807 OFFSET 5
+SELECT customer_id FROM customers ORDER BY customer_id OFFSET 5 ROWS FETCH NEXT 3 ROWS ONLY
+SELECT customer_id, name FROM customers ORDER BY customer_id % 2, customer_id DESC LIMIT 10

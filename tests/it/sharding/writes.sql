@@ -53,6 +53,8 @@ CREATE UNIQUE INDEX ON orders (customer_id, placed, order_id)
 ALTER TABLE orders ADD CONSTRAINT positive CHECK (total >= 0)
 INSERT INTO orders VALUES (100, 9, '2024-05-05', 'new', -10)
 ALTER TABLE orders ADD CONSTRAINT positive CHECK (total >= 0)
+ALTER TABLE orders ADD CONSTRAINT again FOREIGN KEY (customer_id) REFERENCES customers (customer_id) NOT VALID
+ALTER TABLE lines ADD CONSTRAINT again FOREIGN KEY (order_id, customer_id) REFERENCES orders (order_id, customer_id) NOT VALID
 CREATE TYPE mood AS ENUM ('sad', 'ok')
 DROP TYPE mood
 COMMENT ON TABLE orders IS 'what was ordered'
@@ -97,6 +99,11 @@ COPY customers FROM STDIN
 CREATE TABLE unmapped (id int)
 CREATE TABLE customers (id int)
 CREATE TEMP TABLE scratch (id int)
+ALTER TABLE visits ADD FOREIGN KEY (customer_id) REFERENCES customers
+ALTER TABLE orders ADD COLUMN other int8 REFERENCES customers
+ALTER TABLE lines ADD FOREIGN KEY (order_id, customer_id) REFERENCES orders (customer_id, order_id)
+ALTER TABLE orders ADD FOREIGN KEY (customer_id) REFERENCES customers ON UPDATE CASCADE
+ALTER TABLE products ADD COLUMN customer_id int8 REFERENCES customers
 ALTER TABLE customers ADD COLUMN number serial
 ALTER TABLE customers ADD COLUMN number int GENERATED ALWAYS AS IDENTITY
 ALTER TABLE customers ADD COLUMN number int DEFAULT nextval('numbers')
