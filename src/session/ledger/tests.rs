@@ -259,9 +259,12 @@ fn error(fields: &[(u8, &str)]) -> BytesMut {
     out
 }
 
+/// Replies in front of an error, the error's fields, and what it says.
+type ErrorCase = (&'static str, &'static [(u8, &'static str)], Attempt);
+
 #[test]
 fn an_error_about_the_text_says_that_nothing_ran() {
-    let cases: [(&str, &[(u8, &str)], Attempt); 7] = [
+    let cases: [ErrorCase; 7] = [
         ("", &[(b'C', "42601"), (b'P', "1")], Attempt::Refused),
         ("", &[(b'C', "42P01"), (b'P', "15")], Attempt::Refused),
         ("", &[(b'C', "42P01")], Attempt::Ran),
