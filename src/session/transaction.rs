@@ -286,4 +286,16 @@ mod tests {
         assert_eq!(block.rollback_to("a").unwrap_err().kind, Kind::InFailedTransaction);
         assert!(block.is_failed());
     }
+    #[test]
+    fn the_last_statement_about_a_setting_lasts() {
+        let mut lasting = Lasting::default();
+        for (name, sql) in [("x", "SET x = 0"), ("y", "SET y = 0"), ("x", "SET x = 1")] {
+            lasting.keep(name, sql);
+        }
+        assert_eq!(lasting.statements().collect::<Vec<_>>(), ["SET y = 0", "SET x = 1"]);
+        lasting.forget("y");
+        assert_eq!(lasting.statements().collect::<Vec<_>>(), ["SET x = 1"]);
+        lasting.clear();
+        assert!(lasting.is_empty());
+    }
 }
