@@ -51,7 +51,7 @@ impl Client {
             self.link(part.shard, Access::Read).await?;
         }
         for part in parts {
-            self.ask(part.shard, &Question::of(task, text_of(part, task))?).await?;
+            self.ask(part.shard, &question_for(part, task)?).await?;
         }
         let opening = self.openings(shards).await?;
         let options = MergeOptions {

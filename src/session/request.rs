@@ -291,24 +291,8 @@ pub fn error_bytes(error: &Error) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sql::facts::Facts;
     use crate::wire::frame::{self, Sender};
     use crate::wire::startup::{PROTOCOL_3_0, StartupMessage};
-
-    fn prepared(id: u64) -> Prepared {
-        let text = format!("SELECT {id}");
-        Prepared {
-            id: StatementId(id),
-            server_name: StatementId(id).server_name().into_bytes(),
-            definition: frontend::definition(&text, &[]).freeze(),
-            text: Some(text.into()),
-            parameter_types: Vec::new(),
-            schema_version: 0,
-            facts: Arc::new(Facts::default()),
-            literals: Vec::new(),
-            proven: std::cell::Cell::new(false),
-        }
-    }
 
     /// The messages as tag and the names in them, such as `P weir_1` and `B portal weir_1`.
     fn written(out: &BytesMut) -> Vec<String> {
@@ -337,7 +321,7 @@ mod tests {
     #[test]
     fn a_statement_is_prepared_once_on_a_server() {
         let mut session = ServerSession::new(10);
-        let statement = prepared(1);
+        let statement = Prepared::sample(1);
         let parse = |session: &mut ServerSession, out: &mut BytesMut| session.parse(out, b"s", &statement);
         assert_eq!(sent(&mut session, parse), ["P weir_1"]);
         assert_eq!(sent(&mut session, parse), [""; 0]);
@@ -353,7 +337,7 @@ mod tests {
     #[test]
     fn the_least_recently_used_statement_makes_room() {
         let mut session = ServerSession::new(2);
-        let [a, b, c] = [1, 2, 3].map(prepared);
+        let [a, b, c] = [1, 2, 3].map(Prepared::sample);
         let use_it = |session: &mut ServerSession, statement: &Prepared| {
             sent(session, |session, out| session.bind(out, b"", true, statement, &[0; 6]))
         };
@@ -368,7 +352,7 @@ mod tests {
     #[test]
     fn a_statement_that_failed_is_prepared_again() {
         let mut session = ServerSession::new(10);
-        let statement = prepared(1);
+        let statement = Prepared::sample(1);
         sent(&mut session, |session, out| session.parse(out, b"s", &statement));
         session.note(&Event::NotPrepared(Gives { statement: Some(statement.id), name: None }));
         assert_eq!(session.prepared_count(), 0);
@@ -376,13 +360,13 @@ mod tests {
 
     #[test]
     fn the_unnamed_statement_is_parsed_again_when_something_destroyed_it() {
-        let statement = prepared(1);
+        let statement = Prepared::sample(1);
         let bind = |session: &mut ServerSession, out: &mut BytesMut| session.bind(out, b"", false, &statement, &[0; 6]);
         let destroyers: [fn(&mut ServerSession, &mut BytesMut); 6] = [
             |session, out| session.own_query(out, "SELECT 1"),
             |session, out| session.query_step(out, "SELECT 1"),
             |session, out| session.query(out, b"Q\0\0\0\x05\0"),
-            |session, out| session.parse(out, b"", &prepared(2)),
+            |session, out| session.parse(out, b"", &Prepared::sample(2)),
             |session, _| session.unnamed_statement_lost(),
             |session, _| session.note(&Event::ClientError(crate::session::ledger::Attempt::Ran)),
         ];
@@ -398,7 +382,7 @@ mod tests {
     #[test]
     fn after_an_error_only_sync_is_sent() {
         let mut session = ServerSession::new(10);
-        let statement = prepared(1);
+        let statement = Prepared::sample(1);
         sent(&mut session, |session, out| session.bind(out, b"", false, &statement, &[0; 6]));
         let mut answer = BytesMut::new();
         backend::error_response(&mut answer, Severity::Error, &Error::internal("wrong"));

@@ -71,6 +71,25 @@ impl Prepared {
     }
 }
 
+#[cfg(test)]
+impl Prepared {
+    /// A statement for tests: `SELECT id`.
+    pub(super) fn sample(id: u64) -> Self {
+        let text = format!("SELECT {id}");
+        Self {
+            id: StatementId(id),
+            server_name: StatementId(id).server_name().into_bytes(),
+            definition: crate::wire::frontend::definition(&text, &[]).freeze(),
+            text: Some(text.into()),
+            parameter_types: Vec::new(),
+            schema_version: 0,
+            facts: Arc::new(Facts::default()),
+            literals: Vec::new(),
+            proven: Cell::new(false),
+        }
+    }
+}
+
 /// The statements of those clients of one worker that parse alike: same database, same settings.
 #[derive(Debug, Default)]
 pub struct Registry {
@@ -162,30 +181,14 @@ impl Names {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::frontend;
-
-    fn prepared(id: u64) -> Prepared {
-        let text = format!("SELECT {id}");
-        Prepared {
-            id: StatementId(id),
-            server_name: StatementId(id).server_name().into_bytes(),
-            definition: frontend::definition(&text, &[]).freeze(),
-            text: Some(text.into()),
-            parameter_types: Vec::new(),
-            schema_version: 0,
-            facts: Arc::new(Facts::default()),
-            literals: Vec::new(),
-            proven: Cell::new(false),
-        }
-    }
 
     #[test]
     fn names_are_kept_until_they_are_forgotten() {
         let mut names = Names::default();
-        names.set(b"a", Rc::new(prepared(1)));
-        names.set(b"b", Rc::new(prepared(1)));
-        names.set(b"c", Rc::new(prepared(2)));
-        names.set(b"", Rc::new(prepared(3)));
+        names.set(b"a", Rc::new(Prepared::sample(1)));
+        names.set(b"b", Rc::new(Prepared::sample(1)));
+        names.set(b"c", Rc::new(Prepared::sample(2)));
+        names.set(b"", Rc::new(Prepared::sample(3)));
         assert_eq!(names.get(b"c").map(|found| found.id), Some(StatementId(2)));
         assert!(names.remove(b"c") && !names.remove(b"c"));
         names.clear_unnamed();
@@ -197,11 +200,11 @@ mod tests {
     #[test]
     fn a_registry_drops_what_nobody_holds() {
         let mut registry = Registry::default();
-        let held = registry.insert(prepared(0));
-        (1..=SWEEP_AT as u64).for_each(|id| drop(registry.insert(prepared(id))));
+        let held = registry.insert(Prepared::sample(0));
+        (1..=SWEEP_AT as u64).for_each(|id| drop(registry.insert(Prepared::sample(id))));
         assert_eq!(registry.len(), 2, "the held one and the last one");
         assert!(registry.find(&held.definition).is_some());
-        assert!(registry.find(&prepared(1).definition).is_none());
+        assert!(registry.find(&Prepared::sample(1).definition).is_none());
     }
 
     #[test]
