@@ -11,6 +11,7 @@
 
 pub mod analyze;
 pub mod cache;
+pub mod code;
 pub mod distribute;
 pub mod facts;
 pub mod moment;
