@@ -10,6 +10,7 @@ mod shard_map;
 mod units;
 
 use core::net::SocketAddr;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::num::NonZeroUsize;
@@ -85,6 +86,17 @@ pub enum PoolMode {
     Session,
     /// When the transaction ends.
     Transaction,
+    /// When the statement ends; transaction blocks are refused.
+    Statement,
+}
+
+/// What is done for `currval()` and `lastval()`, which read what the session's own `nextval()` left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SequenceState {
+    /// The client gets the same server again where that is free; else the memory is gone, and PostgreSQL says so.
+    Affinity,
+    /// The client keeps its server.
+    Pin,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +115,8 @@ pub struct User {
     pub auth: AuthMethod,
     /// Present unless `auth` is trust.
     pub password: Option<Password>,
+    /// When the user's servers go back, where that differs from the database's way.
+    pub pool_mode: Option<PoolMode>,
     /// What Weir logs in to servers with, when it differs from a plain `password`.
     pub server_password: Option<Secret>,
 }
@@ -136,6 +150,9 @@ pub struct Database {
     pub pool_size: usize,
     /// Reads without effects may go to replicas.
     pub read_write_split: bool,
+    /// Functions, as `schema.name`, that leave nothing in a session, whatever Weir can prove.
+    pub harmless_functions: BTreeSet<String>,
+    pub sequence_state: SequenceState,
     /// At least one, exactly one without a shard map. A shard's place is its [`crate::types::ShardId`]; the first is
     /// the home shard.
     pub shards: Vec<Shard>,
@@ -243,6 +260,7 @@ impl PoolMode {
         match self {
             Self::Session => "session",
             Self::Transaction => "transaction",
+            Self::Statement => "statement",
         }
     }
 }

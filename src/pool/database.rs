@@ -1,6 +1,6 @@
 //! A configured database at run time.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use super::freshness::Freshness;
 use super::shared::{Limits, MailSender, NodeIndex, PoolId, Shared};
 use crate::auth::Password;
-use crate::config::PoolMode;
+use crate::config::{self, PoolMode, SequenceState};
 use crate::shardmap::ShardMap;
 use crate::sql::schema::Schema;
 use crate::types::ShardId;
@@ -38,6 +38,9 @@ pub struct Database {
     pub name: Arc<str>,
     pub pool_mode: PoolMode,
     pub read_write_split: bool,
+    /// See [`config::Database::harmless_functions`].
+    pub harmless_functions: BTreeSet<String>,
+    pub sequence_state: SequenceState,
     pub limits: Limits,
     pub shards: Vec<Shard>,
     /// The shard map; `None` for an unsharded database.
@@ -47,6 +50,8 @@ pub struct Database {
     /// Counts requests to read the schema anew, and those that were fulfilled.
     schema_wanted: AtomicU64,
     schema_read: AtomicU64,
+    /// The ticket of the newest change that decides what statements do to their sessions.
+    code_changed: AtomicU64,
     /// Counts readings that failed.
     schema_failures: AtomicU64,
     schema_wake: Notify,
@@ -65,23 +70,24 @@ pub enum SchemaRead {
 
 impl Database {
     pub fn new(
-        name: &str,
-        pool_mode: PoolMode,
-        read_write_split: bool,
+        declared: &config::Database,
         limits: Limits,
         shards: Vec<Shard>,
         map: Option<ShardMap>,
     ) -> Self {
         Self {
-            name: name.into(),
-            pool_mode,
-            read_write_split,
+            name: declared.name.as_str().into(),
+            pool_mode: declared.pool_mode,
+            read_write_split: declared.read_write_split,
+            harmless_functions: declared.harmless_functions.clone(),
+            sequence_state: declared.sequence_state,
             limits,
             shards,
             map: map.map(ArcSwap::from_pointee),
             schema: ArcSwap::default(),
             schema_wanted: AtomicU64::new(1),
             schema_read: AtomicU64::new(0),
+            code_changed: AtomicU64::new(0),
             schema_failures: AtomicU64::new(0),
             schema_wake: Notify::new(),
             schema_done: Notify::new(),
@@ -145,6 +151,19 @@ impl Database {
         let ticket = self.schema_wanted.fetch_add(1, Ordering::SeqCst) + 1;
         self.schema_wake.notify_one();
         ticket
+    }
+
+    /// As [`Database::want_schema`], for a change that decides what statements do to their sessions: none is to run before
+    /// the change is known.
+    pub fn code_changed(&self) {
+        let ticket = self.want_schema();
+        self.code_changed.fetch_max(ticket, Ordering::SeqCst);
+    }
+
+    /// The ticket of a change that statements must wait for, if there is one.
+    pub fn unknown_code(&self) -> Option<u64> {
+        let ticket = self.code_changed.load(Ordering::Relaxed);
+        (ticket > self.schema_read.load(Ordering::Relaxed)).then_some(ticket)
     }
 
     /// Waits until a reading of the schema that began after `ticket` was given is there, or a reading fails.

@@ -1,6 +1,8 @@
 //! Reads a database's catalogs into a [`Schema`], and compares its shards.
 
-use std::collections::{HashMap, HashSet};
+mod code;
+
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
@@ -11,7 +13,7 @@ use crate::types::{Error, Kind, Origin, Result, ShardId};
 /// Function names with what their overloads have in common; the most harmful one counts.
 const FUNCTIONS: &str = "
     SELECT p.proname::text,
-           bool_and(n.nspname IN ('pg_catalog', 'information_schema')),
+           bool_and(n.nspname IN ('pg_catalog', 'information_schema') AND p.oid < 16384),
            max(CASE p.provolatile WHEN 'i' THEN 0 WHEN 's' THEN 1 ELSE 2 END),
            bool_or(p.prokind = 'a'),
            bool_or(p.prokind = 'w')
@@ -103,7 +105,8 @@ const USER_TYPES: &str = "
      WHERE t.oid >= 16384 AND n.nspname !~ '^pg_(toast|temp)'";
 
 /// Reads the catalogs of the home shard (the first of `shards`) and compares the user types of the others with it.
-pub async fn inspect(version: u64, shards: &[Client]) -> Result<Schema> {
+/// Functions in `harmless` (`schema.name`) are taken for proven to leave nothing in a session.
+pub async fn inspect(version: u64, shards: &[Client], harmless: &BTreeSet<String>) -> Result<Schema> {
     let Some((home, others)) = shards.split_first() else {
         return Err(Error::internal("a database without shards cannot be inspected"));
     };
@@ -111,6 +114,7 @@ pub async fn inspect(version: u64, shards: &[Client]) -> Result<Schema> {
         version,
         functions: functions(home).await?,
         relations: relations(home).await?,
+        code: code::classes(home, harmless).await?,
         user_operators: rows(home, OPERATORS).await?.iter().map(|row| row.get(0)).collect(),
         search_path: rows(home, SEARCH_PATH).await?.iter().map(|row| row.get(0)).collect(),
         has_nondeterministic_collations: rows(home, NONDETERMINISTIC).await?.iter().any(|row| row.get(0)),

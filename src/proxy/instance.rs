@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use super::console::Operator;
 use crate::auth::{Credential, Method, Password};
 use crate::catalog::Catalog;
-use crate::config::{self, AuthMethod, Config};
+use crate::config::{self, AuthMethod, Config, PoolMode};
 use crate::pool::database::{Database, Node, Shard};
 use crate::pool::freshness::Freshness;
 use crate::pool::shared::{Limits, MailSender};
@@ -29,6 +29,8 @@ pub struct User {
     pub credential: Credential,
     /// What Weir logs in to servers with.
     pub server_password: Option<Password>,
+    /// When the user's servers go back, where that differs from the database's way.
+    pub pool_mode: Option<PoolMode>,
     pub may_administer: bool,
 }
 
@@ -184,6 +186,7 @@ fn make_user(user: &config::User, config: &Config) -> Result<(String, Arc<User>)
         name: user.name.as_str().into(),
         credential: Credential::new(method, &user.name, &proof, &rand::rng().random())?,
         server_password: user.login_password().map(|secret| Password::new(secret.reveal())),
+        pool_mode: user.pool_mode,
         may_administer: config.general.admin_users.contains(&user.name),
     };
     Ok((user.name.clone(), Arc::new(made)))
@@ -204,7 +207,7 @@ async fn make_database(database: &config::Database, config: &Config, catalog: &C
         None => None,
     };
     let shards = database.shards.iter().map(make_shard).collect();
-    Ok(Database::new(&database.name, database.pool_mode, database.read_write_split, limits, shards, map))
+    Ok(Database::new(database, limits, shards, map))
 }
 
 fn make_shard(shard: &config::Shard) -> Shard {

@@ -24,6 +24,7 @@ use self::scope::Env;
 use super::facts::{
     Effects, Facts, ParameterContext, ParameterUse, PinReason, RelationName, RelationUse, Statement, StatementKind,
 };
+use super::code::{CodeClass, Leaves};
 use super::scan::{LiteralSpan, scan};
 use super::schema::{Relation, Resolved, Schema};
 
@@ -114,10 +115,21 @@ impl<'a> Analyzer<'a> {
         }
     }
 
+    /// Code of that class runs.
+    fn runs(&mut self, class: CodeClass) {
+        self.statement.leaves = self.statement.leaves.max(class.leaves);
+        if class.sequences {
+            self.effect(Effects::SEQUENCES);
+        }
+        if class.leaves > Leaves::Nothing {
+            self.pin(PinReason::Opaque);
+        }
+    }
+
     /// A part of the statement that the analysis does not know: it may do anything.
     fn unknown(&mut self, what: impl Into<String>) {
         self.effect(Effects::OPAQUE);
-        self.pin(PinReason::Opaque);
+        self.runs(CodeClass::UNKNOWABLE);
         self.refused(what);
     }
 
@@ -141,6 +153,14 @@ impl<'a> Analyzer<'a> {
         self.statement.relations.len() - 1
     }
 
+    /// New rows in a relation may take numbers from a sequence.
+    fn new_rows(&mut self, range: Option<&pg::RangeVar>) {
+        let numbers = |range: &pg::RangeVar| self.schema.code.relation(&range.relname, true).numbers_rows;
+        if range.is_some_and(numbers) {
+            self.effect(Effects::ADVANCES_SEQUENCE);
+        }
+    }
+
     /// Records a relation that DDL speaks of: neither its triggers nor its policies run.
     fn defined_relation(&mut self, range: &pg::RangeVar) {
         let name = self.relation_name(range);
@@ -156,6 +176,8 @@ impl<'a> Analyzer<'a> {
     }
 
     fn relation_effects(&mut self, name: &RelationName, written: bool) {
+        let code = self.schema.code.relation(&name.name, written);
+        self.runs(code);
         match self.schema.resolve(name) {
             Resolved::System => {
                 self.effect(Effects::SYSTEM_RELATIONS);
@@ -180,7 +202,6 @@ impl<'a> Analyzer<'a> {
         let reason = if written { &relation.opaque_write } else { &relation.opaque_read };
         if let Some(reason) = reason {
             self.opaque(format!("{} ({reason})", name.name));
-            self.pin(PinReason::Opaque);
         }
     }
 }

@@ -6,7 +6,7 @@ use hashlink::LruCache;
 use rustc_hash::FxBuildHasher;
 
 use super::analyze::analyze_scanned;
-use super::facts::{Facts, Statement};
+use super::facts::{Effects, Facts, Statement, StatementKind};
 use super::scan::{LiteralSpan, scan};
 use super::schema::Schema;
 
@@ -104,9 +104,12 @@ impl FactsCache {
     }
 }
 
-/// The places of several statements in their text differ from text to text.
+/// The places of several statements in their text differ from text to text, and so does code in literals.
 fn is_shareable(facts: &Facts) -> bool {
-    facts.statements.len() == 1
+    let holds_code = |statement: &Statement| {
+        statement.kind == StatementKind::Opaque || statement.effects.contains(Effects::DDL)
+    };
+    matches!(facts.statements.as_slice(), [only] if !holds_code(only))
 }
 
 /// An entry's size in bytes, about: lists in facts grow with the text that they come from.

@@ -103,6 +103,11 @@ impl CodeClasses {
         Self { classes, custom_settings }
     }
 
+    /// Whether all code is known to leave nothing.
+    pub fn is_proven(&self) -> bool {
+        self.classes.values().all(|class| class.leaves == Leaves::Nothing)
+    }
+
     /// What a call of a user function of this name does.
     pub fn function(&self, name: &str) -> CodeClass {
         self.class(&Unit::Function(name.to_owned()))

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use bitflags::bitflags;
 
+use super::code::{CodeClass, Leaves};
+
 /// The facts of one text, which may hold several statements (or none).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Facts {
@@ -28,6 +30,10 @@ pub struct Statement {
     pub effects: Effects,
     /// What made the statement [`Effects::OPAQUE`]: functions by name, tables with the reason.
     pub opaque_names: Vec<String>,
+    /// What code of users that the statement runs may leave in the session.
+    pub leaves: Leaves,
+    /// What code that the statement defines may do when it runs.
+    pub defines: CodeClass,
     /// Why the client must keep its server after this statement, if it must.
     pub pin: Option<PinReason>,
     /// Every occurrence of a table or view, wherever it stands in the statement; not CTE names.
@@ -58,6 +64,8 @@ impl Statement {
             kind,
             effects: Effects::empty(),
             opaque_names: Vec::new(),
+            leaves: Leaves::Nothing,
+            defines: CodeClass::default(),
             pin: None,
             relations: Vec::new(),
             restrictions: Vec::new(),
@@ -73,7 +81,8 @@ impl Statement {
     /// A statement that may do anything.
     fn unreadable() -> Self {
         let mut statement = Self::new(StatementKind::Unparsed);
-        statement.effects = Effects::OPAQUE | Effects::WRITES_ROWS;
+        statement.effects = Effects::OPAQUE | Effects::WRITES_ROWS | Effects::SEQUENCES;
+        statement.leaves = Leaves::Unknowable;
         statement.pin = Some(PinReason::Unparsed);
         statement.unknown = Some("text that PostgreSQL 18's grammar does not know".to_owned());
         statement
@@ -181,7 +190,7 @@ pub enum DiscardTarget {
 bitflags! {
     /// What a statement may do beyond returning rows.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-    pub struct Effects: u16 {
+    pub struct Effects: u32 {
         /// Writes table rows, or may (data-modifying CTEs included).
         const WRITES_ROWS = 1;
         /// FOR UPDATE and its kin, LOCK TABLE.
@@ -206,6 +215,12 @@ bitflags! {
         const HOME_ONLY = 1 << 10;
         /// Names ctid, xmin or another system column: what they hold is one server's own.
         const SYSTEM_COLUMNS = 1 << 11;
+        /// May enter something in the session's memory of sequences: nextval(), setval(), new rows with numbers.
+        const ADVANCES_SEQUENCE = 1 << 12;
+        /// May read that memory: currval(), lastval().
+        const READS_SEQUENCE = 1 << 13;
+        /// Both.
+        const SEQUENCES = Self::ADVANCES_SEQUENCE.bits() | Self::READS_SEQUENCE.bits();
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::code::CodeClasses;
 use super::facts::RelationName;
 
 /// A database's catalogs, as far as facts and routing need them. Immutable; a refresh makes a new one.
@@ -14,6 +15,8 @@ pub struct Schema {
     pub functions: HashMap<String, FunctionClass>,
     /// User relations by schema and name. System relations are not listed.
     pub relations: HashMap<(String, String), Relation>,
+    /// What the code of users may leave in a session.
+    pub code: CodeClasses,
     /// Operators by name that exist outside pg_catalog: an unqualified use may run code of users.
     pub user_operators: HashSet<String>,
     /// The schemas that an unqualified name is looked up in, in order (`search_path` of a fresh session,

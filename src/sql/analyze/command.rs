@@ -4,7 +4,8 @@ use pg_query::protobuf::{CopyStmt, DiscardMode, ObjectType, ReindexObjectType};
 use pg_query::{Node, NodeEnum, protobuf as pg};
 
 use super::scope::{Env, Scope};
-use super::{Analyzer, inner, node_name};
+use super::{Analyzer, inner, node_name, string};
+use crate::sql::code::{self, CodeClass, Unit};
 use crate::sql::facts::{Ddl, DiscardTarget, Effects, PinReason, StatementKind};
 
 /// `CURSOR_OPT_HOLD` of PostgreSQL's `parsenodes.h`.
@@ -34,7 +35,7 @@ impl<'a> Analyzer<'a> {
             NodeEnum::UnlistenStmt(_) => StatementKind::Unlisten,
             NodeEnum::NotifyStmt(_) => StatementKind::Notify,
             NodeEnum::LockStmt(lock) => self.lock(lock),
-            NodeEnum::DoStmt(_) => self.opaque_code("DO"),
+            NodeEnum::DoStmt(code) => self.do_block(code),
             NodeEnum::CallStmt(call) => self.call(call),
             NodeEnum::LoadStmt(_) => self.load(),
             NodeEnum::ConstraintsSetStmt(_) => StatementKind::Set { name: "constraints".to_owned(), local: true },
@@ -73,9 +74,52 @@ impl<'a> Analyzer<'a> {
                 self.inexplicable("CREATE SCHEMA with elements")
             }
             _ => match plain_schema_command(node) {
-                Some(command) => self.plain_ddl(command),
+                Some(command) => {
+                    self.defined_code(node);
+                    self.plain_ddl(command)
+                }
                 None => self.other(node),
             },
+        }
+    }
+
+    /// Code that runs from now on where no statement says so, or under a new name.
+    fn defined_code(&mut self, node: &NodeEnum) {
+        match node {
+            NodeEnum::CreateFunctionStmt(create) if !is_in_sql(create) => self.defines(CodeClass::UNKNOWABLE),
+            NodeEnum::CreateFunctionStmt(_)
+            | NodeEnum::CreateTrigStmt(_)
+            | NodeEnum::RuleStmt(_)
+            | NodeEnum::CreatePolicyStmt(_)
+            | NodeEnum::AlterPolicyStmt(_)
+            | NodeEnum::DefineStmt(_)
+            | NodeEnum::CreateCastStmt(_)
+            | NodeEnum::CreateDomainStmt(_)
+            | NodeEnum::AlterDomainStmt(_)
+            | NodeEnum::CreateEventTrigStmt(_) => self.defines_own_text(),
+            NodeEnum::CreateExtensionStmt(_)
+            | NodeEnum::AlterExtensionStmt(_)
+            | NodeEnum::CreateForeignTableStmt(_)
+            | NodeEnum::ImportForeignSchemaStmt(_) => self.defines(CodeClass::UNKNOWABLE),
+            NodeEnum::AlterFunctionStmt(_) | NodeEnum::CreateOpClassStmt(_) => self.moves_code(),
+            _ => {}
+        }
+    }
+
+    fn defines(&mut self, class: CodeClass) {
+        self.statement.defines = self.statement.defines.and(class);
+    }
+
+    /// The statement's own text has the code, or names it.
+    pub(super) fn defines_own_text(&mut self) {
+        self.defines(self.schema.code.judge(&code::read_definition(self.text)));
+    }
+
+    /// Code that is known runs elsewhere, or under another name.
+    pub(super) fn moves_code(&mut self) {
+        self.defines_own_text();
+        if !self.schema.code.is_proven() {
+            self.defines(CodeClass::UNKNOWABLE);
         }
     }
 
@@ -99,6 +143,7 @@ impl<'a> Analyzer<'a> {
 
     pub(super) fn ddl(&mut self, ddl: Ddl) -> StatementKind {
         self.effect(Effects::DDL);
+        self.runs(self.schema.code.class(&Unit::SchemaChanges));
         self.statement.ddl = Some(ddl);
         StatementKind::Ddl
     }
@@ -122,6 +167,7 @@ impl<'a> Analyzer<'a> {
         if let Some(range) = &view.view {
             self.defined_relation(range);
         }
+        self.defines_own_text();
         self.plain_ddl("CREATE VIEW")
     }
 
@@ -170,6 +216,7 @@ impl<'a> Analyzer<'a> {
         }
         self.optional(copy.where_clause.as_deref(), &scope);
         if copy.is_from {
+            self.new_rows(copy.relation.as_ref());
             self.effect(Effects::WRITES_ROWS);
             StatementKind::CopyFrom
         } else {
@@ -207,6 +254,7 @@ impl<'a> Analyzer<'a> {
     fn execute(&mut self, parameters: &[Node]) -> StatementKind {
         self.pin(PinReason::Prepare);
         self.opaque("EXECUTE".to_owned());
+        self.effect(Effects::SEQUENCES);
         self.effect(Effects::WRITES_ROWS);
         self.expressions(parameters, &Scope::new(Env::TOP));
         StatementKind::Execute
@@ -238,8 +286,24 @@ impl<'a> Analyzer<'a> {
     fn opaque_code(&mut self, name: &str) -> StatementKind {
         self.opaque(name.to_owned());
         self.effect(Effects::WRITES_ROWS);
-        self.pin(PinReason::Opaque);
         StatementKind::Opaque
+    }
+
+    /// DO: its code stands in the statement.
+    fn do_block(&mut self, block: &pg::DoStmt) -> StatementKind {
+        let argument = |name: &str| {
+            let found = block.args.iter().find_map(|argument| match inner(argument) {
+                Some(NodeEnum::DefElem(element)) if element.defname == name => element.arg.as_deref(),
+                _ => None,
+            });
+            found.and_then(string)
+        };
+        let class = match (argument("language").unwrap_or("plpgsql"), argument("as")) {
+            ("plpgsql", Some(body)) => self.schema.code.judge(&code::read(body)),
+            _ => CodeClass::UNKNOWABLE,
+        };
+        self.runs(class);
+        self.opaque_code("DO")
     }
 
     fn call(&mut self, call: &pg::CallStmt) -> StatementKind {
@@ -251,8 +315,18 @@ impl<'a> Analyzer<'a> {
 
     fn load(&mut self) -> StatementKind {
         self.pin(PinReason::Load);
+        self.runs(CodeClass::UNKNOWABLE);
         self.opaque_code("LOAD")
     }
+}
+
+/// A function in SQL or PL/pgSQL.
+fn is_in_sql(create: &pg::CreateFunctionStmt) -> bool {
+    let language = create.options.iter().find_map(|option| match inner(option) {
+        Some(NodeEnum::DefElem(option)) if option.defname == "language" => option.arg.as_deref().and_then(string),
+        _ => None,
+    });
+    language.is_none_or(|language| matches!(language, "sql" | "plpgsql"))
 }
 
 fn discard_kind(discard: &pg::DiscardStmt) -> StatementKind {

@@ -6,6 +6,7 @@ use super::condition::membership_parts;
 use super::operand::builtin_type;
 use super::scope::{Scope, column_path};
 use super::{Analyzer, inner, names, node_name, strings};
+use crate::sql::code::Unit;
 use crate::sql::facts::{Effects, ParameterContext};
 use crate::sql::scan::LiteralClass;
 
@@ -91,6 +92,7 @@ impl Analyzer<'_> {
         }
         if !relation().is_some_and(|relation| self.has_column(relation, name)) {
             self.opaque(format!("{name}()"));
+            self.runs(self.schema.code.function(name));
         }
     }
 
@@ -149,7 +151,11 @@ impl Analyzer<'_> {
         match strings(name).as_slice() {
             ["pg_catalog", _] => {}
             [name] if !self.schema.user_operators.contains(*name) => {}
-            other => self.opaque(format!("operator {}", other.join("."))),
+            other => {
+                self.opaque(format!("operator {}", other.join(".")));
+                let class = other.last().map(|name| self.schema.code.function(name));
+                self.runs(class.unwrap_or_default());
+            }
         }
     }
 
@@ -176,7 +182,10 @@ impl Analyzer<'_> {
         match strings(&name.names).as_slice() {
             ["pg_catalog", name] => self.type_effects(name),
             [name] if names::is_builtin_type(name) => self.type_effects(name),
-            _ => self.effect(Effects::USER_TYPE),
+            _ => {
+                self.effect(Effects::USER_TYPE);
+                self.runs(self.schema.code.class(&Unit::Types));
+            }
         }
     }
 

@@ -4,6 +4,7 @@ use pg_query::protobuf as pg;
 
 use super::scope::Scope;
 use super::{Analyzer, names, strings};
+use crate::sql::code::{self, CodeClass};
 use crate::sql::facts::{Effects, PinReason};
 use crate::sql::schema::{FunctionClass, Volatility};
 
@@ -47,6 +48,9 @@ impl Analyzer<'_> {
         if names::is_query_running_function(name) {
             self.opaque(format!("{name}()"));
         }
+        if code::is_hidden(name) {
+            self.runs(CodeClass::UNKNOWABLE);
+        }
     }
 
     fn session_effects(&mut self, name: &str) {
@@ -58,21 +62,18 @@ impl Analyzer<'_> {
             self.effect(Effects::PRIMARY_ONLY | Effects::HOME_ONLY);
         } else if names::is_passing_lock_function(name) || names::is_home_function(name) {
             self.effect(Effects::PRIMARY_ONLY | Effects::HOME_ONLY);
-        } else if names::is_sequence_function(name) {
-            self.pin(PinReason::Sequence);
-            self.effect(Effects::PRIMARY_ONLY | Effects::HOME_ONLY);
+        } else if let Some(memory) = names::sequence_memory(name) {
+            self.effect(memory | Effects::PRIMARY_ONLY | Effects::HOME_ONLY);
         } else if names::is_primary_only_function(name) {
             self.effect(Effects::PRIMARY_ONLY);
         }
     }
 
-    /// A function of users, or one that is not known. One that is declared immutable can neither read tables nor set
-    /// anything, so it does not pin.
+    /// A function of users, or one that is not known.
     fn user_function(&mut self, name: &str, class: Option<FunctionClass>) {
         self.opaque(format!("{name}()"));
-        if class.is_none_or(|class| class.volatility != Volatility::Immutable) {
-            self.pin(PinReason::Opaque);
-        }
+        let known = name.rsplit('.').next().filter(|name| self.schema.functions.contains_key(*name));
+        self.runs(known.map_or(CodeClass::UNKNOWABLE, |name| self.schema.code.function(name)));
         if class.is_some_and(|class| class.aggregate || class.window) {
             self.effect(Effects::SHAPES_RESULT);
         }

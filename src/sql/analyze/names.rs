@@ -1,5 +1,7 @@
 //! The few lists of names that the catalogs do not tell: what touches the session, and what needs the primary.
 
+use crate::sql::facts::Effects;
+
 /// Types of pg_catalog by their catalog names, as far as statements use them. A name that is missing here counts as a
 /// type of users, which is only less convenient.
 const BUILTIN_TYPES: &[&str] = &[
@@ -111,9 +113,6 @@ const PASSING_LOCK_FUNCTIONS: &[&str] = &[
 /// Columns that every table has, filled by the server that holds the row.
 const SYSTEM_COLUMNS: &[&str] = &["cmax", "cmin", "ctid", "tableoid", "xmax", "xmin"];
 
-/// Functions that read or set a session's memory of sequences.
-const SEQUENCE_FUNCTIONS: &[&str] = &["currval", "lastval", "nextval", "setval"];
-
 /// Functions that set what the session keeps.
 const SETTING_FUNCTIONS: &[&str] = &["set_config", "setseed"];
 
@@ -189,8 +188,13 @@ pub(super) fn is_system_column(name: &str) -> bool {
     SYSTEM_COLUMNS.contains(&name)
 }
 
-pub(super) fn is_sequence_function(name: &str) -> bool {
-    SEQUENCE_FUNCTIONS.contains(&name)
+/// What a built-in function does with a session's memory of sequences, if anything.
+pub(super) fn sequence_memory(name: &str) -> Option<Effects> {
+    match name {
+        "nextval" | "setval" => Some(Effects::ADVANCES_SEQUENCE),
+        "currval" | "lastval" => Some(Effects::READS_SEQUENCE),
+        _ => None,
+    }
 }
 
 pub(super) fn is_setting_function(name: &str) -> bool {

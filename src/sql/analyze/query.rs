@@ -7,7 +7,7 @@ use super::condition::Filter;
 use super::scope::{CteNames, Env, Scope, Source};
 use super::{Analyzer, inner, node_name};
 use crate::sql::facts::{
-    ColumnUse, Effects, InsertShape, InsertSource, Operand, ParameterContext, PinReason, StatementKind,
+    ColumnUse, Effects, InsertShape, InsertSource, Operand, ParameterContext, StatementKind,
 };
 
 impl<'a> Analyzer<'a> {
@@ -151,6 +151,7 @@ impl<'a> Analyzer<'a> {
     fn insert(&mut self, insert: &pg::InsertStmt, env: Env<'_>) {
         self.with(insert.with_clause.as_ref(), env, |analyzer, env| {
             let mut scope = Scope::new(env);
+            analyzer.new_rows(insert.relation.as_ref());
             let Some(target) = analyzer.target_source(insert.relation.as_ref(), &mut scope) else { return };
             let columns = insert_columns(&insert.cols);
             let source = analyzer.insert_source(insert, target, columns.as_deref(), env);
@@ -229,7 +230,7 @@ impl<'a> Analyzer<'a> {
                 (Some(NodeEnum::ResTarget(assigned)), Some(relation)) => {
                     if matches!(assigned.val.as_deref().and_then(inner), Some(NodeEnum::SetToDefault(_))) {
                         // Whatever the column's default calls.
-                        self.effect(Effects::VOLATILE);
+                        self.effect(Effects::VOLATILE | Effects::ADVANCES_SEQUENCE);
                     }
                     self.statement.assigned.push(ColumnUse { relation, column: assigned.name.clone() });
                 }
@@ -272,6 +273,7 @@ impl<'a> Analyzer<'a> {
         self.with(merge.with_clause.as_ref(), env, |analyzer, env| {
             let mut scope = Scope::new(env);
             let target = analyzer.target_source(merge.relation.as_ref(), &mut scope);
+            analyzer.new_rows(merge.relation.as_ref());
             analyzer.add_items(merge.source_relation.as_deref().map_or(&[], std::slice::from_ref), &mut scope);
             analyzer.optional(merge.join_condition.as_deref(), &scope);
             for clause in &merge.merge_when_clauses {
@@ -298,7 +300,7 @@ impl<'a> Analyzer<'a> {
         self.refused("a table made from a query");
         match &into.rel {
             Some(range) => self.defined_relation(range),
-            None => self.pin(PinReason::Opaque),
+            None => self.unknown("a table without a name"),
         }
     }
 }

@@ -5,7 +5,7 @@ use pg_query::{Node, NodeEnum, protobuf as pg};
 
 use super::scope::{Env, Scope};
 use super::{Analyzer, inner, string, strings};
-use crate::sql::facts::{Ddl, ForeignKey, PinReason, RelationName, Statement, StatementKind, Uniqueness};
+use crate::sql::facts::{Ddl, Effects, ForeignKey, RelationName, Statement, StatementKind, Uniqueness};
 
 /// What the parts of CREATE TABLE and ALTER TABLE add up to.
 #[derive(Default)]
@@ -39,7 +39,14 @@ impl Analyzer<'_> {
             self.constraint(constraint, None, &mut shape);
         }
         let Shape { columns, constraints, foreign_keys, sequences, inexplicable, .. } = shape;
+        self.defines_rows(!sequences.is_empty());
         self.ddl(Ddl::CreateTable { temporary, columns, constraints, foreign_keys, sequences, inexplicable })
+    }
+
+    /// What new rows run: defaults, checks, what parents and patterns bring along.
+    fn defines_rows(&mut self, numbered: bool) {
+        self.defines_own_text();
+        self.statement.defines.numbers_rows |= numbered;
     }
 
     fn table_element(&mut self, element: &Node, shape: &mut Shape) {
@@ -67,7 +74,7 @@ impl Analyzer<'_> {
     fn default_value(&mut self, column: &str, default: Option<&Node>, shape: &mut Shape) {
         let mut probe = Analyzer { statement: Statement::new(StatementKind::Ddl), ..*self };
         probe.optional(default, &Scope::new(Env::TOP));
-        if probe.statement.pin == Some(PinReason::Sequence) {
+        if probe.statement.effects.intersects(Effects::SEQUENCES) {
             shape.sequences.push(column.to_owned());
         }
     }
@@ -129,6 +136,8 @@ impl Analyzer<'_> {
             }
         }
         let Shape { constraints: added_constraints, foreign_keys, sequences, touched, inexplicable, .. } = shape;
+        self.moves_code();
+        self.defines_rows(!sequences.is_empty());
         self.ddl(Ddl::AlterTable { added_constraints, foreign_keys, sequences, touched_columns: touched, inexplicable })
     }
 
@@ -191,10 +200,12 @@ impl Analyzer<'_> {
             self.defined_relation(range);
         }
         let unique = index.unique.then(|| Uniqueness { kind: "UNIQUE", columns: index_columns(&index.index_params) });
+        self.defines_own_text();
         self.ddl(Ddl::CreateIndex { unique })
     }
 
     pub(super) fn rename(&mut self, rename: &pg::RenameStmt) -> StatementKind {
+        self.moves_code();
         let is_table = rename.rename_type() == ObjectType::ObjectTable;
         let is_column = rename.rename_type() == ObjectType::ObjectColumn;
         if !is_table && !is_column {
@@ -216,6 +227,7 @@ impl Analyzer<'_> {
     }
 
     pub(super) fn set_schema(&mut self, alter: &pg::AlterObjectSchemaStmt) -> StatementKind {
+        self.moves_code();
         match &alter.relation {
             Some(range) if alter.object_type() == ObjectType::ObjectTable => {
                 self.defined_relation(range);

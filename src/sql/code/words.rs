@@ -26,7 +26,8 @@ impl Code {
         self.class.leaves = self.class.leaves.max(leaves);
     }
 
-    fn add(&mut self, other: Self) {
+    /// Adds another piece of code that runs with this one.
+    pub fn add(&mut self, other: Self) {
         self.class = self.class.and(other.class);
         self.words.extend(other.words);
         self.custom_settings.extend(other.custom_settings);
