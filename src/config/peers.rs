@@ -26,8 +26,7 @@ pub(super) fn read(root: &mut Section<'_>, own: Option<PeerId>) -> BTreeMap<Peer
     if own.is_none() {
         section.mistake("[peers] needs peer_id in [weir]: which of them this Weir is");
     }
-    let peers = section.entries().filter_map(|(key, value)| peer(&section, &key, value)).collect();
-    peers
+    section.entries().filter_map(|(key, value)| peer(&section, &key, value)).collect()
 }
 
 /// One line of the table. What is wrong with it is recorded.
