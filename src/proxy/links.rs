@@ -207,7 +207,7 @@ impl Client {
                 }
                 Event::SyncIgnored => self.batch_open = true,
                 Event::SyncCounted => self.batch_open = false,
-                Event::ClientError(_) | Event::Parameter { .. } | Event::Fatal(_) => {}
+                Event::ClientError(_) | Event::NotEvicted(_) | Event::Parameter { .. } | Event::Fatal(_) => {}
             }
         }
         match result {

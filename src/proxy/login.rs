@@ -262,6 +262,18 @@ async fn wait_for_schema(database: &Database) -> Result<()> {
         .hint("Try again; the operator's log says which server is missing."))
 }
 
+/// An identifier's length in bytes: PostgreSQL's `NAMEDATALEN`, less the terminating zero.
+const IDENTIFIER_MAX: usize = 63;
+
+/// Tells a client that its name is too long, as a server does at login.
+fn notice_truncation(conn: &mut Conn, name: &str) {
+    let kept = (0..=IDENTIFIER_MAX).rev().find_map(|end| name.get(..end)).unwrap_or_default();
+    if name.len() > IDENTIFIER_MAX {
+        let text = format!("identifier \"{name}\" will be truncated to \"{kept}\"");
+        backend::notice(conn.queue(), "42622", &text);
+    }
+}
+
 /// Sends a cancel to whichever worker has the client, and waits until it was dealt with.
 async fn forward_cancel(worker: &Worker, key: CancelKey) {
     for orders in &worker.instance.orders {
@@ -283,6 +295,7 @@ impl LoggedIn {
             process_id: i32::try_from(number & 0x7fff_ffff).unwrap_or(i32::MAX).max(1),
             secret: rand::rng().random(),
         };
+        notice_truncation(&mut conn, settings.get("application_name").unwrap_or_default());
         for (name, value) in reports.parameters.iter() {
             backend::parameter_status(conn.queue(), name, value);
         }
