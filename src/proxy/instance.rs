@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use super::console::Operator;
 use crate::auth::{Credential, Method, Password};
 use crate::catalog::Catalog;
-use crate::config::{self, AuthMethod, Config};
+use crate::config::{self, AuthMethod, Config, PoolMode};
 use crate::pool::database::{Database, Node, Shard};
 use crate::pool::freshness::Freshness;
 use crate::pool::shared::{Limits, MailSender};
@@ -29,6 +29,8 @@ pub struct User {
     pub credential: Credential,
     /// What Weir logs in to servers with.
     pub server_password: Option<Password>,
+    /// In place of the database's.
+    pub pool_mode: Option<PoolMode>,
     pub may_administer: bool,
 }
 
@@ -145,6 +147,11 @@ impl Instance {
         Some(Admission { instance: Arc::clone(self) })
     }
 
+    /// How a user's clients pool on a database: the user's own mode before the database's.
+    pub fn pool_mode(&self, database: &Database, user: &str) -> PoolMode {
+        self.users.get(user).and_then(|user| user.pool_mode).unwrap_or(database.pool_mode)
+    }
+
     /// A number for a client, never used twice.
     pub fn client_number(&self) -> usize {
         self.next_client.fetch_add(1, Ordering::Relaxed)
@@ -184,6 +191,7 @@ fn make_user(user: &config::User, config: &Config) -> Result<(String, Arc<User>)
         name: user.name.as_str().into(),
         credential: Credential::new(method, &user.name, &proof, &rand::rng().random())?,
         server_password: user.login_password().map(|secret| Password::new(secret.reveal())),
+        pool_mode: user.pool_mode,
         may_administer: config.general.admin_users.contains(&user.name),
     };
     Ok((user.name.clone(), Arc::new(made)))
