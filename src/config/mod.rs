@@ -95,6 +95,8 @@ pub enum PoolMode {
     Session,
     /// When the transaction ends.
     Transaction,
+    /// After each statement; transaction blocks are refused.
+    Statement,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,6 +117,8 @@ pub struct User {
     pub password: Option<Password>,
     /// What Weir logs in to servers with, when it differs from a plain `password`.
     pub server_password: Option<Secret>,
+    /// In place of the database's, when the user has one.
+    pub pool_mode: Option<PoolMode>,
 }
 
 /// What a client must show.
@@ -253,6 +257,7 @@ impl PoolMode {
         match self {
             Self::Session => "session",
             Self::Transaction => "transaction",
+            Self::Statement => "statement",
         }
     }
 }

@@ -28,7 +28,8 @@ const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOS
 /// Beside the configuration file.
 const STATE_DIR_DEFAULT: &str = "weir-state";
 
-const POOL_MODES: &[(&str, PoolMode)] = &[("session", PoolMode::Session), ("transaction", PoolMode::Transaction)];
+const POOL_MODES: &[(&str, PoolMode)] =
+    &[("session", PoolMode::Session), ("transaction", PoolMode::Transaction), ("statement", PoolMode::Statement)];
 
 const LOG_LEVELS: &[(&str, LogLevel)] = &[
     ("error", LogLevel::Error),
@@ -114,7 +115,7 @@ fn read_admin_users(section: &mut Section<'_>, users: &[Located<User>]) -> Vec<S
 fn read_pool(root: &mut Section<'_>) -> Pool {
     let mut section = root.take_section("pool", "[pool]");
     let pool = Pool {
-        pool_mode: section.take("pool_mode", pool_mode).unwrap_or(PoolMode::Transaction),
+        pool_mode: section.take("pool_mode", word(POOL_MODES)).unwrap_or(PoolMode::Transaction),
         default_pool_size: section.take("default_pool_size", positive).unwrap_or(20),
         max_client_conn: section.take("max_client_conn", positive).unwrap_or(10_000),
         server_lifetime: section.take("server_lifetime", duration).unwrap_or(Duration::from_secs(3600)),
@@ -137,15 +138,6 @@ fn timeout(section: &mut Section<'_>, key: &'static str, default: Duration) -> O
     section.take(key, duration_or_none).unwrap_or(Some(default))
 }
 
-fn pool_mode(value: &DeValue<'_>) -> Result<PoolMode, Wrong> {
-    match value.as_str() {
-        Some("statement") => {
-            Err(Wrong::new("statement pooling is not supported").hint("transaction pooling serves the same clients"))
-        }
-        _ => word(POOL_MODES)(value),
-    }
-}
-
 fn read_users(root: &mut Section<'_>) -> Vec<Located<User>> {
     let sections = root.take_sections("users", "[[users]]");
     let users: Vec<_> = sections.into_iter().filter_map(read_user).collect();
@@ -158,10 +150,11 @@ fn read_user(mut section: Section<'_>) -> Option<Located<User>> {
     let auth = section.take("auth", word(AUTH_METHODS)).unwrap_or(AuthMethod::ScramSha256);
     let password = section.take("password", password);
     let server_password = section.take("server_password", string).map(Secret::new);
+    let pool_mode = section.take("pool_mode", word(POOL_MODES));
     check_password(&section, auth, password.as_ref());
     section.finish();
     name.map(|Located { value: name, offset }| Located {
-        value: User { name, auth, password, server_password },
+        value: User { name, auth, password, server_password, pool_mode },
         offset,
     })
 }
@@ -217,7 +210,7 @@ fn read_database(name: &str, mut section: Section<'_>, pool: &Pool, read: Read<'
     let shard_names = shards.iter().map(|(name, _)| name.value.clone()).collect();
     let database = Database {
         name: name.to_owned(),
-        pool_mode: section.take("pool_mode", pool_mode).unwrap_or(pool.pool_mode),
+        pool_mode: section.take("pool_mode", word(POOL_MODES)).unwrap_or(pool.pool_mode),
         pool_size: section.take("pool_size", positive).unwrap_or(pool.default_pool_size),
         read_write_split: section.take("read_write_split", boolean).unwrap_or(false),
         shard_map: read_shard_map(&mut section, shard_names, read),

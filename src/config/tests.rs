@@ -179,7 +179,7 @@ log_level = "inf"
 log_levl = "info"
 
 [pool]
-pool_mode = "statement"
+pool_mode = "statements"
 default_pool_size = 0
 server_lifetime = "5 minutes"
 server_connect_timeout = "0s"
@@ -232,7 +232,7 @@ shards = [{ name = "a", primary = "a" }, { name = "b", primary = "b" }]
             "weir.toml:5: admin_users: there is no user zoe",
             r#"weir.toml:6: log_level: unknown value "inf", expected one of: error, warn, info, debug, trace (did you mean info?)"#,
             "weir.toml:7: unknown setting log_levl in [weir] (did you mean log_level?)",
-            "weir.toml:10: pool_mode: statement pooling is not supported (transaction pooling serves the same clients)",
+            r#"weir.toml:10: pool_mode: unknown value "statements", expected one of: session, transaction, statement (did you mean statement?)"#,
             "weir.toml:11: default_pool_size: must be at least 1",
             r#"weir.toml:12: server_lifetime: expected a duration, found the string "5 minutes" (a number of seconds, or a number with one of the units us, ms, s, min, h, d, such as "30s")"#,
             "weir.toml:13: server_connect_timeout: must be longer than zero",

@@ -134,6 +134,7 @@ impl Server {
                     | Event::SyncCounted
                     | Event::Prepared(_)
                     | Event::NotPrepared(_)
+                    | Event::NotEvicted(_)
                     | Event::Parameter { .. } => {}
                 }
             }

@@ -13,7 +13,7 @@ use super::console::Operator;
 use super::keys::ProcessIds;
 use crate::auth::{Credential, Method, Password};
 use crate::catalog::Catalog;
-use crate::config::{self, AuthMethod, Config};
+use crate::config::{self, AuthMethod, Config, PoolMode};
 use crate::pool::database::{Database, Node, Shard};
 use crate::pool::freshness::Freshness;
 use crate::pool::shared::{Limits, MailSender};
@@ -30,6 +30,8 @@ pub struct User {
     pub credential: Credential,
     /// What Weir logs in to servers with.
     pub server_password: Option<Password>,
+    /// In place of the database's.
+    pub pool_mode: Option<PoolMode>,
     pub may_administer: bool,
 }
 
@@ -149,6 +151,11 @@ impl Instance {
         Some(Admission { instance: Arc::clone(self), process_id: self.process_ids.take() })
     }
 
+    /// How a user's clients pool on a database: the user's own mode before the database's.
+    pub fn pool_mode(&self, database: &Database, user: &str) -> PoolMode {
+        self.users.get(user).and_then(|user| user.pool_mode).unwrap_or(database.pool_mode)
+    }
+
     /// A number for a client, never used twice.
     pub fn client_number(&self) -> usize {
         self.next_client.fetch_add(1, Ordering::Relaxed)
@@ -191,6 +198,7 @@ fn make_user(user: &config::User, config: &Config) -> Result<(String, Arc<User>)
         name: user.name.as_str().into(),
         credential: Credential::new(method, &user.name, &proof, &rand::rng().random())?,
         server_password: user.login_password().map(|secret| Password::new(secret.reveal())),
+        pool_mode: user.pool_mode,
         may_administer: config.general.admin_users.contains(&user.name),
     };
     Ok((user.name.clone(), Arc::new(made)))

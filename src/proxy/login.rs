@@ -10,7 +10,8 @@ use rand::Rng;
 use super::client::Client;
 use super::handle::Handle;
 use super::instance::{Admission, User};
-use super::links::{check_out, clean};
+use super::leave::clean;
+use super::links::check_out;
 use super::worker::{Reports, Worker};
 use super::{cancel, keys};
 use crate::auth::{ClientLogin, ClientStep, Randomness};
@@ -267,6 +268,18 @@ async fn wait_for_schema(database: &Database) -> Result<()> {
         .hint("Try again; the operator's log says which server is missing."))
 }
 
+/// An identifier's length in bytes: PostgreSQL's `NAMEDATALEN`, less the terminating zero.
+const IDENTIFIER_MAX: usize = 63;
+
+/// Tells a client that its name is too long, as a server does at login.
+fn notice_truncation(conn: &mut Conn, name: &str) {
+    let kept = (0..=IDENTIFIER_MAX).rev().find_map(|end| name.get(..end)).unwrap_or_default();
+    if name.len() > IDENTIFIER_MAX {
+        let text = format!("identifier \"{name}\" will be truncated to \"{kept}\"");
+        backend::notice(conn.queue(), "42622", &text);
+    }
+}
+
 impl LoggedIn {
     /// Tells the client that it is in, and serves it.
     async fn into_client(self, worker: Rc<Worker>, mut conn: Conn) {
@@ -274,6 +287,7 @@ impl LoggedIn {
         let (Some(address), Some(local_address)) = (conn.peer(), conn.local()) else { return };
         let number = worker.instance.client_number();
         let key = keys::make(admission.process_id, protocol);
+        notice_truncation(&mut conn, settings.get("application_name").unwrap_or_default());
         for (name, value) in reports.parameters.iter() {
             backend::parameter_status(conn.queue(), name, value);
         }

@@ -6,7 +6,9 @@
 //!   [`keys`]: what they show.
 //! * [`client`]: a client's life after login, one *unit* (a Query, or a batch up to Sync) after another.
 //! * [`simple`], [`batch`]: units of the simple and of the extended protocol.
-//! * [`links`]: the servers that a client holds, and how it gets and leaves them.
+//! * [`links`]: the servers that a client holds, and how it gets and leaves them; [`leave`]: what becomes of them when
+//!   the client is gone.
+//! * [`mode`]: what statement pooling refuses.
 //! * [`sharded`]: units for a sharded database.
 //! * [`answer`]: answers that Weir gives itself.
 //! * [`relay`]: bytes between a client and one server until the server owes nothing.
@@ -31,8 +33,10 @@ pub mod fan;
 pub mod handle;
 pub mod instance;
 pub mod keys;
+pub mod leave;
 pub mod links;
 pub mod login;
+pub mod mode;
 pub mod outcome;
 pub mod relay;
 pub mod report;

@@ -323,7 +323,8 @@ impl Worker {
     }
 
     fn pool_mode(&self, pool: &PoolId) -> &'static str {
-        self.instance.database(&pool.database).map_or("", |database| database.pool_mode.as_str())
+        let database = self.instance.database(&pool.database);
+        database.map_or("", |database| self.instance.pool_mode(database, &pool.user).as_str())
     }
 
     /// Clients of a pool's database and user that wait, and that are connected.

@@ -188,6 +188,12 @@ pub fn warning(out: &mut BytesMut, sqlstate: &str, text: &str) {
     put_fields(out, tag::NOTICE_RESPONSE, &fields);
 }
 
+/// Appends a NoticeResponse of severity NOTICE.
+pub fn notice(out: &mut BytesMut, sqlstate: &str, text: &str) {
+    let fields = [(b'S', Some("NOTICE")), (b'V', Some("NOTICE")), (b'C', Some(sqlstate)), (b'M', Some(text))];
+    put_fields(out, tag::NOTICE_RESPONSE, &fields);
+}
+
 fn put_fields(out: &mut BytesMut, tag: u8, fields: &[(u8, Option<&str>)]) {
     message(out, tag, |body| {
         for (code, text) in fields {

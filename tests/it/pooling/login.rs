@@ -45,6 +45,24 @@ fn refusals_are_postgresqls_own() {
 }
 
 #[test]
+fn a_name_that_is_too_long_is_truncated_with_a_notice() {
+    let front = Front::new(2);
+    let name = "ä".repeat(40);
+    for endpoint in [&front.direct, &front.app] {
+        let mut client = RawClient::connect(endpoint.address);
+        let database = endpoint.database.as_str();
+        let parameters = [("user", SUPERUSER), ("database", database), ("application_name", name.as_str())];
+        client.send_with(|out| startup::startup_message(out, parameters));
+        client.authenticate(PASSWORD);
+        let messages = client.until_ready();
+        let notice = messages.iter().find(|message| message.tag == tag::NOTICE_RESPONSE).expect("a notice");
+        assert_eq!([b'V', b'C'].map(|code| notice.field(code).unwrap()), ["NOTICE", "42622"]);
+        let text = format!("identifier \"{name}\" will be truncated to \"{}\"", "ä".repeat(31));
+        assert_eq!(notice.field(b'M'), Some(text));
+    }
+}
+
+#[test]
 fn psql_shows_a_wrong_password() {
     let front = Front::new(2);
     let run = front.app.clone().with_user(SUPERUSER, "wrong").script("SELECT 1");

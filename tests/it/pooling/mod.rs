@@ -5,6 +5,7 @@ mod copy;
 mod drivers;
 mod extended;
 mod faults;
+mod leave;
 mod load;
 mod login;
 mod memory;
