@@ -4,13 +4,14 @@
 //! nowhere else. This module does no I/O: the caller passes the function that reads a file.
 
 mod mistake;
+mod peers;
 mod section;
 mod settings;
 mod shard_map;
 mod units;
 
 use core::net::SocketAddr;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::num::NonZeroUsize;
@@ -18,8 +19,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::shardmap::ShardMap;
+use crate::types::PeerId;
 
 pub use mistake::Mistake;
+
+/// Where Weir listens unless it is told where.
+const WEIR_PORT: u16 = 6432;
 
 /// The database name that leads to the console.
 pub const CONSOLE_DATABASE: &str = "weir";
@@ -33,6 +38,8 @@ pub struct Config {
     pub users: Vec<User>,
     /// In the order of the file; names are unique.
     pub databases: Vec<Database>,
+    /// Where the other Weirs behind the same address are; this one may be among them.
+    pub peers: BTreeMap<PeerId, NodeAddress>,
 }
 
 /// `[weir]`: the process.
@@ -49,6 +56,8 @@ pub struct General {
     /// Who may use the console. Each is one of [`Config::users`].
     pub admin_users: Vec<String>,
     pub log_level: LogLevel,
+    /// Which of [`Config::peers`] this Weir is.
+    pub peer_id: Option<PeerId>,
 }
 
 /// `[pool]`: what holds for every pool that does not say otherwise, and the limits of the process.
@@ -86,7 +95,7 @@ pub enum PoolMode {
     Session,
     /// When the transaction ends.
     Transaction,
-    /// When the statement ends; transaction blocks are refused.
+    /// After each statement; transaction blocks are refused.
     Statement,
 }
 
@@ -115,10 +124,10 @@ pub struct User {
     pub auth: AuthMethod,
     /// Present unless `auth` is trust.
     pub password: Option<Password>,
-    /// When the user's servers go back, where that differs from the database's way.
-    pub pool_mode: Option<PoolMode>,
     /// What Weir logs in to servers with, when it differs from a plain `password`.
     pub server_password: Option<Secret>,
+    /// In place of the database's, when the user has one.
+    pub pool_mode: Option<PoolMode>,
 }
 
 /// What a client must show.

@@ -16,26 +16,22 @@ use super::mistake::{File, Mistake, Mistakes};
 use super::section::{Located, Section, Wrong, boolean, count, did_you_mean, name, positive, string, word};
 use super::units::{duration, duration_or_none, node_address, positive_duration, size, socket_address};
 use super::{
-    AuthMethod, CONSOLE_DATABASE, Config, Database, General, LogLevel, Password, Pool, PoolMode, Secret, SequenceState, Shard, User,
-    shard_map,
+    AuthMethod, CONSOLE_DATABASE, Config, Database, General, LogLevel, Password, Pool, PoolMode, Secret, SequenceState,
+    Shard, User, WEIR_PORT, peers, shard_map,
 };
 
 /// How a file's text is got.
 pub(super) type Read<'r> = &'r dyn Fn(&Path) -> io::Result<String>;
 
-const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 6432);
+const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), WEIR_PORT);
 
 /// Beside the configuration file.
 const STATE_DIR_DEFAULT: &str = "weir-state";
 
-const POOL_MODES: &[(&str, PoolMode)] = &[
-    ("session", PoolMode::Session),
-    ("transaction", PoolMode::Transaction),
-    ("statement", PoolMode::Statement),
-];
+const POOL_MODES: &[(&str, PoolMode)] =
+    &[("session", PoolMode::Session), ("transaction", PoolMode::Transaction), ("statement", PoolMode::Statement)];
 
-const SEQUENCE_STATES: &[(&str, SequenceState)] =
-    &[("affinity", SequenceState::Affinity), ("pin", SequenceState::Pin)];
+const SEQUENCE_STATES: &[(&str, SequenceState)] = &[("affinity", SequenceState::Affinity), ("pin", SequenceState::Pin)];
 
 const LOG_LEVELS: &[(&str, LogLevel)] = &[
     ("error", LogLevel::Error),
@@ -57,8 +53,9 @@ pub(super) fn read_config(path: &Path, read: Read<'_>, mistakes: &Mistakes) -> O
     let general = read_general(&mut root, &users);
     let pool = read_pool(&mut root);
     let databases = read_databases(&mut root, &pool, read);
+    let peers = peers::read(&mut root, general.peer_id);
     root.finish();
-    Some(Config { general, pool, users: users.into_iter().map(|user| user.value).collect(), databases })
+    Some(Config { peers, general, pool, users: users.into_iter().map(|user| user.value).collect(), databases })
 }
 
 /// Reads a file; one that cannot be read is a mistake at its first line.
@@ -92,6 +89,7 @@ fn read_general(root: &mut Section<'_>, users: &[Located<User>]) -> General {
         state_dir: read_state_dir(&mut section),
         admin_users: read_admin_users(&mut section, users),
         log_level: section.take("log_level", word(LOG_LEVELS)).unwrap_or(LogLevel::Info),
+        peer_id: section.take("peer_id", peers::id),
     };
     section.finish();
     general
@@ -138,10 +136,6 @@ fn read_pool(root: &mut Section<'_>) -> Pool {
     pool
 }
 
-fn timeout(section: &mut Section<'_>, key: &'static str, default: Duration) -> Option<Duration> {
-    section.take(key, duration_or_none).unwrap_or(Some(default))
-}
-
 /// A function's name with its schema.
 fn function_name(value: &DeValue<'_>) -> Result<String, Wrong> {
     let name = name(value)?;
@@ -149,6 +143,10 @@ fn function_name(value: &DeValue<'_>) -> Result<String, Wrong> {
         Some((schema, function)) if !schema.is_empty() && !function.is_empty() => Ok(name),
         _ => Err(Wrong::new(format!("expected schema.function, found {name:?}"))),
     }
+}
+
+fn timeout(section: &mut Section<'_>, key: &'static str, default: Duration) -> Option<Duration> {
+    section.take(key, duration_or_none).unwrap_or(Some(default))
 }
 
 fn read_users(root: &mut Section<'_>) -> Vec<Located<User>> {
@@ -167,7 +165,7 @@ fn read_user(mut section: Section<'_>) -> Option<Located<User>> {
     check_password(&section, auth, password.as_ref());
     section.finish();
     name.map(|Located { value: name, offset }| Located {
-        value: User { name, auth, password, pool_mode, server_password },
+        value: User { name, auth, password, server_password, pool_mode },
         offset,
     })
 }

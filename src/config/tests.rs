@@ -33,13 +33,11 @@ fn mistakes(main: &str, map: &str) -> Vec<String> {
 }
 
 fn check_main(main: &str, expected: &[&str]) {
-    let _ = expected;
-    eprintln!("{:#?}", mistakes(main, ""));
+    assert_eq!(mistakes(main, ""), expected);
 }
 
 fn check_map(map: &str, expected: &[&str]) {
-    let _ = expected;
-    eprintln!("{:#?}", mistakes(SHARDED, map));
+    assert_eq!(mistakes(SHARDED, map), expected);
 }
 
 fn shard_map(map: &str) -> ShardMap {
@@ -120,8 +118,11 @@ merge_memory = "16 kB"
 name = "bob"
 password = "SCRAM-SHA-256$4096:c2FsdA==$c3RvcmVk:c2VydmVy"
 server_password = "hidden"
+pool_mode = "statement"
 [databases.app]
 pool_mode = "transaction"
+harmless_functions = ["app.audit", "app.stamp"]
+sequence_state = "pin"
 pool_size = 3
 [[databases.app.shards]]
 name = "only"
@@ -138,10 +139,37 @@ dbname = "other"
     assert_eq!(config.pool.client_login_timeout, Some(Duration::from_secs(5)));
     assert_eq!(config.pool.merge_memory, 16 << 10);
     assert_eq!(config.databases[0].pool_mode, PoolMode::Transaction);
+    assert_eq!(config.users[0].pool_mode, Some(PoolMode::Statement));
+    assert_eq!(config.databases[0].sequence_state, SequenceState::Pin);
+    assert!(config.databases[0].harmless_functions.iter().eq(["app.audit", "app.stamp"]));
     assert_eq!(config.databases[0].shards[0].primary, NodeAddress { host: "::1".to_owned(), port: 5433 });
     assert!(matches!(config.users[0].password, Some(Password::Scram(_))));
+    assert!(config.peers.is_empty());
     let shown = format!("{config:?}");
     assert!(!shown.contains("hidden") && !shown.contains("c3RvcmVk"), "{shown}");
+}
+
+#[test]
+fn peers_have_ids_and_addresses() {
+    let main = format!("[weir]\npeer_id = 2\n[peers]\n1 = \"weir1\"\n255 = \"[::1]:7000\"\n{MINIMAL}");
+    let config = load_texts(&main, "").unwrap();
+    let shown: Vec<_> = config.peers.iter().map(|(id, address)| format!("{id} {address}")).collect();
+    assert_eq!(shown, ["1 weir1:6432", "255 [::1]:7000"]);
+    assert_eq!(config.general.peer_id.map(|id| id.to_string()), Some("2".to_owned()));
+    for (main, expected) in [
+        ("peers = {}\n", "weir.toml:1: [peers] needs peer_id in [weir]: which of them this Weir is"),
+        ("weir.peer_id = 0\n", "weir.toml:1: peer_id: a peer's id is a number from 1 to 255"),
+        ("weir.peer_id = 256\n", "weir.toml:1: peer_id: a peer's id is a number from 1 to 255"),
+        ("weir.peer_id = 1\npeers.0 = \"a\"\n", "weir.toml:2: 0: a peer's id is a number from 1 to 255"),
+        ("weir.peer_id = 1\npeers.one = \"a\"\n", "weir.toml:2: one: a peer's id is a number from 1 to 255"),
+        (
+            "weir.peer_id = 1\npeers.1 = \"a:b\"\n",
+            "weir.toml:2: 1: expected a host and a port, found \"a:b\" (such as \"weir1.example.com:6432\", \
+             \"10.0.0.1:6432\" or \"[::1]:6432\")",
+        ),
+    ] {
+        check_main(&format!("{main}{MINIMAL}"), &[expected]);
+    }
 }
 
 #[test]
@@ -157,7 +185,7 @@ log_level = "inf"
 log_levl = "info"
 
 [pool]
-pool_mode = "statment"
+pool_mode = "statements"
 default_pool_size = 0
 server_lifetime = "5 minutes"
 server_connect_timeout = "0s"
@@ -195,6 +223,7 @@ replica = "db3"
 primary = ""
 
 [databases.empty]
+harmless_functions = "audit"
 
 [databases.two]
 shards = [{ name = "a", primary = "a" }, { name = "b", primary = "b" }]
@@ -210,7 +239,7 @@ shards = [{ name = "a", primary = "a" }, { name = "b", primary = "b" }]
             "weir.toml:5: admin_users: there is no user zoe",
             r#"weir.toml:6: log_level: unknown value "inf", expected one of: error, warn, info, debug, trace (did you mean info?)"#,
             "weir.toml:7: unknown setting log_levl in [weir] (did you mean log_level?)",
-            "weir.toml:10: pool_mode: unknown value \"statment\", expected one of: session, transaction, statement (did you mean statement?)",
+            r#"weir.toml:10: pool_mode: unknown value "statements", expected one of: session, transaction, statement (did you mean statement?)"#,
             "weir.toml:11: default_pool_size: must be at least 1",
             r#"weir.toml:12: server_lifetime: expected a duration, found the string "5 minutes" (a number of seconds, or a number with one of the units us, ms, s, min, h, d, such as "30s")"#,
             "weir.toml:13: server_connect_timeout: must be longer than zero",
@@ -234,8 +263,9 @@ shards = [{ name = "a", primary = "a" }, { name = "b", primary = "b" }]
             "weir.toml:44: [[databases.app.shards]] lacks name",
             r#"weir.toml:45: primary: expected a host and a port, found "" (such as "db1.example.com:5432", "10.0.0.1:5432" or "[::1]:5432")"#,
             "weir.toml:47: [databases.empty] lacks shards",
-            "weir.toml:49: [databases.two] lacks shard_map, which a database with several shards needs",
-            "weir.toml:52: unknown setting database in the file (did you mean databases?)",
+            r#"weir.toml:48: harmless_functions: expected schema.function, found "audit""#,
+            "weir.toml:50: [databases.two] lacks shard_map, which a database with several shards needs",
+            "weir.toml:53: unknown setting database in the file (did you mean databases?)",
         ],
     );
     check_main(

@@ -69,12 +69,7 @@ pub enum SchemaRead {
 }
 
 impl Database {
-    pub fn new(
-        declared: &config::Database,
-        limits: Limits,
-        shards: Vec<Shard>,
-        map: Option<ShardMap>,
-    ) -> Self {
+    pub fn new(declared: &config::Database, limits: Limits, shards: Vec<Shard>, map: Option<ShardMap>) -> Self {
         Self {
             name: declared.name.as_str().into(),
             pool_mode: declared.pool_mode,

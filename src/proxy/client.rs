@@ -16,13 +16,15 @@ use super::links::Link;
 use super::outcome::{Step, Stop};
 use super::relay::{Listen, Seen};
 use super::worker::{Known, PoolHere, Worker};
+use crate::config::PoolMode;
 use crate::net::Conn;
-use crate::pool::database::Database;
+use crate::pool::database::{Database, SchemaRead};
 use crate::pool::freshness::Mark;
 use crate::pool::shared::NodeIndex;
 use crate::session::settings::Settings;
 use crate::session::statements::Names;
 use crate::session::transaction::{Lasting, Transaction};
+use crate::sql::code::CodeClass;
 use crate::sql::facts::PinReason;
 use crate::types::{Error, Kind, Origin, ShardId};
 use crate::wire::backend::{self, Severity};
@@ -44,6 +46,8 @@ pub struct Client {
     pub known: Rc<Known>,
     pub database: Arc<Database>,
     pub user: Arc<User>,
+    /// When the client's servers go back to their pools.
+    pub pool_mode: PoolMode,
     pub handle: Rc<Handle>,
     /// What the client asked for in its StartupMessage.
     pub settings: Arc<Settings>,
@@ -69,6 +73,8 @@ pub struct Client {
     pub skip_to_sync: bool,
     /// The schema changed in the open transaction.
     pub schema_touched: bool,
+    /// What code may do that was defined in the open transaction, so that the schema does not know it.
+    pub defined: CodeClass,
     /// SET LOCAL was used in the open transaction.
     pub local_settings: bool,
     /// When the clock was last read for the client. Clocks are not free: what happens at one go has one time.
@@ -104,6 +110,7 @@ impl Client {
         standard_conforming_strings: bool,
     ) -> Self {
         let known = worker.known(&database, &settings, standard_conforming_strings);
+        let pool_mode = worker.instance.pool_mode(&database, &user.name);
         let marks = vec![Mark::Nothing; database.shards.len()];
         Self {
             conn,
@@ -111,6 +118,7 @@ impl Client {
             known,
             database,
             user,
+            pool_mode,
             handle,
             settings,
             names: Names::default(),
@@ -124,6 +132,7 @@ impl Client {
             batch_open: false,
             skip_to_sync: false,
             schema_touched: false,
+            defined: CodeClass::default(),
             local_settings: false,
             now: Instant::now(),
             transaction_began: None,
@@ -154,6 +163,9 @@ impl Client {
         self.now = Instant::now();
         self.handle.state.set(State::Active(self.now));
         self.transaction_began.get_or_insert(self.now);
+        if let Some(ticket) = self.database.unknown_code() {
+            self.learn_code(ticket).await;
+        }
         let result = match unit {
             Unit::Query(message) => self.query(message).await,
             Unit::FunctionCall(message) => self.function_call(message).await,
@@ -162,6 +174,13 @@ impl Client {
         };
         self.end_unit(result).await?;
         Ok(true)
+    }
+
+    /// Waits until it is known what changes of the schema do to sessions; when that cannot be read, the worst is assumed.
+    async fn learn_code(&mut self, ticket: u64) {
+        if self.database.schema_as_of(ticket).await == SchemaRead::Failed {
+            self.defined = CodeClass::UNKNOWABLE;
+        }
     }
 
     /// Answers a unit that failed, gives servers back, and sends what is left to send.
@@ -175,6 +194,9 @@ impl Client {
         self.handle.prepared.set(self.names.len());
         if !self.batch_open {
             self.end_open_batches(failed).await?;
+        }
+        if self.pool_mode == PoolMode::Statement {
+            self.end_stray_block()?;
         }
         self.leave_servers().await;
         self.conn.flush().await.map_err(|_| Stop::Gone)?;

@@ -13,6 +13,7 @@ use super::sharded::{Asked, Task};
 use crate::route::{self, plan::Access};
 use crate::session::ledger::{Attempt, Event};
 use crate::session::transaction::aborted;
+use crate::sql::code::Leaves;
 use crate::sql::facts::{DiscardTarget, Effects, Facts, PinReason, Statement, StatementKind, TransactionCommand};
 use crate::sql::schema::Schema;
 use crate::types::{Error, Result, ShardId};
@@ -51,6 +52,7 @@ impl Client {
         let mut literals = Vec::new();
         let facts = self.known.facts(&schema, text, &mut literals);
         drop(schema);
+        self.fits_mode(facts.statements.iter())?;
         if self.answer_deallocate(&facts) {
             return Ok(());
         }
@@ -228,6 +230,13 @@ impl Client {
         }
         self.local_settings |= matches!(statement.kind, StatementKind::Set { local: true, .. });
         self.schema_touched |= statement.effects.contains(Effects::DDL);
+        if statement.effects.intersects(Effects::SEQUENCES) && statement.effects.contains(Effects::HOME_ONLY) {
+            self.pin(PinReason::Sequence);
+        }
+        if self.defined.leaves > Leaves::Nothing && may_run_code(statement) {
+            self.pin(PinReason::Opaque);
+        }
+        self.defined = self.defined.and(statement.defines);
     }
 
     pub fn pin(&mut self, reason: PinReason) {
@@ -295,6 +304,11 @@ impl Client {
             link.server.session.forget_settings();
         }
     }
+}
+
+/// Whether code that was defined a moment ago may run with a statement, however the schema was before.
+fn may_run_code(statement: &Statement) -> bool {
+    !statement.relations.is_empty() || statement.effects.intersects(Effects::OPAQUE | Effects::USER_TYPE)
 }
 
 /// SET with a dot in the name, or set_config() with whatever name.

@@ -21,10 +21,10 @@ use pg_query::{NodeEnum, ParserOptions, protobuf as pg};
 pub use self::setting::{Assignment, assignments};
 
 use self::scope::Env;
+use super::code::{CodeClass, Leaves};
 use super::facts::{
     Effects, Facts, ParameterContext, ParameterUse, PinReason, RelationName, RelationUse, Statement, StatementKind,
 };
-use super::code::{CodeClass, Leaves};
 use super::scan::{LiteralSpan, scan};
 use super::schema::{Relation, Resolved, Schema};
 

@@ -106,9 +106,8 @@ impl FactsCache {
 
 /// The places of several statements in their text differ from text to text, and so does code in literals.
 fn is_shareable(facts: &Facts) -> bool {
-    let holds_code = |statement: &Statement| {
-        statement.kind == StatementKind::Opaque || statement.effects.contains(Effects::DDL)
-    };
+    let holds_code =
+        |statement: &Statement| statement.kind == StatementKind::Opaque || statement.effects.contains(Effects::DDL);
     matches!(facts.statements.as_slice(), [only] if !holds_code(only))
 }
 

@@ -72,7 +72,8 @@ impl Analyzer<'_> {
     /// A function of users, or one that is not known.
     fn user_function(&mut self, name: &str, class: Option<FunctionClass>) {
         self.opaque(format!("{name}()"));
-        let known = name.rsplit('.').next().filter(|name| self.schema.functions.contains_key(*name));
+        let known =
+            name.rsplit('.').next().filter(|name| self.schema.functions.get(*name).is_some_and(|class| !class.builtin));
         self.runs(known.map_or(CodeClass::UNKNOWABLE, |name| self.schema.code.function(name)));
         if class.is_some_and(|class| class.aggregate || class.window) {
             self.effect(Effects::SHAPES_RESULT);

@@ -6,9 +6,7 @@ use pg_query::{Node, NodeEnum, protobuf as pg};
 use super::condition::Filter;
 use super::scope::{CteNames, Env, Scope, Source};
 use super::{Analyzer, inner, node_name};
-use crate::sql::facts::{
-    ColumnUse, Effects, InsertShape, InsertSource, Operand, ParameterContext, StatementKind,
-};
+use crate::sql::facts::{ColumnUse, Effects, InsertShape, InsertSource, Operand, ParameterContext, StatementKind};
 
 impl<'a> Analyzer<'a> {
     /// A query below the top of a statement.

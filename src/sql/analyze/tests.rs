@@ -1,6 +1,7 @@
 //! Facts by tables of statements.
 
 use super::*;
+use crate::sql::code::{self, CodeClasses, Definition, Unit};
 use crate::sql::facts::{Carry, InsertSource, Operand};
 use crate::sql::schema::{Column, FunctionClass, Volatility};
 
@@ -14,6 +15,10 @@ fn schema() -> Schema {
         ("current_setting", class(true, Stable, false)),
         ("random", class(true, Volatile, false)),
         ("nextval", class(true, Volatile, false)),
+        ("setval", class(true, Volatile, false)),
+        ("currval", class(true, Volatile, false)),
+        ("lastval", class(true, Volatile, false)),
+        ("setseed", class(true, Volatile, false)),
         ("set_config", class(true, Volatile, false)),
         ("pg_advisory_lock", class(true, Volatile, false)),
         ("pg_advisory_xact_lock", class(true, Volatile, false)),
@@ -23,6 +28,8 @@ fn schema() -> Schema {
         ("generate_series", class(true, Immutable, false)),
         ("my_immutable", class(false, Immutable, false)),
         ("my_stable", class(false, Stable, false)),
+        ("my_random", class(false, Volatile, false)),
+        ("my_dynamic", class(false, Volatile, false)),
     ];
     let column = |name: &str| Column { name: name.into(), type_oid: 20, type_modifier: -1, computed_default: false };
     let table =
@@ -48,7 +55,23 @@ fn schema() -> Schema {
         ("rls", with(table(&["k"]), |relation| relation.opaque_read = Some("row security".into()))),
         ("u", with(table(&["k"]), |relation| relation.unlogged = true)),
     ];
+    let setting = "SELECT set_config('app.x', 'y', false)";
+    let code = [
+        (Unit::Function("my_stable".into()), setting),
+        (Unit::Function("my_random".into()), "SELECT nextval('s')"),
+        (Unit::Function("my_dynamic".into()), "BEGIN EXECUTE $1; END"),
+        (Unit::Function("<->".into()), "SELECT 1"),
+        (Unit::Reading("vf".into()), setting),
+        (Unit::Reading("rls".into()), setting),
+        (Unit::Writing("trg".into()), setting),
+    ];
+    let definition = |(unit, text)| Definition { unit, code: code::read(text), runs: Vec::new() };
+    let mut definitions: Vec<Definition> = code.into_iter().map(definition).collect();
+    let numbered = CodeClass { numbers_rows: true, ..CodeClass::default() };
+    let code = code::Code::of_class(numbered);
+    definitions.push(Definition { unit: Unit::Writing("c".into()), code, runs: Vec::new() });
     Schema {
+        code: CodeClasses::of(definitions),
         functions: functions.into_iter().map(|(name, class)| (name.to_owned(), class)).collect(),
         relations: relations.into_iter().map(|(name, table)| (("public".into(), name.into()), table)).collect(),
         user_operators: ["<->".to_owned()].into(),
@@ -201,6 +224,66 @@ fn restrictions_and_carries() {
 }
 
 #[test]
+fn what_code_leaves() {
+    use Effects as E;
+    let cases: &[(&str, Leaves, Effects)] = &[
+        ("SELECT lower('A') FROM a", Leaves::Nothing, E::empty()),
+        ("SELECT my_immutable(1)", Leaves::Nothing, E::empty()),
+        ("SELECT my_random(1)", Leaves::Nothing, E::SEQUENCES),
+        ("SELECT public.my_stable(1)", Leaves::Visible, E::empty()),
+        ("SELECT my_dynamic(1)", Leaves::Unknowable, E::SEQUENCES),
+        ("SELECT nobody_knows(1)", Leaves::Unknowable, E::SEQUENCES),
+        ("SELECT a.my_stable FROM a", Leaves::Visible, E::empty()),
+        ("SELECT setseed(0.1)", Leaves::Unknowable, E::SEQUENCES),
+        ("SELECT 1 <-> 2", Leaves::Nothing, E::empty()),
+        ("TABLE vf", Leaves::Visible, E::empty()),
+        ("SELECT * FROM trg", Leaves::Nothing, E::empty()),
+        ("UPDATE trg SET k = 1", Leaves::Visible, E::empty()),
+        ("DO 'BEGIN PERFORM 1; END'", Leaves::Nothing, E::empty()),
+        ("DO 'BEGIN PERFORM my_stable(1); END'", Leaves::Visible, E::empty()),
+        ("DO 'BEGIN INSERT INTO trg VALUES (1); END'", Leaves::Visible, E::empty()),
+        ("DO 'BEGIN INSERT INTO c VALUES (1); END'", Leaves::Nothing, E::SEQUENCES),
+        ("DO LANGUAGE plpython3u 'pass'", Leaves::Unknowable, E::SEQUENCES),
+        ("CALL my_stable(1)", Leaves::Visible, E::empty()),
+        ("LOAD 'x'", Leaves::Unknowable, E::SEQUENCES),
+        ("INSERT INTO a VALUES (1)", Leaves::Nothing, E::empty()),
+        ("INSERT INTO c VALUES (1)", Leaves::Nothing, E::ADVANCES_SEQUENCE),
+        ("COPY c FROM stdin", Leaves::Nothing, E::ADVANCES_SEQUENCE),
+        ("UPDATE c SET w = 1", Leaves::Nothing, E::empty()),
+        ("UPDATE c SET w = DEFAULT", Leaves::Nothing, E::ADVANCES_SEQUENCE),
+        ("SELECT currval('s'), lastval()", Leaves::Nothing, E::READS_SEQUENCE),
+        ("SELECT setval('s', nextval('s'))", Leaves::Nothing, E::ADVANCES_SEQUENCE),
+        ("SELEKT 1", Leaves::Unknowable, E::SEQUENCES),
+        ("CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT my_dynamic(1)'", Leaves::Nothing, E::empty()),
+    ];
+    for (text, leaves, sequences) in cases {
+        let statement = one(text);
+        assert_eq!((statement.leaves, statement.effects & E::SEQUENCES), (*leaves, *sequences), "{text}");
+    }
+}
+
+#[test]
+fn what_a_definition_brings() {
+    let numbered = CodeClass { numbers_rows: true, ..CodeClass::default() };
+    let visible = CodeClass { leaves: Leaves::Visible, ..CodeClass::default() };
+    let cases = [
+        ("CREATE TABLE t (n int)", CodeClass::default()),
+        ("CREATE TABLE t (n int GENERATED ALWAYS AS IDENTITY)", numbered),
+        ("CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'", CodeClass::default()),
+        ("CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT my_stable(1)'", visible),
+        ("CREATE TRIGGER t BEFORE INSERT ON a FOR EACH ROW EXECUTE FUNCTION my_stable()", visible),
+        ("CREATE VIEW w AS SELECT my_stable(1)", visible),
+        ("CREATE FUNCTION f() RETURNS int LANGUAGE c AS 'x', 'y'", CodeClass::UNKNOWABLE),
+        ("CREATE EXTENSION tablefunc", CodeClass::UNKNOWABLE),
+        ("ALTER TABLE trg RENAME TO plain", CodeClass::UNKNOWABLE),
+        ("SELECT 1", CodeClass::default()),
+    ];
+    for (text, defines) in cases {
+        assert_eq!(one(text).defines, defines, "{text}");
+    }
+}
+
+#[test]
 fn effects_and_pins() {
     use Effects as E;
     use PinReason as P;
@@ -231,8 +314,8 @@ fn effects_and_pins() {
         ("SELECT unheard_of(1)", E::OPAQUE, Some(P::Opaque)),
         ("SELECT public.lower('A')", E::OPAQUE, Some(P::Opaque)),
         ("SELECT pg_catalog.lower('A')", E::empty(), None),
-        ("SELECT a.my_stable FROM a", E::OPAQUE, None),
-        ("SELECT (a).my_stable FROM a", E::OPAQUE, None),
+        ("SELECT a.my_stable FROM a", E::OPAQUE, Some(P::Opaque)),
+        ("SELECT (a).my_stable FROM a", E::OPAQUE, Some(P::Opaque)),
         ("SELECT 1 <-> 2", E::OPAQUE, None),
         ("SELECT 1 OPERATOR(public.+) 2", E::OPAQUE, None),
         (
@@ -241,7 +324,7 @@ fn effects_and_pins() {
             None,
         ),
         ("SELECT JSON_VALUE('{}', '$')", E::OPAQUE, Some(P::Opaque)),
-        ("SELECT nextval('s')", E::VOLATILE.union(E::PRIMARY_ONLY).union(E::HOME_ONLY), Some(P::Sequence)),
+        ("SELECT nextval('s')", E::VOLATILE.union(E::PRIMARY_ONLY).union(E::HOME_ONLY), None),
         ("SELECT set_config('a.b', '1', true)", E::VOLATILE.union(E::PRIMARY_ONLY), Some(P::Setting)),
         ("SELECT pg_advisory_lock(1)", E::VOLATILE.union(E::PRIMARY_ONLY).union(E::HOME_ONLY), Some(P::AdvisoryLock)),
         ("SELECT pg_advisory_xact_lock(1)", E::VOLATILE.union(E::PRIMARY_ONLY).union(E::HOME_ONLY), None),
@@ -272,7 +355,7 @@ fn effects_and_pins() {
         ("DECLARE c CURSOR FOR SELECT 1", E::empty(), None),
         ("DECLARE c CURSOR WITH HOLD FOR SELECT 1", E::empty(), Some(P::HoldCursor)),
         ("LOAD 'auto_explain'", E::OPAQUE.union(E::WRITES_ROWS), Some(P::Load)),
-        ("DO $$ begin end $$", E::OPAQUE.union(E::WRITES_ROWS), Some(P::Opaque)),
+        ("DO $$ begin end $$", E::OPAQUE.union(E::WRITES_ROWS), None),
         ("CALL p()", E::OPAQUE.union(E::WRITES_ROWS), Some(P::Opaque)),
         ("EXPLAIN ANALYZE DELETE FROM a", E::WRITES_ROWS, None),
         ("COPY a FROM STDIN", E::WRITES_ROWS, None),
@@ -281,7 +364,7 @@ fn effects_and_pins() {
     ];
     for (text, effects, pin) in cases {
         let statement = one(text);
-        assert_eq!((statement.effects, statement.pin), (*effects, *pin), "{text}");
+        assert_eq!((statement.effects - E::SEQUENCES, statement.pin), (*effects, *pin), "{text}");
     }
 }
 

@@ -193,6 +193,96 @@ fn code_that_ran_before_an_error_pins() {
     }
 }
 
+/// Functions whose bodies show what they leave in a session, each with whether it pins.
+const FUNCTIONS: &str = "
+    CREATE TABLE t (n int);
+    CREATE TABLE audited (n int);
+    CREATE FUNCTION plain(int) RETURNS int LANGUAGE sql AS 'SELECT $1 + 1';
+    CREATE FUNCTION modern(int) RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT plain($1); END;
+    CREATE FUNCTION writes(int) RETURNS int LANGUAGE plpgsql AS
+        $$ BEGIN UPDATE t SET n = $1; INSERT INTO t VALUES (plain($1)); RETURN modern($1); END $$;
+    CREATE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.n := plain(NEW.n); RETURN NEW; END $$;
+    CREATE TRIGGER stamp BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION stamp();
+    CREATE AGGREGATE total (int) (SFUNC = int4pl, STYPE = int, INITCOND = '0');
+    CREATE PROCEDURE work() LANGUAGE plpgsql AS $$ BEGIN PERFORM writes(1); END $$;
+    CREATE VIEW seen AS SELECT plain(n) FROM t;
+    CREATE FUNCTION dynamic(text) RETURNS void LANGUAGE plpgsql AS $$ BEGIN EXECUTE $1; END $$;
+    CREATE FUNCTION by_name(text) RETURNS text LANGUAGE sql AS $$ SELECT set_config($1, 'x', false) $$;
+    CREATE FUNCTION caller(text) RETURNS text LANGUAGE sql AS $$ SELECT by_name($1) $$;
+    CREATE FUNCTION note_audit() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN PERFORM dynamic('SET app.audited = 1'); RETURN NEW; END $$;
+    CREATE TRIGGER audit AFTER INSERT ON audited FOR EACH ROW EXECUTE FUNCTION note_audit();
+    CREATE VIEW opens AS SELECT by_name('app.x') AS x";
+
+#[test]
+fn code_that_is_proven_to_leave_nothing_does_not_pin() {
+    let front = Front::new(1);
+    front.direct.execute(FUNCTIONS);
+    let mut client = front.app.raw();
+    for sql in [
+        "SELECT plain(1), modern(2), writes(3)",
+        "INSERT INTO t VALUES (1)",
+        "SELECT total(n) FROM t",
+        "CALL work()",
+        "SELECT * FROM seen",
+        "DO $$ BEGIN PERFORM writes(1); END $$",
+        "SELECT * FROM audited",
+    ] {
+        client.run(sql);
+        assert!(!is_pinned(&front), "{sql}");
+    }
+    for (sql, made) in [("SELECT dynamic('SET app.x = 1')", "1"), ("SELECT caller('app.x')", "x"), ("TABLE opens", "x")] {
+        let mut client = front.app.raw();
+        client.run(sql);
+        assert!(front.shown("SHOW CLIENTS", "pinned_by").contains(&"opaque_code".to_owned()), "{sql}");
+        assert_eq!(client.value("SELECT current_setting('app.x', true)"), made, "{sql}");
+        drop(client);
+        assert_eq!(front.app.value("SELECT current_setting('app.x', true) IS NULL"), "t", "{sql}");
+    }
+    client.run("INSERT INTO audited VALUES (1)");
+    assert!(is_pinned(&front));
+}
+
+#[test]
+fn a_function_that_is_declared_harmless_does_not_pin() {
+    let front = Front::with(1, |setup| setup.database("harmless_functions = [\"public.dynamic\"]"));
+    front.direct.execute(FUNCTIONS);
+    let mut client = front.app.raw();
+    client.run("SELECT dynamic('SELECT 1')");
+    assert!(!is_pinned(&front));
+    client.run("INSERT INTO audited VALUES (1)");
+    assert!(!is_pinned(&front), "the function that calls it is proven then");
+    client.run("SELECT by_name('app.x')");
+    assert!(is_pinned(&front));
+}
+
+#[test]
+fn code_that_is_changed_through_weir_is_known_at_once() {
+    let front = Front::new(2);
+    let (mut author, mut user) = (front.app.raw(), front.app.raw());
+    author.run("CREATE FUNCTION f() RETURNS text LANGUAGE sql AS $$ SELECT 'plain' $$");
+    for round in 0..5 {
+        author.run("CREATE OR REPLACE FUNCTION f() RETURNS text LANGUAGE sql AS $$ SELECT 'plain' $$");
+        author.run(
+            "CREATE OR REPLACE FUNCTION f() RETURNS text LANGUAGE plpgsql AS \
+             $$ BEGIN EXECUTE 'SET app.' || 'x = 7'; RETURN 'set'; END $$",
+        );
+        assert_eq!(user.value("SELECT f()"), "set", "round {round}");
+        assert_eq!(user.value("SELECT current_setting('app.x')"), "7", "round {round}");
+        assert_eq!(author.value("SELECT current_setting('app.x', true) IS NULL"), "t", "round {round}");
+        drop(std::mem::replace(&mut user, front.app.raw()));
+    }
+    author.run("BEGIN; CREATE TABLE made (n int)");
+    author.run(
+        "CREATE FUNCTION g() RETURNS trigger LANGUAGE plpgsql AS \
+         $$ BEGIN PERFORM set_config('app.' || 'x', '8', false); RETURN NEW; END $$",
+    );
+    author.run("CREATE TRIGGER g BEFORE INSERT ON made FOR EACH ROW EXECUTE FUNCTION g()");
+    author.run("INSERT INTO made VALUES (1); COMMIT");
+    assert_eq!(author.value("SELECT current_setting('app.x')"), "8");
+    assert_eq!(user.value("SELECT current_setting('app.x', true) IS NULL"), "t");
+}
+
 #[test]
 fn discard_all_unpins() {
     let front = Front::new(1);
