@@ -75,6 +75,8 @@ pub struct Client {
     pub schema_touched: bool,
     /// What code may do that was defined in the open transaction, so that the schema does not know it.
     pub defined: CodeClass,
+    /// The open transaction may have run code of users.
+    pub ran_code: bool,
     /// SET LOCAL was used in the open transaction.
     pub local_settings: bool,
     /// When the clock was last read for the client. Clocks are not free: what happens at one go has one time.
@@ -133,6 +135,7 @@ impl Client {
             skip_to_sync: false,
             schema_touched: false,
             defined: CodeClass::default(),
+            ran_code: false,
             local_settings: false,
             now: Instant::now(),
             transaction_began: None,

@@ -277,6 +277,7 @@ impl Client {
         while let Some(link) = self.links.pop() {
             self.leave_server(link);
         }
+        self.ran_code = false;
     }
 
     pub fn keeps_servers(&self) -> bool {
@@ -314,6 +315,9 @@ impl Client {
         self.handle.let_go(link.server.cancel_key);
         if let Some(reason) = self.indelible {
             link.server.retire(reason);
+        }
+        if self.ran_code && self.database.unknown_code().is_some() {
+            link.server.retire("code of the database changed while it may have run");
         }
         link.pool.check_in(link.server, self.now);
     }

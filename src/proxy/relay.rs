@@ -4,11 +4,13 @@
 //! does not take its rows, the server is not read, and when the server does not take its data, the client is not.
 
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, BytesMut};
 
 use crate::net::Conn;
+use crate::pool::database::Database;
 use crate::pool::server::{Server, ended, lost};
 use crate::session::ledger::Event;
 use crate::types::Error;
@@ -47,6 +49,9 @@ pub struct Seen {
     pub sent: usize,
     /// Bytes from the client that were looked at and are of no use without more.
     pub stalled: usize,
+    /// The database whose code changes when the server has answered everything: that must be known before the client has
+    /// the answer, for it may tell others.
+    pub changes_code: Option<Arc<Database>>,
 }
 
 /// Relays until the server owes nothing, the client sends what is wanted, or one of them is gone.
@@ -115,6 +120,11 @@ fn pass_on(
     out: &mut BytesMut,
 ) -> Result<std::io::Result<()>, Error> {
     let scanned = server.session.ledger.scan(&server.conn.input, out)?;
+    if server.session.ledger.owes_nothing()
+        && let Some(database) = seen.changes_code.take()
+    {
+        database.code_changed();
+    }
     let bytes = match &scanned.verbatim {
         Some(range) => &server.conn.input[range.clone()],
         None => &out[..],

@@ -13,7 +13,7 @@ use super::sharded::{Asked, Task};
 use crate::route::{self, plan::Access};
 use crate::session::ledger::{Attempt, Event};
 use crate::session::transaction::aborted;
-use crate::sql::code::Leaves;
+use crate::sql::code::{CodeClass, Leaves};
 use crate::sql::facts::{DiscardTarget, Effects, Facts, PinReason, Statement, StatementKind, TransactionCommand};
 use crate::sql::schema::Schema;
 use crate::types::{Error, Result, ShardId};
@@ -110,7 +110,8 @@ impl Client {
     /// another Sync to send: then the batch is open again.
     pub async fn finish(&mut self, at: usize) -> Step<Ended> {
         let mut ended = Ended::default();
-        let mut seen = Seen::default();
+        let changes_code = (self.defined != CodeClass::default()).then(|| Arc::clone(&self.database));
+        let mut seen = Seen { changes_code, ..Seen::default() };
         loop {
             let end = self.relay(at, Listen::No, &mut seen).await?;
             for event in seen.events.drain(..) {
@@ -237,6 +238,7 @@ impl Client {
             self.pin(PinReason::Opaque);
         }
         self.defined = self.defined.and(statement.defines);
+        self.ran_code |= may_run_code(statement);
     }
 
     pub fn pin(&mut self, reason: PinReason) {

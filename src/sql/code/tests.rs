@@ -179,3 +179,8 @@ fn a_do_block_is_judged_by_its_own_text() {
     assert_eq!(classes.judge(&read("BEGIN PERFORM f(); END")).leaves, Leaves::Visible);
     assert_eq!(classes.judge(&read("BEGIN PERFORM 1; END")).leaves, Leaves::Nothing);
 }
+
+#[test]
+fn an_aggregate_is_its_functions() {
+    assert_eq!(read("int4pl - - - - - - -").class, CodeClass::default());
+}

@@ -54,6 +54,8 @@ enum Part {
 }
 
 fn read_as(text: &str, part: Part) -> Code {
+    // The scanner must not be given a text without any token.
+    let text = &format!("{text}\n;");
     let Ok(tokens) = pg_query::scan_tokens(text) else { return Code::of_class(CodeClass::UNKNOWABLE) };
     let words = tokens.iter().filter_map(|token| Word::new(text, token)).collect();
     let mut body = Body { words, part, code: Code::default() };

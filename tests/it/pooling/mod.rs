@@ -52,9 +52,23 @@ impl Front {
         Self::before(primary, &name, pool_size, more)
     }
 
+    /// The same with one more line about the database.
+    fn with_option(pool_size: usize, option: &str) -> Self {
+        let name = unique("app");
+        let primary = &servers().app.primary;
+        endpoint_of(primary, "postgres").execute(&format!("CREATE DATABASE {name}"));
+        let database = Database::new("app").option(option).option(&format!("pool_size = {pool_size}"));
+        Self::serving(primary, &name, database, |setup| setup)
+    }
+
     /// Weir in front of a database of any server.
     fn before(node: &Node, name: &str, pool_size: usize, more: impl FnOnce(Setup) -> Setup) -> Self {
-        let database = Database::new("app").option(&format!("pool_size = {pool_size}")).nodes("main", node, &[], name);
+        let database = Database::new("app").option(&format!("pool_size = {pool_size}"));
+        Self::serving(node, name, database, more)
+    }
+
+    fn serving(node: &Node, name: &str, database: Database, more: impl FnOnce(Setup) -> Setup) -> Self {
+        let database = database.nodes("main", node, &[], name);
         let setup = Setup::new().weir("admin_users = [\"weir\"]").database(database);
         let weir = Weir::start(&more(setup));
         let app = weir.endpoint("app");

@@ -217,7 +217,7 @@ const FUNCTIONS: &str = "
 #[test]
 fn code_that_is_proven_to_leave_nothing_does_not_pin() {
     let front = Front::new(1);
-    front.direct.execute(FUNCTIONS);
+    front.app.execute(FUNCTIONS);
     let mut client = front.app.raw();
     for sql in [
         "SELECT plain(1), modern(2), writes(3)",
@@ -231,7 +231,8 @@ fn code_that_is_proven_to_leave_nothing_does_not_pin() {
         client.run(sql);
         assert!(!is_pinned(&front), "{sql}");
     }
-    for (sql, made) in [("SELECT dynamic('SET app.x = 1')", "1"), ("SELECT caller('app.x')", "x"), ("TABLE opens", "x")] {
+    for (sql, made) in [("SELECT dynamic('SET app.x = 1')", "1"), ("SELECT caller('app.x')", "x"), ("TABLE opens", "x")]
+    {
         let mut client = front.app.raw();
         client.run(sql);
         assert!(front.shown("SHOW CLIENTS", "pinned_by").contains(&"opaque_code".to_owned()), "{sql}");
@@ -245,8 +246,8 @@ fn code_that_is_proven_to_leave_nothing_does_not_pin() {
 
 #[test]
 fn a_function_that_is_declared_harmless_does_not_pin() {
-    let front = Front::with(1, |setup| setup.database("harmless_functions = [\"public.dynamic\"]"));
-    front.direct.execute(FUNCTIONS);
+    let front = Front::with_option(1, "harmless_functions = [\"public.dynamic\"]");
+    front.app.execute(FUNCTIONS);
     let mut client = front.app.raw();
     client.run("SELECT dynamic('SELECT 1')");
     assert!(!is_pinned(&front));
