@@ -17,13 +17,13 @@ use super::section::{Located, Section, Wrong, boolean, count, did_you_mean, name
 use super::units::{duration, duration_or_none, node_address, positive_duration, size, socket_address};
 use super::{
     AuthMethod, CONSOLE_DATABASE, Config, Database, General, LogLevel, Password, Pool, PoolMode, Secret, Shard, User,
-    shard_map,
+    WEIR_PORT, peers, shard_map,
 };
 
 /// How a file's text is got.
 pub(super) type Read<'r> = &'r dyn Fn(&Path) -> io::Result<String>;
 
-const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 6432);
+const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), WEIR_PORT);
 
 /// Beside the configuration file.
 const STATE_DIR_DEFAULT: &str = "weir-state";
@@ -51,8 +51,9 @@ pub(super) fn read_config(path: &Path, read: Read<'_>, mistakes: &Mistakes) -> O
     let general = read_general(&mut root, &users);
     let pool = read_pool(&mut root);
     let databases = read_databases(&mut root, &pool, read);
+    let peers = peers::read(&mut root, general.peer_id);
     root.finish();
-    Some(Config { general, pool, users: users.into_iter().map(|user| user.value).collect(), databases })
+    Some(Config { peers, general, pool, users: users.into_iter().map(|user| user.value).collect(), databases })
 }
 
 /// Reads a file; one that cannot be read is a mistake at its first line.
@@ -86,6 +87,7 @@ fn read_general(root: &mut Section<'_>, users: &[Located<User>]) -> General {
         state_dir: read_state_dir(&mut section),
         admin_users: read_admin_users(&mut section, users),
         log_level: section.take("log_level", word(LOG_LEVELS)).unwrap_or(LogLevel::Info),
+        peer_id: section.take("peer_id", peers::id),
     };
     section.finish();
     general

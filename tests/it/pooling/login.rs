@@ -1,6 +1,6 @@
 //! From the first packet to the first ReadyForQuery.
 
-use bytes::{BufMut, BytesMut};
+use bytes::BufMut;
 use weir::cli::cluster::{PASSWORD, SUPERUSER};
 use weir::wire::{backend::tag, startup};
 
@@ -99,27 +99,6 @@ fn encryption_is_declined_and_the_login_goes_on() {
     let require = front.app.command("psql").env("PGSSLMODE", "require").args(["-XAtc", "SELECT 1"]).output().unwrap();
     let stderr = String::from_utf8_lossy(&require.stderr);
     assert!(stderr.contains("server does not support SSL, but SSL was required"), "{stderr}");
-}
-
-#[test]
-fn a_newer_minor_version_is_negotiated_down() {
-    let front = Front::new(2);
-    let mut client = RawClient::connect(front.app.address);
-    let mut packet = BytesMut::new();
-    packet.put_u32(3 << 16 | 9);
-    for text in ["user", SUPERUSER, "database", "app", "_pq_.unheard_of", "1", ""] {
-        packet.put_slice(text.as_bytes());
-        packet.put_u8(0);
-    }
-    client.send_with(|out| {
-        out.put_u32(4 + u32::try_from(packet.len()).unwrap());
-        out.put_slice(&packet);
-    });
-    let answer = client.expect(tag::NEGOTIATE_PROTOCOL_VERSION);
-    assert_eq!(answer.body, b"\0\x03\0\0\0\0\0\x01_pq_.unheard_of\0");
-    client.authenticate(PASSWORD);
-    client.until_ready();
-    assert_eq!(client.value("SELECT 1"), "1");
 }
 
 #[test]
