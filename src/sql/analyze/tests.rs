@@ -324,7 +324,7 @@ fn effects_and_pins() {
             None,
         ),
         ("SELECT JSON_VALUE('{}', '$')", E::OPAQUE, Some(P::Opaque)),
-        ("SELECT nextval('s')", E::VOLATILE.union(E::PRIMARY_ONLY).union(E::HOME_ONLY), None),
+        ("SELECT nextval('s')", E::VOLATILE.union(E::PRIMARY_ONLY).union(E::HOME_ONLY), Some(P::Opaque)),
         ("SELECT set_config('a.b', '1', true)", E::VOLATILE.union(E::PRIMARY_ONLY), Some(P::Setting)),
         ("SELECT pg_advisory_lock(1)", E::VOLATILE.union(E::PRIMARY_ONLY).union(E::HOME_ONLY), Some(P::AdvisoryLock)),
         ("SELECT pg_advisory_xact_lock(1)", E::VOLATILE.union(E::PRIMARY_ONLY).union(E::HOME_ONLY), None),
