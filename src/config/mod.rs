@@ -148,6 +148,8 @@ pub struct Database {
     pub pool_mode: PoolMode,
     /// Servers per user and node.
     pub pool_size: usize,
+    /// Replication connections per user.
+    pub max_wal_senders: usize,
     /// Reads without effects may go to replicas.
     pub read_write_split: bool,
     /// At least one, exactly one without a shard map. A shard's place is its [`crate::types::ShardId`]; the first is

@@ -13,6 +13,7 @@ mod peers;
 mod pins;
 mod protocol;
 mod psql;
+mod replication;
 mod settings;
 mod shutdown;
 mod statements;
