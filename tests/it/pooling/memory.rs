@@ -12,7 +12,7 @@ use super::Front;
 const MORE_MAX_KIB: usize = 64 * 1024;
 
 /// Resident memory of Weir, in KiB.
-fn resident_kib(front: &Front) -> usize {
+pub(super) fn resident_kib(front: &Front) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{}/status", front.weir.pid())).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()

@@ -5,6 +5,7 @@ mod copy;
 mod drivers;
 mod extended;
 mod faults;
+mod kills;
 mod load;
 mod login;
 mod memory;
