@@ -5,7 +5,7 @@ DEMO_DIR ?= /var/tmp/weir-demo
 # Tests start real servers: more threads than cores only make them wait for each other.
 TEST_THREADS ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: help setup setup-bench lint test demo demo-clean bench bench-layers soak clean
+.PHONY: help setup setup-bench lint test demo demo-clean bench bench-layers soak fuzz clean
 
 help:
 	@echo "make demo          start two shards, their replicas and Weir, with a shop to query (Ctrl-C stops it)"
@@ -14,6 +14,7 @@ help:
 	@echo "make bench         what pooling costs, beside PgBouncer and HAProxy (BENCH=--quick for a short run, BENCH=--help)"
 	@echo "make bench-layers  what parsing, routing and merging cost"
 	@echo "make soak          the long tests"
+	@echo "make fuzz          every fuzz target for FUZZ_SECONDS (needs cargo-fuzz and a nightly toolchain)"
 
 setup:
 	@./scripts/setup.sh
@@ -44,6 +45,13 @@ bench-layers: setup
 
 soak: setup
 	$(CARGO) test --locked --release -- --ignored --test-threads=$(TEST_THREADS)
+
+FUZZ_SECONDS ?= 1200
+
+fuzz:
+	for target in client_side server_side session scanner; do \
+		$(CARGO) +nightly fuzz run --sanitizer none $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
+	done
 
 clean:
 	$(CARGO) clean

@@ -4,12 +4,14 @@
 //! nowhere else. This module does no I/O: the caller passes the function that reads a file.
 
 mod mistake;
+mod peers;
 mod section;
 mod settings;
 mod shard_map;
 mod units;
 
 use core::net::SocketAddr;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::num::NonZeroUsize;
@@ -17,8 +19,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::shardmap::ShardMap;
+use crate::types::PeerId;
 
 pub use mistake::Mistake;
+
+/// Where Weir listens unless it is told where.
+const WEIR_PORT: u16 = 6432;
 
 /// The database name that leads to the console.
 pub const CONSOLE_DATABASE: &str = "weir";
@@ -32,6 +38,8 @@ pub struct Config {
     pub users: Vec<User>,
     /// In the order of the file; names are unique.
     pub databases: Vec<Database>,
+    /// Where the other Weirs behind the same address are; this one may be among them.
+    pub peers: BTreeMap<PeerId, NodeAddress>,
 }
 
 /// `[weir]`: the process.
@@ -48,6 +56,8 @@ pub struct General {
     /// Who may use the console. Each is one of [`Config::users`].
     pub admin_users: Vec<String>,
     pub log_level: LogLevel,
+    /// Which of [`Config::peers`] this Weir is.
+    pub peer_id: Option<PeerId>,
 }
 
 /// `[pool]`: what holds for every pool that does not say otherwise, and the limits of the process.
@@ -85,6 +95,8 @@ pub enum PoolMode {
     Session,
     /// When the transaction ends.
     Transaction,
+    /// After each statement; transaction blocks are refused.
+    Statement,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +117,8 @@ pub struct User {
     pub password: Option<Password>,
     /// What Weir logs in to servers with, when it differs from a plain `password`.
     pub server_password: Option<Secret>,
+    /// In place of the database's, when the user has one.
+    pub pool_mode: Option<PoolMode>,
 }
 
 /// What a client must show.
@@ -243,6 +257,7 @@ impl PoolMode {
         match self {
             Self::Session => "session",
             Self::Transaction => "transaction",
+            Self::Statement => "statement",
         }
     }
 }

@@ -17,18 +17,19 @@ use super::section::{Located, Section, Wrong, boolean, count, did_you_mean, name
 use super::units::{duration, duration_or_none, node_address, positive_duration, size, socket_address};
 use super::{
     AuthMethod, CONSOLE_DATABASE, Config, Database, General, LogLevel, Password, Pool, PoolMode, Secret, Shard, User,
-    shard_map,
+    WEIR_PORT, peers, shard_map,
 };
 
 /// How a file's text is got.
 pub(super) type Read<'r> = &'r dyn Fn(&Path) -> io::Result<String>;
 
-const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 6432);
+const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), WEIR_PORT);
 
 /// Beside the configuration file.
 const STATE_DIR_DEFAULT: &str = "weir-state";
 
-const POOL_MODES: &[(&str, PoolMode)] = &[("session", PoolMode::Session), ("transaction", PoolMode::Transaction)];
+const POOL_MODES: &[(&str, PoolMode)] =
+    &[("session", PoolMode::Session), ("transaction", PoolMode::Transaction), ("statement", PoolMode::Statement)];
 
 const LOG_LEVELS: &[(&str, LogLevel)] = &[
     ("error", LogLevel::Error),
@@ -50,8 +51,9 @@ pub(super) fn read_config(path: &Path, read: Read<'_>, mistakes: &Mistakes) -> O
     let general = read_general(&mut root, &users);
     let pool = read_pool(&mut root);
     let databases = read_databases(&mut root, &pool, read);
+    let peers = peers::read(&mut root, general.peer_id);
     root.finish();
-    Some(Config { general, pool, users: users.into_iter().map(|user| user.value).collect(), databases })
+    Some(Config { peers, general, pool, users: users.into_iter().map(|user| user.value).collect(), databases })
 }
 
 /// Reads a file; one that cannot be read is a mistake at its first line.
@@ -85,6 +87,7 @@ fn read_general(root: &mut Section<'_>, users: &[Located<User>]) -> General {
         state_dir: read_state_dir(&mut section),
         admin_users: read_admin_users(&mut section, users),
         log_level: section.take("log_level", word(LOG_LEVELS)).unwrap_or(LogLevel::Info),
+        peer_id: section.take("peer_id", peers::id),
     };
     section.finish();
     general
@@ -112,7 +115,7 @@ fn read_admin_users(section: &mut Section<'_>, users: &[Located<User>]) -> Vec<S
 fn read_pool(root: &mut Section<'_>) -> Pool {
     let mut section = root.take_section("pool", "[pool]");
     let pool = Pool {
-        pool_mode: section.take("pool_mode", pool_mode).unwrap_or(PoolMode::Transaction),
+        pool_mode: section.take("pool_mode", word(POOL_MODES)).unwrap_or(PoolMode::Transaction),
         default_pool_size: section.take("default_pool_size", positive).unwrap_or(20),
         max_client_conn: section.take("max_client_conn", positive).unwrap_or(10_000),
         server_lifetime: section.take("server_lifetime", duration).unwrap_or(Duration::from_secs(3600)),
@@ -135,15 +138,6 @@ fn timeout(section: &mut Section<'_>, key: &'static str, default: Duration) -> O
     section.take(key, duration_or_none).unwrap_or(Some(default))
 }
 
-fn pool_mode(value: &DeValue<'_>) -> Result<PoolMode, Wrong> {
-    match value.as_str() {
-        Some("statement") => {
-            Err(Wrong::new("statement pooling is not supported").hint("transaction pooling serves the same clients"))
-        }
-        _ => word(POOL_MODES)(value),
-    }
-}
-
 fn read_users(root: &mut Section<'_>) -> Vec<Located<User>> {
     let sections = root.take_sections("users", "[[users]]");
     let users: Vec<_> = sections.into_iter().filter_map(read_user).collect();
@@ -156,10 +150,11 @@ fn read_user(mut section: Section<'_>) -> Option<Located<User>> {
     let auth = section.take("auth", word(AUTH_METHODS)).unwrap_or(AuthMethod::ScramSha256);
     let password = section.take("password", password);
     let server_password = section.take("server_password", string).map(Secret::new);
+    let pool_mode = section.take("pool_mode", word(POOL_MODES));
     check_password(&section, auth, password.as_ref());
     section.finish();
     name.map(|Located { value: name, offset }| Located {
-        value: User { name, auth, password, server_password },
+        value: User { name, auth, password, server_password, pool_mode },
         offset,
     })
 }
@@ -215,7 +210,7 @@ fn read_database(name: &str, mut section: Section<'_>, pool: &Pool, read: Read<'
     let shard_names = shards.iter().map(|(name, _)| name.value.clone()).collect();
     let database = Database {
         name: name.to_owned(),
-        pool_mode: section.take("pool_mode", pool_mode).unwrap_or(pool.pool_mode),
+        pool_mode: section.take("pool_mode", word(POOL_MODES)).unwrap_or(pool.pool_mode),
         pool_size: section.take("pool_size", positive).unwrap_or(pool.default_pool_size),
         read_write_split: section.take("read_write_split", boolean).unwrap_or(false),
         shard_map: read_shard_map(&mut section, shard_names, read),

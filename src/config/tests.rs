@@ -33,13 +33,11 @@ fn mistakes(main: &str, map: &str) -> Vec<String> {
 }
 
 fn check_main(main: &str, expected: &[&str]) {
-    let _ = expected;
-    eprintln!("{:#?}", mistakes(main, ""));
+    assert_eq!(mistakes(main, ""), expected);
 }
 
 fn check_map(map: &str, expected: &[&str]) {
-    let _ = expected;
-    eprintln!("{:#?}", mistakes(SHARDED, map));
+    assert_eq!(mistakes(SHARDED, map), expected);
 }
 
 fn shard_map(map: &str) -> ShardMap {
@@ -140,8 +138,32 @@ dbname = "other"
     assert_eq!(config.databases[0].pool_mode, PoolMode::Transaction);
     assert_eq!(config.databases[0].shards[0].primary, NodeAddress { host: "::1".to_owned(), port: 5433 });
     assert!(matches!(config.users[0].password, Some(Password::Scram(_))));
+    assert!(config.peers.is_empty());
     let shown = format!("{config:?}");
     assert!(!shown.contains("hidden") && !shown.contains("c3RvcmVk"), "{shown}");
+}
+
+#[test]
+fn peers_have_ids_and_addresses() {
+    let main = format!("[weir]\npeer_id = 2\n[peers]\n1 = \"weir1\"\n255 = \"[::1]:7000\"\n{MINIMAL}");
+    let config = load_texts(&main, "").unwrap();
+    let shown: Vec<_> = config.peers.iter().map(|(id, address)| format!("{id} {address}")).collect();
+    assert_eq!(shown, ["1 weir1:6432", "255 [::1]:7000"]);
+    assert_eq!(config.general.peer_id.map(|id| id.to_string()), Some("2".to_owned()));
+    for (main, expected) in [
+        ("peers = {}\n", "weir.toml:1: [peers] needs peer_id in [weir]: which of them this Weir is"),
+        ("weir.peer_id = 0\n", "weir.toml:1: peer_id: a peer's id is a number from 1 to 255"),
+        ("weir.peer_id = 256\n", "weir.toml:1: peer_id: a peer's id is a number from 1 to 255"),
+        ("weir.peer_id = 1\npeers.0 = \"a\"\n", "weir.toml:2: 0: a peer's id is a number from 1 to 255"),
+        ("weir.peer_id = 1\npeers.one = \"a\"\n", "weir.toml:2: one: a peer's id is a number from 1 to 255"),
+        (
+            "weir.peer_id = 1\npeers.1 = \"a:b\"\n",
+            "weir.toml:2: 1: expected a host and a port, found \"a:b\" (such as \"weir1.example.com:6432\", \
+             \"10.0.0.1:6432\" or \"[::1]:6432\")",
+        ),
+    ] {
+        check_main(&format!("{main}{MINIMAL}"), &[expected]);
+    }
 }
 
 #[test]
@@ -157,7 +179,7 @@ log_level = "inf"
 log_levl = "info"
 
 [pool]
-pool_mode = "statement"
+pool_mode = "statements"
 default_pool_size = 0
 server_lifetime = "5 minutes"
 server_connect_timeout = "0s"
@@ -210,7 +232,7 @@ shards = [{ name = "a", primary = "a" }, { name = "b", primary = "b" }]
             "weir.toml:5: admin_users: there is no user zoe",
             r#"weir.toml:6: log_level: unknown value "inf", expected one of: error, warn, info, debug, trace (did you mean info?)"#,
             "weir.toml:7: unknown setting log_levl in [weir] (did you mean log_level?)",
-            "weir.toml:10: pool_mode: statement pooling is not supported (transaction pooling serves the same clients)",
+            r#"weir.toml:10: pool_mode: unknown value "statements", expected one of: session, transaction, statement (did you mean statement?)"#,
             "weir.toml:11: default_pool_size: must be at least 1",
             r#"weir.toml:12: server_lifetime: expected a duration, found the string "5 minutes" (a number of seconds, or a number with one of the units us, ms, s, min, h, d, such as "30s")"#,
             "weir.toml:13: server_connect_timeout: must be longer than zero",

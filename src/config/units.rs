@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use super::NodeAddress;
 use super::section::{Wrong, count, described, string};
+use super::{NodeAddress, WEIR_PORT};
 
 /// PostgreSQL's units of time with their length in microseconds.
 const TIME_UNITS: [(&str, u64); 6] =
@@ -64,23 +64,32 @@ pub(super) fn socket_address(value: &DeValue<'_>) -> Result<SocketAddr, Wrong> {
 
 /// `"db1.example.com:5432"`, an address, or one of them without the port (then 5432).
 pub(super) fn node_address(value: &DeValue<'_>) -> Result<NodeAddress, Wrong> {
+    /// PostgreSQL's own default.
+    const PORT_DEFAULT: u16 = 5432;
     let text = string(value)?;
-    parse_node(&text).ok_or_else(|| {
+    parse_node(&text, PORT_DEFAULT).ok_or_else(|| {
         Wrong::new(format!("expected a host and a port, found {text:?}"))
             .hint("such as \"db1.example.com:5432\", \"10.0.0.1:5432\" or \"[::1]:5432\"")
     })
 }
 
-fn parse_node(text: &str) -> Option<NodeAddress> {
-    /// PostgreSQL's own default.
-    const PORT_DEFAULT: u16 = 5432;
+/// `"weir1.example.com:6432"`, an address, or one of them without the port (then 6432).
+pub(super) fn peer_address(value: &DeValue<'_>) -> Result<NodeAddress, Wrong> {
+    let text = string(value)?;
+    parse_node(&text, WEIR_PORT).ok_or_else(|| {
+        Wrong::new(format!("expected a host and a port, found {text:?}"))
+            .hint("such as \"weir1.example.com:6432\", \"10.0.0.1:6432\" or \"[::1]:6432\"")
+    })
+}
+
+fn parse_node(text: &str, port_default: u16) -> Option<NodeAddress> {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => rest.split_once(']')?,
         None => text.split_at(text.find(':').unwrap_or(text.len())),
     };
     let port = match port.strip_prefix(':') {
         Some(port) => port.parse().ok().filter(|port| *port != 0)?,
-        None if port.is_empty() => PORT_DEFAULT,
+        None if port.is_empty() => port_default,
         None => return None,
     };
     let plausible = !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || c == '/');

@@ -134,6 +134,7 @@ impl Server {
                     | Event::SyncCounted
                     | Event::Prepared(_)
                     | Event::NotPrepared(_)
+                    | Event::NotEvicted(_)
                     | Event::Parameter { .. } => {}
                 }
             }
@@ -240,8 +241,13 @@ impl Login {
 /// Asks the server at `address` to cancel what the holder of `key` runs. Returns when the server has dealt with it:
 /// PostgreSQL closes the connection only after the signal was sent.
 pub async fn cancel(address: &str, key: CancelKey, limit: Duration) -> std::io::Result<()> {
+    request_cancel(address, limit, |out| startup::cancel_request(out, key)).await
+}
+
+/// Sends the CancelRequest that `write` appends to whoever is at `address`, and waits until it was dealt with.
+pub async fn request_cancel(address: &str, limit: Duration, write: impl FnOnce(&mut BytesMut)) -> std::io::Result<()> {
     let mut conn = Conn::connect(address, limit).await?;
-    startup::cancel_request(conn.queue(), key);
+    write(conn.queue());
     conn.flush().await?;
     let closed = async {
         while conn.fill().await? > 0 {

@@ -73,6 +73,7 @@ impl Client {
             self.answer_here(&requests);
             return Ok(());
         }
+        self.fits_mode(bound_statements(&requests))?;
         if self.database.is_sharded() {
             return self.sharded_batch(&schema, &messages, requests, complete).await;
         }

@@ -16,6 +16,7 @@ use super::links::Link;
 use super::outcome::{Step, Stop};
 use super::relay::{Listen, Seen};
 use super::worker::{Known, PoolHere, Worker};
+use crate::config::PoolMode;
 use crate::net::Conn;
 use crate::pool::database::Database;
 use crate::pool::freshness::Mark;
@@ -44,6 +45,8 @@ pub struct Client {
     pub known: Rc<Known>,
     pub database: Arc<Database>,
     pub user: Arc<User>,
+    /// When the client's servers go back to their pools.
+    pub pool_mode: PoolMode,
     pub handle: Rc<Handle>,
     /// What the client asked for in its StartupMessage.
     pub settings: Arc<Settings>,
@@ -104,6 +107,7 @@ impl Client {
         standard_conforming_strings: bool,
     ) -> Self {
         let known = worker.known(&database, &settings, standard_conforming_strings);
+        let pool_mode = worker.instance.pool_mode(&database, &user.name);
         let marks = vec![Mark::Nothing; database.shards.len()];
         Self {
             conn,
@@ -111,6 +115,7 @@ impl Client {
             known,
             database,
             user,
+            pool_mode,
             handle,
             settings,
             names: Names::default(),
@@ -175,6 +180,9 @@ impl Client {
         self.handle.prepared.set(self.names.len());
         if !self.batch_open {
             self.end_open_batches(failed).await?;
+        }
+        if self.pool_mode == PoolMode::Statement {
+            self.end_stray_block()?;
         }
         self.leave_servers().await;
         self.conn.flush().await.map_err(|_| Stop::Gone)?;

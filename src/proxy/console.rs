@@ -8,10 +8,10 @@ use bytes::BytesMut;
 use super::worker::Worker;
 use crate::net::Conn;
 use crate::types::{Error, Result};
-use crate::wire::backend::{self, CancelKey, Severity};
+use crate::wire::TransactionStatus;
+use crate::wire::backend::{self, Severity};
 use crate::wire::frame::{self, Sender};
 use crate::wire::frontend::{self, tag};
-use crate::wire::{TransactionStatus, startup};
 
 /// Who answers on the console. The layer above gives it to the instance.
 pub trait Operator: Send + Sync {
@@ -28,12 +28,15 @@ const PARAMETERS: [(&str, &str); 5] = [
     ("standard_conforming_strings", "on"),
 ];
 
+/// Nothing on the console can be cancelled.
+const NO_SECRET: [u8; 4] = [0; 4];
+
 /// Serves the console on a connection until it is closed.
 pub async fn run(worker: &Worker, mut conn: Conn) {
     for (name, value) in PARAMETERS {
         backend::parameter_status(conn.queue(), name.as_bytes(), value.as_bytes());
     }
-    backend::backend_key_data(conn.queue(), CancelKey { process_id: 0, secret: startup::PROTOCOL_3_0 });
+    backend::backend_key_data(conn.queue(), 0, &NO_SECRET);
     backend::ready_for_query(conn.queue(), TransactionStatus::Idle);
     if let Err(error) = serve(worker, &mut conn).await {
         backend::error_response(conn.queue(), Severity::Fatal, &error);

@@ -14,13 +14,13 @@ use tokio::sync::Notify;
 use crate::pool::local::Local;
 use crate::pool::server::{self, Server};
 use crate::sql::facts::PinReason;
-use crate::wire::backend::CancelKey;
+use crate::wire::backend::{CancelKey, ClientKey};
 
 /// The client's part that others see.
 #[derive(Debug)]
 pub struct Handle {
     pub id: u64,
-    pub key: CancelKey,
+    pub key: ClientKey,
     pub user: Arc<str>,
     pub database: Arc<str>,
     pub application_name: String,
@@ -97,14 +97,14 @@ impl Word {
 }
 
 /// How long a cancel request to a server may take.
-const CANCEL_LIMIT: Duration = Duration::from_secs(5);
+pub const CANCEL_LIMIT: Duration = Duration::from_secs(5);
 
 impl Handle {
     /// A handle for a client that has just logged in.
     #[allow(clippy::too_many_arguments, reason = "plain data, given once")]
     pub fn new(
         id: u64,
-        key: CancelKey,
+        key: ClientKey,
         user: Arc<str>,
         database: Arc<str>,
         application_name: String,

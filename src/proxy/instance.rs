@@ -10,16 +10,17 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
 use super::console::Operator;
+use super::keys::ProcessIds;
 use crate::auth::{Credential, Method, Password};
 use crate::catalog::Catalog;
-use crate::config::{self, AuthMethod, Config};
+use crate::config::{self, AuthMethod, Config, PoolMode};
 use crate::pool::database::{Database, Node, Shard};
 use crate::pool::freshness::Freshness;
 use crate::pool::shared::{Limits, MailSender};
 use crate::session::statements::StatementIds;
 use crate::telemetry::{ClientInfo, PoolInfo, Scope, ServerInfo, Telemetry};
 use crate::types::{Epoch, Kind, Result};
-use crate::wire::backend::CancelKey;
+use crate::wire::backend::ClientKey;
 
 /// A user that may log in.
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub struct User {
     pub credential: Credential,
     /// What Weir logs in to servers with.
     pub server_password: Option<Password>,
+    /// In place of the database's.
+    pub pool_mode: Option<PoolMode>,
     pub may_administer: bool,
 }
 
@@ -38,7 +41,7 @@ pub enum Order {
     /// Serve this connection.
     Serve(std::net::TcpStream),
     /// Cancel what the client with this key runs; answers when that is done.
-    Cancel(CancelKey, oneshot::Sender<()>),
+    Cancel(Arc<ClientKey>, oneshot::Sender<()>),
     /// Report what lives on the worker.
     Report(Scope, oneshot::Sender<WorkerReport>),
     /// Disconnect every client that is idle, now and when it becomes so.
@@ -67,6 +70,7 @@ pub struct Instance {
     pub pool_mail: Vec<MailSender>,
     /// Decides what unknown users are shown in a SCRAM exchange.
     pub mock_key: [u8; 32],
+    process_ids: ProcessIds,
     clients: AtomicUsize,
     next_client: AtomicUsize,
     operator: OnceLock<Arc<dyn Operator>>,
@@ -90,6 +94,7 @@ impl Instance {
             let made = make_database(database, &config, &catalog).await?;
             databases.insert(database.name.clone(), Arc::new(made));
         }
+        let process_ids = ProcessIds::new(config.general.peer_id);
         Ok(Self {
             config,
             databases,
@@ -100,6 +105,7 @@ impl Instance {
             orders,
             pool_mail,
             mock_key: rand::rng().random(),
+            process_ids,
             clients: AtomicUsize::new(0),
             next_client: AtomicUsize::new(1),
             operator: OnceLock::new(),
@@ -142,7 +148,12 @@ impl Instance {
         let max = self.config.pool.max_client_conn;
         let more = |clients: usize| (clients < max).then_some(clients + 1);
         self.clients.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
-        Some(Admission { instance: Arc::clone(self) })
+        Some(Admission { instance: Arc::clone(self), process_id: self.process_ids.take() })
+    }
+
+    /// How a user's clients pool on a database: the user's own mode before the database's.
+    pub fn pool_mode(&self, database: &Database, user: &str) -> PoolMode {
+        self.users.get(user).and_then(|user| user.pool_mode).unwrap_or(database.pool_mode)
     }
 
     /// A number for a client, never used twice.
@@ -162,10 +173,13 @@ impl Instance {
 /// A client's place among those that Weir admits; freed when dropped.
 pub struct Admission {
     instance: Arc<Instance>,
+    /// What the client is told as its server's process id.
+    pub process_id: i32,
 }
 
 impl Drop for Admission {
     fn drop(&mut self) {
+        self.instance.process_ids.give_back(self.process_id);
         self.instance.clients.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -184,6 +198,7 @@ fn make_user(user: &config::User, config: &Config) -> Result<(String, Arc<User>)
         name: user.name.as_str().into(),
         credential: Credential::new(method, &user.name, &proof, &rand::rng().random())?,
         server_password: user.login_password().map(|secret| Password::new(secret.reveal())),
+        pool_mode: user.pool_mode,
         may_administer: config.general.admin_users.contains(&user.name),
     };
     Ok((user.name.clone(), Arc::new(made)))

@@ -26,7 +26,7 @@ use crate::wire::TransactionStatus;
 #[derive(Debug)]
 pub struct Link {
     pub server: Box<Server>,
-    pool: Rc<Local>,
+    pub pool: Rc<Local>,
     pub stats: Arc<PoolStats>,
     /// When Weir itself asked the server something.
     pub asked: Option<Instant>,
@@ -45,9 +45,6 @@ impl Link {
 
 /// Bytes read from a client that waits for a server.
 const READ_AHEAD: usize = 64 * 1024;
-
-/// How long cleaning a server may take after its client left.
-const CLEANING_LIMIT: Duration = Duration::from_secs(5);
 
 impl Client {
     /// The place in `links` of the server of the shard that runs the client's next statement.
@@ -132,7 +129,7 @@ impl Client {
     fn replica_for(&mut self, shard: ShardId) -> Option<NodeIndex> {
         let free =
             self.database.read_write_split && self.pinned.is_none() && !self.in_transaction() && !self.batch_open;
-        if !free || self.database.pool_mode == PoolMode::Session {
+        if !free || self.pool_mode == PoolMode::Session {
             return None;
         }
         let database = Arc::clone(&self.database);
@@ -207,7 +204,7 @@ impl Client {
                 }
                 Event::SyncIgnored => self.batch_open = true,
                 Event::SyncCounted => self.batch_open = false,
-                Event::ClientError(_) | Event::Parameter { .. } | Event::Fatal(_) => {}
+                Event::ClientError(_) | Event::NotEvicted(_) | Event::Parameter { .. } | Event::Fatal(_) => {}
             }
         }
         match result {
@@ -279,8 +276,8 @@ impl Client {
         }
     }
 
-    fn keeps_servers(&self) -> bool {
-        self.pinned.is_some() || self.database.pool_mode == PoolMode::Session
+    pub fn keeps_servers(&self) -> bool {
+        self.pinned.is_some() || self.pool_mode == PoolMode::Session
     }
 
     /// Statistics, the marks of replicas and the schema, once the client's transaction is over.
@@ -313,54 +310,6 @@ impl Client {
             link.server.retire(reason);
         }
         link.pool.check_in(link.server, self.now);
-    }
-
-    /// The client is gone: its servers are cleaned, or closed when they are in the middle of something.
-    pub fn leave(&mut self) {
-        self.worker.forget(&self.handle);
-        let dirty = self.keeps_servers();
-        for link in std::mem::take(&mut self.links) {
-            self.handle.let_go(link.server.cancel_key);
-            if !link.server.session.ledger.is_settled() || link.server.conn.unsent() > 0 {
-                abandon(link);
-            } else if self.indelible.is_some() {
-                server::close(link.server);
-            } else {
-                tokio::task::spawn_local(clean(link.pool, link.server, dirty));
-            }
-        }
-    }
-}
-
-/// Stops what the server does for a client that is gone, and closes it.
-fn abandon(link: Link) {
-    let Link { server, pool, .. } = link;
-    let address = Arc::clone(&pool.shared.address);
-    tokio::task::spawn_local(async move {
-        if let Err(error) = server::cancel(&address, server.cancel_key, CLEANING_LIMIT).await {
-            tracing::debug!(%error, "the query of a client that left could not be cancelled");
-        }
-        server::close(server);
-    });
-}
-
-/// Undoes what a client left on its server, and gives the server back.
-pub async fn clean(pool: Rc<Local>, mut server: Box<Server>, dirty: bool) {
-    let cleaned = tokio::time::timeout(CLEANING_LIMIT, async {
-        if server.session.ledger.status() != TransactionStatus::Idle {
-            server.run("ROLLBACK").await?;
-        }
-        if dirty {
-            server.run("DISCARD ALL").await?;
-            server.session.forget_statements();
-            server.session.forget_settings();
-        }
-        Ok::<_, Error>(())
-    });
-    match cleaned.await {
-        Ok(Ok(())) => pool.check_in(server, Instant::now()),
-        Ok(Err(error)) => tracing::debug!(%error, "a server could not be cleaned and is closed"),
-        Err(_) => tracing::debug!("a server could not be cleaned in time and is closed"),
     }
 }
 

@@ -1,4 +1,4 @@
-//! From a connection's first packet to its first ReadyForQuery; also cancel requests, which are connections too.
+//! From a connection's first packet to its first ReadyForQuery.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use rand::Rng;
-use tokio::sync::oneshot;
 
 use super::client::Client;
 use super::handle::Handle;
-use super::instance::{Admission, Order, User};
-use super::links::{check_out, clean};
+use super::instance::{Admission, User};
+use super::leave::clean;
+use super::links::check_out;
 use super::worker::{Reports, Worker};
+use super::{cancel, keys};
 use crate::auth::{ClientLogin, ClientStep, Randomness};
 use crate::config::CONSOLE_DATABASE;
 use crate::net::Conn;
@@ -21,9 +22,9 @@ use crate::pool::shared::NodeIndex;
 use crate::route;
 use crate::session::settings::Settings;
 use crate::types::{Error, Kind, Origin, Result, ShardId};
-use crate::wire::backend::{self, CancelKey, Severity};
+use crate::wire::backend::{self, Severity};
 use crate::wire::frame::{self, Sender};
-use crate::wire::startup::{self, PROTOCOL_3_0, Packet, StartupMessage};
+use crate::wire::startup::{self, PROTOCOL_3_2, Packet, StartupMessage};
 use crate::wire::{TransactionStatus, frontend};
 
 /// How long a client that is refused may take to read why.
@@ -82,6 +83,8 @@ impl From<std::io::Error> for Refusal {
 /// A client that has shown who it is, and whose settings a server accepted.
 struct LoggedIn {
     admission: Admission,
+    /// The version that the client speaks.
+    protocol: u32,
     database: Arc<Database>,
     user: Arc<User>,
     settings: Arc<Settings>,
@@ -91,13 +94,13 @@ struct LoggedIn {
 async fn open(worker: &Rc<Worker>, conn: &mut Conn) -> Result<Opened, Refusal> {
     let startup = match first_packet(conn).await? {
         Packet::Cancel(key) => {
-            forward_cancel(worker, key).await;
+            cancel::cancel(&worker.instance, key).await;
             return Ok(Opened::Cancel);
         }
         Packet::Startup(startup) => startup,
         Packet::Ssl | Packet::Gssenc => return Err(Error::protocol("encryption was asked for too often").into()),
     };
-    negotiate(conn, &startup);
+    let protocol = negotiate(conn, &startup);
     let admission = worker.instance.admit().ok_or_else(|| {
         Error::new(Origin::Weir, Kind::TooManyConnections, "sorry, too many clients already")
             .detail("max_client_conn is reached.")
@@ -120,7 +123,7 @@ async fn open(worker: &Rc<Worker>, conn: &mut Conn) -> Result<Opened, Refusal> {
     if database.is_sharded() {
         check_reports(&reports)?;
     }
-    Ok(Opened::Client(Box::new(LoggedIn { admission, database, user, settings, reports })))
+    Ok(Opened::Client(Box::new(LoggedIn { admission, protocol, database, user, settings, reports })))
 }
 
 fn open_console(user: &User, place: Admission) -> Result<Opened> {
@@ -157,13 +160,16 @@ async fn first_packet(conn: &mut Conn) -> Result<Packet, Refusal> {
     }
 }
 
-/// Answers newer minor versions and protocol options as PostgreSQL does: version 3.0 is offered, options are not known.
-fn negotiate(conn: &mut Conn, startup: &StartupMessage) {
+/// Gives the version of the protocol that is spoken. Newer minor versions and protocol options are answered as
+/// PostgreSQL does: with the newest version that is known, and the options, none of which is.
+fn negotiate(conn: &mut Conn, startup: &StartupMessage) -> u32 {
     let options: Vec<&str> =
         startup.parameters.iter().map(|(name, _)| name.as_str()).filter(|name| name.starts_with("_pq_.")).collect();
-    if startup.protocol > PROTOCOL_3_0 || !options.is_empty() {
-        backend::negotiate_protocol_version(conn.queue(), 0, &options);
+    let spoken = startup.protocol.min(PROTOCOL_3_2);
+    if startup.protocol > spoken || !options.is_empty() {
+        backend::negotiate_protocol_version(conn.queue(), spoken, &options);
     }
+    spoken
 }
 
 async fn authenticate(worker: &Worker, conn: &mut Conn, startup: &StartupMessage) -> Result<Arc<User>, Refusal> {
@@ -262,31 +268,30 @@ async fn wait_for_schema(database: &Database) -> Result<()> {
         .hint("Try again; the operator's log says which server is missing."))
 }
 
-/// Sends a cancel to whichever worker has the client, and waits until it was dealt with.
-async fn forward_cancel(worker: &Worker, key: CancelKey) {
-    for orders in &worker.instance.orders {
-        let (done, wait) = oneshot::channel();
-        if orders.send(Order::Cancel(key, done)).is_ok() {
-            let _worker_gone = wait.await;
-        }
+/// An identifier's length in bytes: PostgreSQL's `NAMEDATALEN`, less the terminating zero.
+const IDENTIFIER_MAX: usize = 63;
+
+/// Tells a client that its name is too long, as a server does at login.
+fn notice_truncation(conn: &mut Conn, name: &str) {
+    let kept = (0..=IDENTIFIER_MAX).rev().find_map(|end| name.get(..end)).unwrap_or_default();
+    if name.len() > IDENTIFIER_MAX {
+        let text = format!("identifier \"{name}\" will be truncated to \"{kept}\"");
+        backend::notice(conn.queue(), "42622", &text);
     }
 }
 
 impl LoggedIn {
     /// Tells the client that it is in, and serves it.
     async fn into_client(self, worker: Rc<Worker>, mut conn: Conn) {
-        let Self { admission, database, user, settings, reports } = self;
+        let Self { admission, protocol, database, user, settings, reports } = self;
         let (Some(address), Some(local_address)) = (conn.peer(), conn.local()) else { return };
         let number = worker.instance.client_number();
-        let key = CancelKey {
-            // Positive, as process ids are; after two billion clients numbers come again.
-            process_id: i32::try_from(number & 0x7fff_ffff).unwrap_or(i32::MAX).max(1),
-            secret: rand::rng().random(),
-        };
+        let key = keys::make(admission.process_id, protocol);
+        notice_truncation(&mut conn, settings.get("application_name").unwrap_or_default());
         for (name, value) in reports.parameters.iter() {
             backend::parameter_status(conn.queue(), name, value);
         }
-        backend::backend_key_data(conn.queue(), key);
+        backend::backend_key_data(conn.queue(), key.process_id, &key.secret);
         backend::ready_for_query(conn.queue(), TransactionStatus::Idle);
         if conn.flush().await.is_err() {
             return;

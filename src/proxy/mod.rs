@@ -2,10 +2,13 @@
 //!
 //! * [`instance`]: one running Weir: databases, users, workers. Several may run in one process.
 //! * [`worker`]: one thread with one single-threaded runtime; a client lives on one worker.
-//! * [`login`]: from the first packet to the first ReadyForQuery; cancel requests.
+//! * [`login`]: from the first packet to the first ReadyForQuery. [`cancel`]: cancel requests, which are connections too;
+//!   [`keys`]: what they show.
 //! * [`client`]: a client's life after login, one *unit* (a Query, or a batch up to Sync) after another.
 //! * [`simple`], [`batch`]: units of the simple and of the extended protocol.
-//! * [`links`]: the servers that a client holds, and how it gets and leaves them.
+//! * [`links`]: the servers that a client holds, and how it gets and leaves them; [`leave`]: what becomes of them when
+//!   the client is gone.
+//! * [`mode`]: what statement pooling refuses.
 //! * [`sharded`]: units for a sharded database.
 //! * [`answer`]: answers that Weir gives itself.
 //! * [`relay`]: bytes between a client and one server until the server owes nothing.
@@ -20,6 +23,7 @@
 pub mod answer;
 pub mod batch;
 pub mod block;
+pub mod cancel;
 pub mod client;
 pub mod console;
 pub mod control;
@@ -28,8 +32,11 @@ pub mod exchange;
 pub mod fan;
 pub mod handle;
 pub mod instance;
+pub mod keys;
+pub mod leave;
 pub mod links;
 pub mod login;
+pub mod mode;
 pub mod outcome;
 pub mod relay;
 pub mod report;

@@ -47,6 +47,7 @@ impl Client {
     pub async fn sharded_query(&mut self, schema: &Schema, message: &[u8], text: &str) -> Step {
         let mut literals = Vec::new();
         let facts = self.known.facts(schema, text, &mut literals);
+        self.fits_mode(facts.statements.iter())?;
         match facts.statements.as_slice() {
             [] => self.on_one(HOME, Access::Read, &Asked::Query(message), text).await.map(drop),
             [statement] => {

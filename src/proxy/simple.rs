@@ -51,6 +51,7 @@ impl Client {
         let mut literals = Vec::new();
         let facts = self.known.facts(&schema, text, &mut literals);
         drop(schema);
+        self.fits_mode(facts.statements.iter())?;
         if self.answer_deallocate(&facts) {
             return Ok(());
         }

@@ -26,7 +26,7 @@ use crate::sql::scan::LiteralSpan;
 use crate::sql::schema::Schema;
 use crate::telemetry::{PoolKey, PoolStats, Scope};
 use crate::types::{Error, Kind, Result, ShardId};
-use crate::wire::backend::CancelKey;
+use crate::wire::backend::ClientKey;
 use crate::wire::frontend::Parse;
 
 /// Bytes of cached facts that a worker keeps.
@@ -198,7 +198,7 @@ impl Worker {
             Order::Cancel(key, done) => {
                 let worker = Rc::clone(self);
                 tokio::task::spawn_local(async move {
-                    worker.cancel(key).await;
+                    worker.cancel(&key).await;
                     let _asker_left = done.send(());
                 });
             }
@@ -298,8 +298,8 @@ impl Worker {
         all.insert(key, reports.clone());
     }
 
-    async fn cancel(&self, key: CancelKey) {
-        let handle = self.handles.borrow().get(&key.process_id).filter(|handle| handle.key == key).cloned();
+    async fn cancel(&self, key: &ClientKey) {
+        let handle = self.handles.borrow().get(&key.process_id).filter(|handle| handle.key.admits(key)).cloned();
         if let Some(handle) = handle {
             handle.cancel().await;
         }
@@ -323,7 +323,8 @@ impl Worker {
     }
 
     fn pool_mode(&self, pool: &PoolId) -> &'static str {
-        self.instance.database(&pool.database).map_or("", |database| database.pool_mode.as_str())
+        let database = self.instance.database(&pool.database);
+        database.map_or("", |database| self.instance.pool_mode(database, &pool.user).as_str())
     }
 
     /// Clients of a pool's database and user that wait, and that are connected.

@@ -55,7 +55,10 @@ pub enum Entry {
     Bind,
     Describe,
     Execute,
-    Close(Asker),
+    /// A client's Close of a portal.
+    Close,
+    /// A Close of Weir's own, which makes room for another statement.
+    Evict(StatementId),
     Sync(Asker),
     /// Bytes for the client that no server gives.
     Insert(Bytes),
@@ -93,6 +96,8 @@ pub enum Event {
     Prepared(Gives),
     /// A Parse failed or was ignored.
     NotPrepared(Gives),
+    /// A Close of Weir's own was ignored: the server still has the statement.
+    NotEvicted(StatementId),
     /// The server reported a run-time parameter.
     Parameter { name: Vec<u8>, value: Vec<u8> },
     /// An error of the client's own request.
@@ -185,7 +190,8 @@ impl Ledger {
             | Entry::Bind
             | Entry::Describe
             | Entry::Execute
-            | Entry::Close(_)
+            | Entry::Close
+            | Entry::Evict(_)
             | Entry::Refuse(_)
             | Entry::GiveUp => true,
         };
@@ -297,6 +303,10 @@ impl Ledger {
             let available = input.len() - pass.at;
             if header.total_len <= available {
                 let body = &input[pass.at + frame::HEADER_LEN..pass.at + header.total_len];
+                // An end that came behind a complete answer is no part of it: whoever asks next hears of it.
+                if header.tag == tag::ERROR_RESPONSE && pass.at > 0 && self.owes_nothing() {
+                    break;
+                }
                 self.reply(header.tag, body, header.total_len, &mut pass)?;
             } else if self.may_pass_in_parts(header.tag) {
                 self.passing = header.total_len - available;
@@ -316,13 +326,14 @@ impl Ledger {
     /// Who asked for the reply that comes next.
     fn asker(&self) -> Asker {
         match self.entries.front() {
-            Some(Entry::Query(asker) | Entry::Parse(asker, _) | Entry::Close(asker) | Entry::Sync(asker)) => *asker,
-            Some(Entry::GiveUp) => Asker::Weir,
+            Some(Entry::Query(asker) | Entry::Parse(asker, _) | Entry::Sync(asker)) => *asker,
+            Some(Entry::GiveUp | Entry::Evict(_)) => Asker::Weir,
             Some(
                 Entry::Step
                 | Entry::Bind
                 | Entry::Describe
                 | Entry::Execute
+                | Entry::Close
                 | Entry::ParseElided(_)
                 | Entry::Insert(_)
                 | Entry::Refuse(_),
@@ -369,7 +380,7 @@ impl Ledger {
             }
             (Some(Entry::Bind), tag::BIND_COMPLETE)
             | (Some(Entry::Describe), tag::ROW_DESCRIPTION | tag::NO_DATA)
-            | (Some(Entry::Close(_)), tag::CLOSE_COMPLETE) => true,
+            | (Some(Entry::Close | Entry::Evict(_)), tag::CLOSE_COMPLETE) => true,
             (Some(Entry::Execute), tag::COMMAND_COMPLETE | tag::EMPTY_QUERY_RESPONSE | tag::PORTAL_SUSPENDED) => {
                 self.complete_statement();
                 true
@@ -439,7 +450,7 @@ impl Ledger {
             _ => pass.show(len, asker),
         }
         // An error with a line of the COPY's data: the server has read data, and so the Sync in front of it.
-        if fields.get(b'W').is_some_and(|context| context.starts_with("COPY ")) {
+        if fields.get(b'W').is_some_and(|context| context.lines().any(|line| line.starts_with("COPY "))) {
             self.sync_in_doubt = false;
         }
         self.copying = Copying::No;
@@ -460,18 +471,19 @@ impl Ledger {
         if matches!(self.entries.front(), None | Some(Entry::Query(_) | Entry::Step)) {
             return;
         }
-        while let Some(front) = self.entries.front() {
-            match front {
-                Entry::Sync(_) => return,
-                Entry::Parse(_, gives) => self.events.push(Event::NotPrepared(gives.clone())),
+        let sync = self.entries.iter().position(|entry| matches!(entry, Entry::Sync(_)));
+        self.skipping = sync.is_none();
+        // The last one first: what was put in and taken out again is then as it was before.
+        for entry in self.entries.drain(..sync.unwrap_or(self.entries.len())).rev() {
+            match entry {
+                Entry::Parse(_, gives) => self.events.push(Event::NotPrepared(gives)),
                 Entry::ParseElided(Gives { name, .. }) => {
-                    self.events.push(Event::NotPrepared(Gives { statement: None, name: name.clone() }));
+                    self.events.push(Event::NotPrepared(Gives { statement: None, name }));
                 }
+                Entry::Evict(statement) => self.events.push(Event::NotEvicted(statement)),
                 _ => {}
             }
-            self.entries.pop_front();
         }
-        self.skipping = true;
     }
 
     fn ready(&mut self, body: &[u8], len: usize, pass: &mut Pass<'_>) -> Result<()> {

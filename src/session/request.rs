@@ -148,7 +148,7 @@ impl ServerSession {
 
     /// A client's Close of a portal, forwarded as it is.
     pub fn close_portal(&mut self, out: &mut BytesMut, raw: &[u8]) {
-        self.forward(out, Entry::Close(Asker::Client), raw);
+        self.forward(out, Entry::Close, raw);
     }
 
     /// A client's Close of a statement: the server keeps it for others.
@@ -214,6 +214,10 @@ impl ServerSession {
                 }
                 self.unnamed = None;
             }
+            Event::NotEvicted(id) => {
+                self.prepared.insert(*id, ());
+                self.prepared.to_front(id);
+            }
             Event::Parameter { name, value } => self.report(name, value),
             Event::SyncIgnored | Event::SyncCounted | Event::Prepared(_) => {}
             Event::ClientError(_) | Event::OwnError(_) | Event::Fatal(_) => self.unnamed = None,
@@ -273,10 +277,12 @@ impl ServerSession {
 
     fn make_room(&mut self, out: &mut BytesMut) {
         while self.prepared.len() >= self.prepared_max {
-            let Some((oldest, ())) = self.prepared.pop_front() else { return };
-            if self.ledger.enter(Entry::Close(Asker::Weir)) {
-                frontend::close(out, Target::Statement(oldest.server_name().as_bytes()));
+            let Some((&oldest, ())) = self.prepared.front() else { return };
+            if !self.ledger.enter(Entry::Evict(oldest)) {
+                return;
             }
+            frontend::close(out, Target::Statement(oldest.server_name().as_bytes()));
+            self.prepared.remove(&oldest);
         }
     }
 }
@@ -347,6 +353,27 @@ mod tests {
         assert_eq!(use_it(&mut session, &c), ["C Sweir_2", "P weir_3", "B weir_3"]);
         assert_eq!(use_it(&mut session, &a), ["B weir_1"]);
         assert_eq!(session.prepared_count(), 2);
+    }
+
+    #[test]
+    fn a_close_that_the_server_ignored_leaves_the_statement_there() {
+        let mut session = ServerSession::new(1);
+        let [a, b] = [1, 2].map(Prepared::sample);
+        let use_it = |session: &mut ServerSession, statement: &Prepared| {
+            sent(session, |session, out| session.bind(out, b"", true, statement, &[0; 6]))
+        };
+        use_it(&mut session, &a);
+        assert_eq!(use_it(&mut session, &b), ["C Sweir_1", "P weir_2", "B weir_2"]);
+        // Statement 1 is parsed; its Bind fails, and everything behind it is ignored.
+        let mut answer = BytesMut::new();
+        backend::bare(&mut answer, backend::tag::PARSE_COMPLETE);
+        backend::error_response(&mut answer, Severity::Error, &Error::internal("wrong"));
+        session.ledger.scan(&answer, &mut BytesMut::new()).unwrap();
+        session.ledger.take_events().iter().for_each(|event| session.note(event));
+        assert_eq!(use_it(&mut session, &b), [""; 0], "while the server ignores requests");
+        sent(&mut session, ServerSession::sync);
+        assert_eq!(use_it(&mut session, &a), ["B weir_1"]);
+        assert_eq!(use_it(&mut session, &b), ["C Sweir_1", "P weir_2", "B weir_2"]);
     }
 
     #[test]

@@ -7,5 +7,5 @@ pub mod limits;
 pub mod sqlstate;
 
 pub use error::{Error, Kind, Origin, Result};
-pub use ids::{Epoch, Role, ShardId};
+pub use ids::{Epoch, PeerId, Role, ShardId};
 pub use sqlstate::SqlState;

@@ -188,6 +188,12 @@ pub fn warning(out: &mut BytesMut, sqlstate: &str, text: &str) {
     put_fields(out, tag::NOTICE_RESPONSE, &fields);
 }
 
+/// Appends a NoticeResponse of severity NOTICE.
+pub fn notice(out: &mut BytesMut, sqlstate: &str, text: &str) {
+    let fields = [(b'S', Some("NOTICE")), (b'V', Some("NOTICE")), (b'C', Some(sqlstate)), (b'M', Some(text))];
+    put_fields(out, tag::NOTICE_RESPONSE, &fields);
+}
+
 fn put_fields(out: &mut BytesMut, tag: u8, fields: &[(u8, Option<&str>)]) {
     message(out, tag, |body| {
         for (code, text) in fields {
@@ -247,11 +253,33 @@ pub fn parameter_status(out: &mut BytesMut, name: &[u8], value: &[u8]) {
     });
 }
 
-/// The key that a client shows to cancel a query: process id and secret.
+/// The key that a server gave Weir, to cancel a query: process id and secret. Weir speaks version 3.0 with servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CancelKey {
     pub process_id: i32,
     pub secret: u32,
+}
+
+/// The key that Weir gave a client, or what a CancelRequest shows as one. The secret has four bytes in protocol version
+/// 3.0 and up to 256 from 3.2 on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientKey {
+    pub process_id: i32,
+    pub secret: Box<[u8]>,
+}
+
+impl ClientKey {
+    /// Whether `shown` is this key, in a time that does not tell where they differ.
+    pub fn admits(&self, shown: &Self) -> bool {
+        let differences = self.secret.iter().zip(&shown.secret).fold(0, |all, (own, other)| all | (own ^ other));
+        self.process_id == shown.process_id && self.secret.len() == shown.secret.len() && differences == 0
+    }
+}
+
+/// Reads a key as BackendKeyData and CancelRequest have it.
+pub fn read_client_key(body: &[u8]) -> Result<ClientKey> {
+    let mut reader = Reader::new(body);
+    Ok(ClientKey { process_id: reader.i32()?, secret: reader.rest().into() })
 }
 
 /// Reads the body of BackendKeyData (protocol 3.0: a secret of four bytes).
@@ -261,17 +289,17 @@ pub fn read_backend_key_data(body: &[u8]) -> Result<CancelKey> {
 }
 
 /// Appends BackendKeyData.
-pub fn backend_key_data(out: &mut BytesMut, key: CancelKey) {
+pub fn backend_key_data(out: &mut BytesMut, process_id: i32, secret: &[u8]) {
     message(out, tag::BACKEND_KEY_DATA, |body| {
-        body.put_i32(key.process_id);
-        body.put_u32(key.secret);
+        body.put_i32(process_id);
+        body.put_slice(secret);
     });
 }
 
-/// Appends NegotiateProtocolVersion: the newest minor version that is spoken, and the options that are not known.
-pub fn negotiate_protocol_version(out: &mut BytesMut, newest_minor: u32, unknown_options: &[&str]) {
+/// Appends NegotiateProtocolVersion: the version that is spoken, and the options that are not known.
+pub fn negotiate_protocol_version(out: &mut BytesMut, version: u32, unknown_options: &[&str]) {
     message(out, tag::NEGOTIATE_PROTOCOL_VERSION, |body| {
-        body.put_u32(super::startup::PROTOCOL_3_0 + newest_minor);
+        body.put_u32(version);
         body.put_u32(u32::try_from(unknown_options.len()).unwrap_or(u32::MAX));
         for option in unknown_options {
             put_cstr(body, option.as_bytes());

@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::backend::CancelKey;
+use super::backend::{CancelKey, ClientKey, read_client_key};
 use super::reader::Reader;
 use crate::types::{Error, Kind, Origin, Result, limits};
 
@@ -13,12 +13,15 @@ const GSSENC_REQUEST: u32 = 80_877_104;
 /// Major version 3, minor version 0.
 pub const PROTOCOL_3_0: u32 = 3 << 16;
 
+/// The newest version that Weir speaks with clients. It differs from 3.0 in the length of cancel keys.
+pub const PROTOCOL_3_2: u32 = 3 << 16 | 2;
+
 /// The first packet of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Packet {
     Ssl,
     Gssenc,
-    Cancel(CancelKey),
+    Cancel(ClientKey),
     Startup(StartupMessage),
 }
 
@@ -56,14 +59,14 @@ fn read_packet(packet: &[u8]) -> Result<Packet> {
     match reader.u32()? {
         SSL_REQUEST => Ok(Packet::Ssl),
         GSSENC_REQUEST => Ok(Packet::Gssenc),
-        CANCEL_REQUEST => Ok(Packet::Cancel(CancelKey { process_id: reader.i32()?, secret: reader.u32()? })),
+        CANCEL_REQUEST => Ok(Packet::Cancel(read_client_key(reader.rest())?)),
         protocol if protocol >> 16 == 3 => {
             Ok(Packet::Startup(StartupMessage { protocol, parameters: read_parameters(reader)? }))
         }
         other => Err(Error::new(
             Origin::Client,
             Kind::NotSupported,
-            format!("unsupported frontend protocol {}.{}: server supports 3.0 to 3.0", other >> 16, other & 0xffff),
+            format!("unsupported frontend protocol {}.{}: server supports 3.0 to 3.2", other >> 16, other & 0xffff),
         )),
     }
 }
@@ -89,10 +92,19 @@ fn utf8(bytes: &[u8]) -> Result<String> {
     String::from_utf8(bytes.to_vec()).map_err(|_| Error::protocol("a startup parameter is not UTF-8"))
 }
 
-/// Appends a StartupMessage.
+/// Appends a StartupMessage of version 3.0, which is what Weir speaks with servers.
 pub fn startup_message<'p>(out: &mut BytesMut, parameters: impl IntoIterator<Item = (&'p str, &'p str)>) {
+    startup_message_of(out, PROTOCOL_3_0, parameters);
+}
+
+/// Appends a StartupMessage.
+pub fn startup_message_of<'p>(
+    out: &mut BytesMut,
+    protocol: u32,
+    parameters: impl IntoIterator<Item = (&'p str, &'p str)>,
+) {
     untagged(out, |body| {
-        body.put_u32(PROTOCOL_3_0);
+        body.put_u32(protocol);
         for (name, value) in parameters {
             for text in [name, value] {
                 body.put_slice(text.as_bytes());
@@ -103,12 +115,21 @@ pub fn startup_message<'p>(out: &mut BytesMut, parameters: impl IntoIterator<Ite
     });
 }
 
-/// Appends a CancelRequest.
+/// Appends a CancelRequest for a server.
 pub fn cancel_request(out: &mut BytesMut, key: CancelKey) {
+    put_cancel(out, key.process_id, &key.secret.to_be_bytes());
+}
+
+/// Appends a CancelRequest for a Weir.
+pub fn cancel_request_for_client(out: &mut BytesMut, key: &ClientKey) {
+    put_cancel(out, key.process_id, &key.secret);
+}
+
+fn put_cancel(out: &mut BytesMut, process_id: i32, secret: &[u8]) {
     untagged(out, |body| {
         body.put_u32(CANCEL_REQUEST);
-        body.put_i32(key.process_id);
-        body.put_u32(key.secret);
+        body.put_i32(process_id);
+        body.put_slice(secret);
     });
 }
 

@@ -103,11 +103,11 @@ fn cases() -> Vec<Case> {
             vec![Event::Prepared(gives(1))],
         ),
         (vec![Describe, Sync(Client)], "tnZ", "tnZ", vec![]),
-        (vec![Bind, Execute, Bind, Execute, Close(Client), Sync(Client)], "2Ds2I3Z", "2Ds2I3Z", vec![]),
+        (vec![Bind, Execute, Bind, Execute, Close, Sync(Client)], "2Ds2I3Z", "2Ds2I3Z", vec![]),
         // Statements that the server has, or gets on the way.
         (vec![ParseElided(gives(1)), Bind, Execute, Sync(Client)], "2DCZ", "12DCZ", vec![]),
         (vec![Bind, Execute, ParseElided(gives(1)), Sync(Client)], "2DCZ", "2DC1Z", vec![]),
-        (vec![Close(Weir), Parse(Weir, anonymous(1)), Bind, Execute, Sync(Client)], "312DCZ", "2DCZ", vec![]),
+        (vec![Evict(StatementId(9)), Parse(Weir, anonymous(1)), Bind, Execute, Sync(Client)], "312DCZ", "2DCZ", vec![]),
         (vec![inserted(), Bind, inserted(), inserted(), Sync(Client)], "2Z", "3233Z", vec![]),
         (vec![inserted(), ParseElided(gives(1)), Sync(Client)], "Z", "31Z", vec![]),
         // Errors void what follows, up to Sync.
@@ -123,8 +123,20 @@ fn cases() -> Vec<Case> {
             "2DEZ",
             vec![
                 ran.clone(),
-                Event::NotPrepared(Gives { statement: None, ..gives(1) }),
                 Event::NotPrepared(anonymous(2)),
+                Event::NotPrepared(Gives { statement: None, ..gives(1) }),
+            ],
+        ),
+        // Put in and taken out again, or the other way round: the last one is undone first.
+        (
+            vec![Bind, Evict(StatementId(1)), Parse(Weir, anonymous(1)), Evict(StatementId(2)), Sync(Client)],
+            "EZ",
+            "EZ",
+            vec![
+                ran.clone(),
+                Event::NotEvicted(StatementId(2)),
+                Event::NotPrepared(anonymous(1)),
+                Event::NotEvicted(StatementId(1)),
             ],
         ),
         // A statement that Weir prepares for the client's Bind fails for the client.
@@ -215,6 +227,17 @@ fn a_row_passes_in_parts() {
     feed(&mut ledger, &[&row[6..], &replies("CZ")].concat(), &[]).unwrap();
     assert!(!ledger.is_inside_message());
     assert!(ledger.is_settled());
+}
+
+#[test]
+fn an_end_behind_an_answer_is_told_apart() {
+    let mut ledger = ledger(&[Entry::Query(Asker::Client)]);
+    let (answer, end) = (replies("TDCZ"), replies("X"));
+    let outcome = ledger.scan(&[answer.clone(), end.clone()].concat(), &mut BytesMut::new()).unwrap();
+    assert_eq!(outcome, Scanned { consumed: answer.len(), verbatim: Some(0..answer.len()) });
+    assert_eq!((ledger.is_settled(), ledger.take_events()), (true, vec![]));
+    let outcome = feed(&mut ledger, &end, &[]).unwrap();
+    assert!(matches!(outcome.events.as_slice(), [Event::Fatal(_)]) && outcome.seen.is_empty(), "{outcome:?}");
 }
 
 #[test]

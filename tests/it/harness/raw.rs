@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
-use weir::wire::backend::{self, Authentication, CancelKey, ErrorFields};
+use weir::wire::backend::{self, Authentication, ClientKey, ErrorFields};
 use weir::wire::frame::{self, Sender};
 use weir::wire::{frontend, startup};
 
@@ -19,7 +19,7 @@ pub struct RawClient {
     stream: TcpStream,
     received: BytesMut,
     /// From BackendKeyData, once logged in.
-    pub cancel_key: Option<CancelKey>,
+    pub cancel_key: Option<ClientKey>,
 }
 
 /// A message as it came.
@@ -85,12 +85,17 @@ impl RawClient {
     ) -> Vec<(String, String)> {
         let names = [("user", user), ("database", database)];
         self.send_with(|out| startup::startup_message(out, names.iter().chain(parameters).copied()));
+        self.finish_login(password)
+    }
+
+    /// The rest of a login once the StartupMessage was sent; gives the ParameterStatus messages.
+    pub fn finish_login(&mut self, password: &str) -> Vec<(String, String)> {
         self.authenticate(password);
         let mut reported = Vec::new();
         for message in self.until_ready() {
             match message.tag {
                 backend::tag::BACKEND_KEY_DATA => {
-                    self.cancel_key = Some(backend::read_backend_key_data(&message.body).expect("a key"));
+                    self.cancel_key = Some(backend::read_client_key(&message.body).expect("a key"));
                 }
                 backend::tag::PARAMETER_STATUS => reported.push(message.parameter()),
                 _ => {}

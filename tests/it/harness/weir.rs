@@ -23,6 +23,7 @@ const LISTENING: &str = "listening on ";
 pub struct Setup {
     weir: Vec<String>,
     pool: Vec<String>,
+    peers: Vec<String>,
     users: Vec<String>,
     databases: Vec<Database>,
 }
@@ -40,6 +41,18 @@ impl Setup {
     /// Weir on a free port, with the user that every server knows.
     pub fn new() -> Self {
         Self::default().weir("listen = \"127.0.0.1:0\"").user(&format!("name = {SUPERUSER:?}\npassword = {PASSWORD:?}"))
+    }
+
+    /// Listens on this port instead of a free one.
+    pub fn listening_on(mut self, port: u16) -> Self {
+        self.weir.retain(|line| !line.starts_with("listen"));
+        self.weir(&format!("listen = \"127.0.0.1:{port}\""))
+    }
+
+    /// Adds a line to section `[peers]`.
+    pub fn peer(mut self, id: u8, address: SocketAddr) -> Self {
+        self.peers.push(format!("{id} = \"{address}\""));
+        self
     }
 
     /// Adds a line to section `[weir]`.
@@ -71,6 +84,9 @@ impl Setup {
         fs::create_dir_all(dir).expect("the test root is ours");
         let mut text =
             format!("[weir]\nstate_dir = \"state\"\n{}\n\n[pool]\n{}\n", lines(&self.weir), lines(&self.pool));
+        if !self.peers.is_empty() {
+            let _ = write!(text, "\n[peers]\n{}\n", lines(&self.peers));
+        }
         for user in &self.users {
             let _ = write!(text, "\n[[users]]\n{user}\n");
         }

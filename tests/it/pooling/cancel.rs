@@ -3,26 +3,26 @@
 use std::process::Stdio;
 use std::thread;
 
-use weir::wire::backend::{CancelKey, tag};
+use weir::wire::backend::{ClientKey, tag};
 use weir::wire::{frontend, startup};
 
 use super::{Front, rows, sqlstate, status};
 use crate::harness::{Endpoint, RawClient};
 
-const SLEEPING: &str = "query LIKE '%pg_sleep%' AND state = 'active'";
-const SLEEP: &str = "SELECT pg_sleep(100)";
+pub const SLEEPING: &str = "query LIKE '%pg_sleep%' AND state = 'active'";
+pub const SLEEP: &str = "SELECT pg_sleep(100)";
 /// A question of a sleeping client that another one answers by a lock.
 const WAIT_FOR_LOCK: &str = "LOCK TABLE gate";
 
 /// Sends a CancelRequest and returns when it was dealt with.
-fn cancel(endpoint: &Endpoint, key: CancelKey) {
+pub fn cancel(endpoint: &Endpoint, key: &ClientKey) {
     let mut connection = RawClient::connect(endpoint.address);
-    connection.send_with(|out| startup::cancel_request(out, key));
+    connection.send_with(|out| startup::cancel_request_for_client(out, key));
     assert_eq!(connection.until_end(), [], "nothing is answered to a CancelRequest");
 }
 
-fn key(client: &RawClient) -> CancelKey {
-    client.cancel_key.unwrap()
+pub fn key(client: &RawClient) -> ClientKey {
+    client.cancel_key.clone().unwrap()
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn a_cancel_hits_the_query_of_its_client_only() {
         client.send_with(|out| frontend::query(out, &format!("BEGIN; {WAIT_FOR_LOCK}; SELECT 'through'; COMMIT")));
     }
     front.await_sessions("wait_event_type = 'Lock'", 2);
-    cancel(&front.app, key(&hit));
+    cancel(&front.app, &key(&hit));
     assert_eq!(sqlstate(&hit.until_ready()).as_deref(), Some("57014"));
     front.await_sessions("wait_event_type = 'Lock'", 1);
     gatekeeper.run("ROLLBACK");
@@ -69,7 +69,7 @@ fn a_cancel_leaves_the_transaction_to_its_client() {
     thread::scope(|scope| {
         let answer = scope.spawn(|| client.query(SLEEP));
         front.await_sessions(SLEEPING, 1);
-        cancel(&front.app, key);
+        cancel(&front.app, &key);
         let messages = answer.join().unwrap();
         assert_eq!((sqlstate(&messages).as_deref(), status(&messages)), (Some("57014"), 'E'));
     });
@@ -90,7 +90,7 @@ fn a_client_that_waits_for_a_server_can_be_canceled() {
         });
         // The request may come before the client queues: it is repeated until it finds the client there.
         super::eventually("the waiting client is canceled", || {
-            cancel(&front.app, key);
+            cancel(&front.app, &key);
             answer.is_finished()
         });
         let (messages, mut waiting) = answer.join().unwrap();
@@ -110,11 +110,11 @@ fn a_cancel_between_queries_does_nothing() {
         let answer = scope.spawn(|| other.query("SELECT pg_sleep(1)"));
         front.await_sessions(SLEEPING, 1);
         // The server that the idle client had last now works for the other one.
-        cancel(&front.app, key);
+        cancel(&front.app, &key);
         assert_eq!(sqlstate(&answer.join().unwrap()), None);
     });
     idle.run("BEGIN");
-    cancel(&front.app, key);
+    cancel(&front.app, &key);
     assert_eq!(idle.value("SELECT 2"), "2");
 }
 
@@ -126,8 +126,11 @@ fn a_wrong_key_cancels_nothing() {
     thread::scope(|scope| {
         let answer = scope.spawn(|| client.query("SELECT pg_sleep(1), 'slept'"));
         front.await_sessions(SLEEPING, 1);
-        cancel(&front.app, CancelKey { secret: right.secret.wrapping_add(1), ..right });
-        cancel(&front.app, CancelKey { process_id: right.process_id + 1, ..right });
+        let mut secret = right.secret.clone();
+        secret[3] ^= 1;
+        cancel(&front.app, &ClientKey { secret, ..right.clone() });
+        cancel(&front.app, &ClientKey { process_id: right.process_id + 1, ..right.clone() });
+        cancel(&front.app, &ClientKey { secret: right.secret[..3].into(), ..right });
         assert_eq!(rows(&answer.join().unwrap()), ["|slept"]);
     });
 }
@@ -145,7 +148,7 @@ fn a_batch_is_canceled_as_a_whole() {
         frontend::sync(out);
     });
     front.await_sessions(SLEEPING, 1);
-    cancel(&front.app, key(&client));
+    cancel(&front.app, &key(&client));
     let messages = client.until_ready();
     assert_eq!((super::tags(&messages).as_str(), sqlstate(&messages).as_deref()), ("12EZ", Some("57014")));
     assert_eq!(client.value("SELECT 1"), "1");
@@ -158,7 +161,7 @@ fn a_copy_is_canceled() {
     let mut client = front.app.raw();
     client.send_with(|out| frontend::query(out, "COPY t FROM STDIN"));
     client.expect(tag::COPY_IN_RESPONSE);
-    cancel(&front.app, key(&client));
+    cancel(&front.app, &key(&client));
     // The server looks at the cancel between two messages.
     client.send_with(|out| frontend::message(out, tag::COPY_DATA, |body| body.extend_from_slice(b"1\n")));
     assert_eq!(sqlstate(&client.until_ready()).as_deref(), Some("57014"));

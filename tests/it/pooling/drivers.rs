@@ -30,6 +30,11 @@ fn psycopg() {
 }
 
 #[test]
+fn libpq_18() {
+    run("libpq_test.py");
+}
+
+#[test]
 fn asyncpg() {
     run("asyncpg_test.py");
 }

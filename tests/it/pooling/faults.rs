@@ -147,6 +147,32 @@ fn a_client_that_loses_its_session_is_sent_away() {
     }
 }
 
+/// The answer and the server's last words arrive together: the answer is the client's, and the words are not a second one.
+#[test]
+fn an_end_behind_an_answer_is_not_a_second_answer() {
+    let front = Front::new(1);
+    for pinned in [false, true] {
+        let mut client = front.app.raw();
+        client.run(if pinned { "CREATE TEMP TABLE mine (n int)" } else { "BEGIN" });
+        client.send_with(|out| frontend::query(out, "SELECT pg_sleep(0.5)"));
+        front.await_sessions(SLEEPING, 1);
+        front.weir.signal(libc::SIGSTOP);
+        let over = if pinned { "state = 'idle'" } else { "state = 'idle in transaction'" };
+        front.await_sessions(over, 1);
+        terminate(&front, over);
+        front.await_sessions("true", 0);
+        front.weir.signal(libc::SIGCONT);
+        assert_eq!(super::tags(&client.until_ready()), "TDCZ");
+        if pinned {
+            assert_eq!(sqlstate(&client.until_end()).as_deref(), Some("57P01"));
+        } else {
+            assert_eq!(client.failure("SELECT 1"), "57P01");
+            client.run("ROLLBACK");
+            assert_eq!(client.value("SELECT 2"), "2");
+        }
+    }
+}
+
 #[test]
 fn a_crash_is_an_error_at_once_and_the_next_query_works_after_the_restart() {
     let mut node = start_primary("crashing");

@@ -168,7 +168,7 @@ impl Loader<'_> {
         ];
         for sql in &statements {
             let answer = self.query(sql);
-            self.survive(answer).inspect_err(|e| {eprintln!("{sql} {e}");self.roll_back()})?;
+            self.survive(answer).inspect_err(|_| self.roll_back())?;
         }
         let answer = self.query("COMMIT");
         let result = self.survive(answer).and_then(committed);

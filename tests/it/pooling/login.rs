@@ -1,6 +1,6 @@
 //! From the first packet to the first ReadyForQuery.
 
-use bytes::{BufMut, BytesMut};
+use bytes::BufMut;
 use weir::cli::cluster::{PASSWORD, SUPERUSER};
 use weir::wire::{backend::tag, startup};
 
@@ -45,6 +45,24 @@ fn refusals_are_postgresqls_own() {
 }
 
 #[test]
+fn a_name_that_is_too_long_is_truncated_with_a_notice() {
+    let front = Front::new(2);
+    let name = "ä".repeat(40);
+    for endpoint in [&front.direct, &front.app] {
+        let mut client = RawClient::connect(endpoint.address);
+        let database = endpoint.database.as_str();
+        let parameters = [("user", SUPERUSER), ("database", database), ("application_name", name.as_str())];
+        client.send_with(|out| startup::startup_message(out, parameters));
+        client.authenticate(PASSWORD);
+        let messages = client.until_ready();
+        let notice = messages.iter().find(|message| message.tag == tag::NOTICE_RESPONSE).expect("a notice");
+        assert_eq!([b'V', b'C'].map(|code| notice.field(code).unwrap()), ["NOTICE", "42622"]);
+        let text = format!("identifier \"{name}\" will be truncated to \"{}\"", "ä".repeat(31));
+        assert_eq!(notice.field(b'M'), Some(text));
+    }
+}
+
+#[test]
 fn psql_shows_a_wrong_password() {
     let front = Front::new(2);
     let run = front.app.clone().with_user(SUPERUSER, "wrong").script("SELECT 1");
@@ -81,27 +99,6 @@ fn encryption_is_declined_and_the_login_goes_on() {
     let require = front.app.command("psql").env("PGSSLMODE", "require").args(["-XAtc", "SELECT 1"]).output().unwrap();
     let stderr = String::from_utf8_lossy(&require.stderr);
     assert!(stderr.contains("server does not support SSL, but SSL was required"), "{stderr}");
-}
-
-#[test]
-fn a_newer_minor_version_is_negotiated_down() {
-    let front = Front::new(2);
-    let mut client = RawClient::connect(front.app.address);
-    let mut packet = BytesMut::new();
-    packet.put_u32(3 << 16 | 9);
-    for text in ["user", SUPERUSER, "database", "app", "_pq_.unheard_of", "1", ""] {
-        packet.put_slice(text.as_bytes());
-        packet.put_u8(0);
-    }
-    client.send_with(|out| {
-        out.put_u32(4 + u32::try_from(packet.len()).unwrap());
-        out.put_slice(&packet);
-    });
-    let answer = client.expect(tag::NEGOTIATE_PROTOCOL_VERSION);
-    assert_eq!(answer.body, b"\0\x03\0\0\0\0\0\x01_pq_.unheard_of\0");
-    client.authenticate(PASSWORD);
-    client.until_ready();
-    assert_eq!(client.value("SELECT 1"), "1");
 }
 
 #[test]

@@ -48,8 +48,8 @@ fn answer(client: &mut RawClient) -> Answer {
 }
 
 fn cancel(shop: &Shop, client: &RawClient) {
-    let key = client.cancel_key.expect("a key");
-    RawClient::connect(shop.weir.address()).send_with(|out| startup::cancel_request(out, key));
+    let key = client.cancel_key.clone().expect("a key");
+    RawClient::connect(shop.weir.address()).send_with(|out| startup::cancel_request_for_client(out, &key));
 }
 
 #[test]
