@@ -147,6 +147,23 @@ fn a_client_that_loses_its_session_is_sent_away() {
     }
 }
 
+/// A COMMIT that answered ROLLBACK, as PostgreSQL's does in a failed block, would be taken for a success by most drivers.
+#[test]
+fn a_commit_after_a_loss_that_the_client_does_not_know_of_is_an_error() {
+    let front = Front::new(1);
+    front.direct.execute("CREATE TABLE t (n int)");
+    for how in ["query", "batch"] {
+        let mut client = front.app.raw();
+        client.run("BEGIN; INSERT INTO t VALUES (1)");
+        terminate(&front, "state = 'idle in transaction'");
+        front.await_sessions("state = 'idle in transaction'", 0);
+        let messages = if how == "batch" { batch(&mut client, "COMMIT") } else { client.query("COMMIT") };
+        let state = sqlstate(&messages).unwrap_or_else(|| panic!("{how}: {messages:?}"));
+        assert!(["57P01", "08006"].contains(&state.as_str()) && status(&messages) == 'I', "{how}: {messages:?}");
+        assert_eq!(client.value("SELECT count(*) FROM t"), "0");
+    }
+}
+
 /// The answer and the server's last words arrive together: the answer is the client's, and the words are not a second one.
 #[test]
 fn an_end_behind_an_answer_is_not_a_second_answer() {

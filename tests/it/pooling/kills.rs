@@ -277,19 +277,20 @@ fn log_in(app: &Endpoint) -> Option<RawClient> {
     None
 }
 
-/// Weir over one PostgreSQL of the test's own, with a user who needs no password: 500 logins shall not take long.
-fn front(node: &Node) -> Front {
+/// Weir over one PostgreSQL of the test's own, and its database for a user who needs no password: 500 logins shall not
+/// take long.
+fn front(node: &Node) -> (Front, Endpoint) {
     let direct = endpoint_of(node, "postgres");
     direct.execute("CREATE ROLE clerk LOGIN PASSWORD 'clerk'");
     direct.execute("CREATE DATABASE app OWNER clerk");
     let user = "name = \"clerk\"\nauth = \"trust\"\nserver_password = \"clerk\"";
-    let mut front = Front::before(node, "app", SERVERS, |setup| setup.user(user));
-    front.app = front.app.with_user("clerk", "clerk");
-    front.app.execute(&format!(
+    let front = Front::before(node, "app", SERVERS, |setup| setup.user(user));
+    let app = front.app.clone().with_user("clerk", "clerk");
+    app.execute(&format!(
         "CREATE TABLE accounts AS SELECT aid, 0 AS balance FROM generate_series(1, {ACCOUNTS}) AS aid; \
          ALTER TABLE accounts ADD PRIMARY KEY (aid); CREATE TABLE log (row bigint)"
     ));
-    front
+    (front, app)
 }
 
 /// Kills one backend of the pool. Gives how many that were.
@@ -336,14 +337,14 @@ struct Length {
 /// Loads Weir and kills a server again and again.
 fn soak(length: Length) {
     let mut node = start_primary("soaking");
-    let front = front(&node);
+    let (front, app) = front(&node);
     let soak = Soak {
-        app: front.app.clone(),
+        app,
         tally: Tally::default(),
         over: AtomicBool::new(false),
         crash: RwLock::new(0),
     };
-    let clients: Vec<_> = (0..CLIENTS).map(|_| log_in(&front.app).expect("a session")).collect();
+    let clients: Vec<_> = (0..CLIENTS).map(|_| log_in(&soak.app).expect("a session")).collect();
     let descriptors_before = descriptors(&front);
     let (mut kills, mut memory) = (0, 0);
     let mut clients: Vec<RawClient> = thread::scope(|scope| {
