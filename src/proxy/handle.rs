@@ -35,6 +35,8 @@ pub struct Handle {
     /// Cancels that are on their way. A server is not given to anybody else meanwhile.
     cancels: Cell<usize>,
     cancels_done: Notify,
+    /// A cancel may still be on its way to a server that the client holds: the server did not say that it dealt with it.
+    doubt: Cell<bool>,
     /// A cancel came while the client waited for a server.
     canceled_waiting: Word,
     /// The operator or a shutdown ends the client.
@@ -56,6 +58,14 @@ pub struct Held {
     pub key: CancelKey,
     pub opened: Instant,
     pub since: Instant,
+}
+
+/// What became of the cancels that were sent to servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cancels {
+    Done,
+    /// One of them may be dealt with at any later time.
+    InDoubt,
 }
 
 /// A word to one task of this thread. Said once, it stays said, until it is taken back. Waiting for it costs next to
@@ -126,6 +136,7 @@ impl Handle {
             servers: RefCell::default(),
             cancels: Cell::new(0),
             cancels_done: Notify::new(),
+            doubt: Cell::new(false),
             canceled_waiting: Word::default(),
             stop: Word::default(),
         }
@@ -147,15 +158,18 @@ impl Handle {
         self.servers.borrow().clone()
     }
 
+    /// Whether [`Handle::cancels_done`] has something to wait for or to say.
     pub fn has_cancels(&self) -> bool {
-        self.cancels.get() > 0
+        self.cancels.get() > 0 || self.doubt.get()
     }
 
-    /// Waits until no cancel is on its way, so that none can hit what the server does next.
-    pub async fn cancels_done(&self) {
-        while self.has_cancels() {
+    /// Waits until no cancel is on its way, so that none can hit what the servers do next. Where that is not certain,
+    /// the servers must not be used again.
+    pub async fn cancels_done(&self) -> Cancels {
+        while self.cancels.get() > 0 {
             self.cancels_done.notified().await;
         }
+        if self.doubt.take() { Cancels::InDoubt } else { Cancels::Done }
     }
 
     /// Waits until a cancel comes while no server works for the client.
@@ -177,7 +191,8 @@ impl Handle {
         for held in self.servers() {
             let address = &held.pool.shared.address;
             if let Err(error) = server::cancel(address, held.key, CANCEL_LIMIT).await {
-                tracing::warn!(address = &**address, %error, "a cancel request did not reach a server");
+                self.doubt.set(true);
+                tracing::warn!(address = &**address, %error, "a cancel request was not dealt with by a server");
             }
         }
         self.cancels.set(self.cancels.get() - 1);

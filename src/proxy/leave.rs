@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, BytesMut};
 
 use super::client::Client;
+use super::handle::Cancels;
 use super::links::Link;
 use crate::pool::local::Local;
 use crate::pool::server::{self, Server, ended, lost};
@@ -37,7 +38,10 @@ impl Client {
 /// dirty, not at all when `dirty` is `None`.
 async fn tidy(pool: Rc<Local>, mut server: Box<Server>, handle: Rc<super::handle::Handle>, dirty: Option<bool>) {
     // A cancel of the client's own that is still on its way must not hit what comes next.
-    handle.cancels_done().await;
+    if handle.cancels_done().await == Cancels::InDoubt {
+        server::close(server);
+        return;
+    }
     let is_busy = !server.session.ledger.is_settled() || server.conn.unsent() > 0;
     if is_busy && !stop(&mut server, &pool.shared.address).await {
         server::close(server);

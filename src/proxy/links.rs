@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::client::Client;
-use super::handle::State;
+use super::handle::{Cancels, State};
 use super::outcome::{Step, Stop};
 use super::relay::{self, End, Listen, Seen};
 use super::worker::PoolHere;
@@ -269,7 +269,9 @@ impl Client {
         }
         if self.handle.has_cancels() {
             let handle = Rc::clone(&self.handle);
-            handle.cancels_done().await;
+            if handle.cancels_done().await == Cancels::InDoubt {
+                self.links.iter_mut().for_each(|link| link.server.retire("a cancel for its last client may reach it"));
+            }
         }
         while let Some(link) = self.links.pop() {
             self.leave_server(link);

@@ -134,6 +134,12 @@ impl Database {
         self
     }
 
+    /// Adds a shard whose primary is reached at this address, where a test stands between.
+    pub fn primary_at(mut self, name: &str, address: SocketAddr, dbname: &str) -> Self {
+        self.shards.push(format!("name = {name:?}\nprimary = \"{address}\"\ndbname = {dbname:?}"));
+        self
+    }
+
     fn map_file(&self) -> String {
         format!("{}.map.toml", self.name)
     }

@@ -1,13 +1,16 @@
 //! Cancel requests hit the query of the client that they name, and no other.
 
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use weir::wire::backend::{ClientKey, tag};
 use weir::wire::{frontend, startup};
 
 use super::{Front, rows, sqlstate, status};
-use crate::harness::{Endpoint, RawClient};
+use crate::harness::{Database, Endpoint, RawClient, Setup, Weir};
 
 pub const SLEEPING: &str = "query LIKE '%pg_sleep%' AND state = 'active'";
 pub const SLEEP: &str = "SELECT pg_sleep(100)";
@@ -166,4 +169,117 @@ fn a_copy_is_canceled() {
     client.send_with(|out| frontend::message(out, tag::COPY_DATA, |body| body.extend_from_slice(b"1\n")));
     assert_eq!(sqlstate(&client.until_ready()).as_deref(), Some("57014"));
     assert_eq!(front.app.value("SELECT 1"), "1");
+}
+
+/// Cancels of one client from many sides, while others use the only server: they must not notice.
+#[test]
+fn a_hundred_racing_cancels_hit_their_client_or_nobody() {
+    const ROUNDS: usize = 10;
+    let front = Front::new(1);
+    let mut victim = front.app.raw();
+    let key = key(&victim);
+    let (over, hits) = (AtomicBool::new(false), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                match sqlstate(&victim.query("SELECT pg_sleep(0.005)")).as_deref() {
+                    None => {}
+                    Some("57014") => drop(hits.fetch_add(1, Ordering::Relaxed)),
+                    other => panic!("{other:?}"),
+                }
+            }
+        });
+        for number in 0..4 {
+            let (app, over) = (&front.app, &over);
+            scope.spawn(move || {
+                let mut bystander = app.raw();
+                let own = format!("bystander {number}");
+                while !over.load(Ordering::Relaxed) {
+                    assert_eq!(
+                        rows(&bystander.query(&format!("SELECT '{own}', pg_sleep(0.002)"))),
+                        [format!("{own}|")]
+                    );
+                    bystander.run("BEGIN");
+                    assert_eq!(bystander.value("SELECT 1 FROM pg_sleep(0.001)"), "1");
+                    bystander.run("COMMIT");
+                }
+            });
+        }
+        for _ in 0..ROUNDS {
+            thread::scope(|burst| {
+                for _ in 0..100 {
+                    burst.spawn(|| cancel(&front.app, &key));
+                }
+            });
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    assert!(hits.load(Ordering::Relaxed) > 0, "no cancel has hit");
+    assert_eq!(victim.value("SELECT 1"), "1");
+}
+
+#[test]
+fn a_cancel_passes_when_weir_takes_no_more_clients_and_its_pool_is_full() {
+    let front = Front::with(1, |setup| setup.pool("max_client_conn = 2"));
+    let (mut busy, mut waiting) = (front.app.raw(), front.app.raw());
+    busy.send_with(|out| frontend::query(out, SLEEP));
+    front.await_sessions(SLEEPING, 1);
+    waiting.send_with(|out| frontend::query(out, "SELECT 'through'"));
+    assert!(front.app.script("SELECT 1").stderr.contains("too many clients"));
+    cancel(&front.app, &key(&busy));
+    assert_eq!(sqlstate(&busy.until_ready()).as_deref(), Some("57014"));
+    assert_eq!(rows(&waiting.until_ready()), ["through"]);
+}
+
+/// Stands between Weir and a server, and deals with no CancelRequest before `late` has passed. Ends with the tests.
+fn delay_cancels(server: SocketAddr, late: Duration) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for client in listener.incoming() {
+            let client = client.unwrap();
+            thread::spawn(move || relay_late(&client, server, late));
+        }
+    });
+    address
+}
+
+fn relay_late(client: &TcpStream, server: SocketAddr, late: Duration) {
+    let mut head = [0; 8];
+    while client.peek(&mut head).is_ok_and(|len| len < head.len()) {}
+    if head == [0, 0, 0, 16, 4, 210, 22, 46] {
+        thread::sleep(late);
+    }
+    let server = TcpStream::connect(server).unwrap();
+    thread::scope(|scope| {
+        for (mut from, mut to) in [(client, &server), (&server, client)] {
+            scope.spawn(move || {
+                let _cut = std::io::copy(&mut from, &mut to);
+                let _closed = to.shutdown(Shutdown::Write);
+            });
+        }
+    });
+}
+
+/// Longer than Weir waits for a server that deals with a cancel.
+const TOO_LATE: Duration = Duration::from_secs(7);
+
+#[test]
+fn a_cancel_that_comes_too_late_hits_nobody_else() {
+    let behind = Front::new(1);
+    let address = delay_cancels(behind.direct.address, TOO_LATE);
+    let database = Database::new("app").option("pool_size = 1").primary_at("main", address, &behind.direct.database);
+    let weir = Weir::start(&Setup::new().database(database));
+    let app = weir.endpoint("app");
+    let (mut canceled, mut other) = (app.raw(), app.raw());
+    let pid = canceled.value("SELECT pg_backend_pid()");
+    let key = key(&canceled);
+    thread::scope(|scope| {
+        canceled.send_with(|out| frontend::query(out, "SELECT pg_sleep(1)"));
+        behind.await_sessions(SLEEPING, 1);
+        scope.spawn(|| cancel(&app, &key));
+        assert_eq!(sqlstate(&canceled.until_ready()), None, "its query is over before the cancel comes");
+        assert_ne!(other.value("SELECT pg_backend_pid()"), pid, "the server is not used again");
+        assert_eq!(sqlstate(&other.query("SELECT pg_sleep(3)")), None);
+    });
 }
