@@ -192,7 +192,10 @@ impl Loader<'_> {
     fn pinned(&mut self) -> Result<(), String> {
         let answer = self.query("CREATE TEMP TABLE IF NOT EXISTS mine (n int); INSERT INTO mine VALUES (1)");
         match answer {
-            Answer::Done(_) => Ok(thread::sleep(REST)),
+            Answer::Done(_) => {
+                thread::sleep(REST);
+                Ok(())
+            }
             Answer::Failed(state) => Err(state),
             Answer::Gone => {
                 self.reconnect();
@@ -338,12 +341,7 @@ struct Length {
 fn soak(length: Length) {
     let mut node = start_primary("soaking");
     let (front, app) = front(&node);
-    let soak = Soak {
-        app,
-        tally: Tally::default(),
-        over: AtomicBool::new(false),
-        crash: RwLock::new(0),
-    };
+    let soak = Soak { app, tally: Tally::default(), over: AtomicBool::new(false), crash: RwLock::new(0) };
     let clients: Vec<_> = (0..CLIENTS).map(|_| log_in(&soak.app).expect("a session")).collect();
     let descriptors_before = descriptors(&front);
     let (mut kills, mut memory) = (0, 0);
