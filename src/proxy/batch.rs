@@ -179,7 +179,7 @@ impl Client {
     }
 
     /// The client's statement of that name, its facts read against the schema of now.
-    fn statement(&mut self, schema: &Schema, name: &[u8]) -> Result<Rc<Prepared>> {
+    pub fn statement(&mut self, schema: &Schema, name: &[u8]) -> Result<Rc<Prepared>> {
         let prepared = Rc::clone(self.names.get(name).ok_or_else(|| unknown_statement(name))?);
         if prepared.schema_version == schema.version {
             return Ok(prepared);

@@ -32,7 +32,7 @@ use crate::wire::frontend::tag;
 use crate::wire::{Frame, TransactionStatus};
 
 /// Complete messages of an unsharded batch are passed on when they come to this many bytes without a Sync.
-const BATCH_PIECE: usize = 256 * 1024;
+const BATCH_PIECE: usize = 64 * 1024;
 
 /// A batch for a sharded database is looked at whole; it may have this many bytes.
 const SHARDED_BATCH_MAX: usize = 256 * 1024 * 1024;
@@ -70,6 +70,8 @@ pub struct Client {
     pub batch_open: bool,
     /// The open batch failed before a server took part: everything up to Sync is ignored.
     pub skip_to_sync: bool,
+    /// Bytes of the client's next message that nobody wants any more.
+    pub unwanted: usize,
     /// The schema changed in the open transaction.
     pub schema_touched: bool,
     /// SET LOCAL was used in the open transaction.
@@ -90,6 +92,11 @@ pub enum Unit {
     Batch {
         messages: BytesMut,
         complete: bool,
+    },
+    /// The beginning of a long message for an unsharded database, and how many bytes are to come.
+    Begun {
+        message: BytesMut,
+        rest: usize,
     },
     Terminate,
 }
@@ -128,6 +135,7 @@ impl Client {
             marks,
             batch_open: false,
             skip_to_sync: false,
+            unwanted: 0,
             schema_touched: false,
             local_settings: false,
             now: Instant::now(),
@@ -163,6 +171,7 @@ impl Client {
             Unit::Query(message) => self.query(message).await,
             Unit::FunctionCall(message) => self.function_call(message).await,
             Unit::Batch { messages, complete } => self.batch(messages, complete).await,
+            Unit::Begun { message, rest } => self.begun(message, rest).await,
             Unit::Terminate => return Ok(false),
         };
         self.end_unit(result).await?;
@@ -287,7 +296,12 @@ impl Client {
     /// Cuts the next unit off what the client has sent; `None` when it is not complete.
     fn cut_unit(&mut self) -> Result<Option<Unit>, Error> {
         loop {
-            let Some(first) = frame::first(&self.conn.input, Sender::Client)? else { return Ok(None) };
+            if self.unwanted > 0 {
+                self.drop_unwanted();
+            }
+            let Some(first) = frame::first(&self.conn.input, Sender::Client)? else {
+                return Ok(self.cut_begun()?.map(|(message, rest)| Unit::Begun { message, rest }));
+            };
             let len = first.raw.len();
             match first.tag {
                 tag::QUERY => return Ok(Some(Unit::Query(self.conn.take_input(len)))),
@@ -315,7 +329,8 @@ impl Client {
                 break;
             }
         }
-        if whole.is_none() && len >= BATCH_PIECE && !self.database.is_sharded() {
+        let goes_on = len >= BATCH_PIECE && !self.database.is_sharded() || self.may_begin(&self.conn.input[len..])?;
+        if whole.is_none() && goes_on {
             whole = Some((len, false));
         }
         if self.database.is_sharded() && len > SHARDED_BATCH_MAX {

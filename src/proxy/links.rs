@@ -225,6 +225,7 @@ impl Client {
         let link = self.links.swap_remove(at);
         self.handle.let_go(link.server.cancel_key);
         link.stats.error(error.kind);
+        self.unwanted += link.server.session.ledger.copy_data_left();
         let inside_message = link.server.session.ledger.is_inside_message();
         let in_transaction = link.server.session.ledger.status() != TransactionStatus::Idle;
         drop(link);

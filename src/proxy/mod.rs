@@ -33,6 +33,7 @@ pub mod fan;
 pub mod handle;
 pub mod instance;
 pub mod keys;
+pub mod large;
 pub mod leave;
 pub mod links;
 pub mod login;

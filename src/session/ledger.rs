@@ -139,9 +139,9 @@ pub struct Ledger {
     sync_in_doubt: bool,
     /// A statement of the request that is being answered was completed.
     completed: bool,
-    /// Bytes of a DataRow or CopyData that are still to come.
+    /// Bytes of a DataRow, CopyData or FunctionCallResponse that are still to come.
     passing: usize,
-    /// Bytes of a client's CopyData that the server has not been sent yet.
+    /// Bytes of a client's CopyData, or another long message, that the server has not been sent yet.
     sending: usize,
     events: Vec<Event>,
 }
@@ -228,22 +228,23 @@ impl Ledger {
         self.copying
     }
 
-    /// True while the client's CopyData goes to the server: it is awaited, or the server has been sent a part of one.
+    /// True while the client's CopyData is awaited, or the server has been sent a part of a long message.
     pub fn takes_copy_data(&self) -> bool {
         self.copying == Copying::In || self.sending > 0
     }
 
-    /// Bytes of the client's CopyData that the server has not been sent yet.
+    /// Bytes of the client's message that the server has not been sent yet.
     pub fn copy_data_left(&self) -> usize {
         self.sending
     }
 
-    /// A CopyData of `len` bytes, header included, is going to be sent to the server.
+    /// `len` more bytes of a message are going to be sent to the server as they come: a CopyData with its header, or the
+    /// rest of a long message.
     pub fn begin_copy_data(&mut self, len: usize) {
         self.sending = len;
     }
 
-    /// The server was sent `len` more bytes of that CopyData.
+    /// The server was sent `len` of those bytes.
     pub fn pass_copy_data(&mut self, len: usize) {
         self.sending -= len;
     }
@@ -320,7 +321,7 @@ impl Ledger {
     }
 
     fn may_pass_in_parts(&self, tag: u8) -> bool {
-        matches!(tag, tag::DATA_ROW | tag::COPY_DATA) && self.asker() == Asker::Client
+        matches!(tag, tag::DATA_ROW | tag::COPY_DATA | tag::FUNCTION_CALL_RESPONSE) && self.asker() == Asker::Client
     }
 
     /// Who asked for the reply that comes next.

@@ -98,6 +98,18 @@ impl ServerSession {
         }
     }
 
+    /// The beginning of a client's Query or FunctionCall, of which `rest` bytes are to come. False when the server
+    /// ignores it, and so does not get the rest.
+    pub fn begin_query(&mut self, out: &mut BytesMut, head: &[u8], rest: usize) -> bool {
+        self.unnamed = None;
+        let entered = self.ledger.enter(Entry::Query(Asker::Client));
+        if entered {
+            out.extend_from_slice(head);
+            self.ledger.begin_copy_data(rest);
+        }
+        entered
+    }
+
     /// One of several steps of a client's simple Query: its ReadyForQuery stays hidden.
     pub fn query_step(&mut self, out: &mut BytesMut, sql: &str) {
         self.unnamed = None;
@@ -126,6 +138,26 @@ impl ServerSession {
         if self.ledger.enter(Entry::Bind) {
             frontend::bind(out, portal, statement, arguments);
         }
+    }
+
+    /// The beginning of a client's Bind, of whose arguments `rest` bytes are to come. False when the server ignores it,
+    /// and so does not get the rest.
+    pub fn begin_bind(
+        &mut self,
+        out: &mut BytesMut,
+        portal: &[u8],
+        named: bool,
+        prepared: &Prepared,
+        arguments: &[u8],
+        rest: usize,
+    ) -> bool {
+        let statement = self.ensure(out, named, prepared);
+        let entered = self.ledger.enter(Entry::Bind);
+        if entered {
+            frontend::begin_bind(out, portal, statement, arguments, rest);
+            self.ledger.begin_copy_data(rest);
+        }
+        entered
     }
 
     /// A client's Describe of a statement.

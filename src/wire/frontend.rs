@@ -207,6 +207,16 @@ pub fn bind(out: &mut BytesMut, portal: &[u8], statement: &[u8], arguments: &[u8
     });
 }
 
+/// Appends the beginning of a Bind: `rest` bytes of its arguments are to follow.
+pub fn begin_bind(out: &mut BytesMut, portal: &[u8], statement: &[u8], arguments: &[u8], rest: usize) {
+    let len = 4 + portal.len() + 1 + statement.len() + 1 + arguments.len() + rest;
+    out.put_u8(tag::BIND);
+    out.put_u32(u32::try_from(len).unwrap_or(u32::MAX));
+    put_cstr(out, portal);
+    put_cstr(out, statement);
+    out.put_slice(arguments);
+}
+
 /// Appends Describe.
 pub fn describe(out: &mut BytesMut, target: Target<'_>) {
     put_target(out, tag::DESCRIBE, target);

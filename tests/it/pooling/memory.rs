@@ -9,10 +9,10 @@ use weir::wire::frontend;
 use super::Front;
 
 /// What Weir may use more than before while it streams; the buffers' limits come to well below that.
-const MORE_MAX_KIB: usize = 64 * 1024;
+pub const MORE_MAX_KIB: usize = 64 * 1024;
 
 /// Resident memory of Weir, in KiB.
-pub(super) fn resident_kib(front: &Front) -> usize {
+pub fn resident_kib(front: &Front) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{}/status", front.weir.pid())).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()

@@ -6,6 +6,7 @@ mod drivers;
 mod extended;
 mod faults;
 mod kills;
+mod large;
 mod leave;
 mod load;
 mod login;
