@@ -5,6 +5,7 @@ mod copy;
 mod drivers;
 mod extended;
 mod faults;
+mod kills;
 mod large;
 mod leave;
 mod load;
