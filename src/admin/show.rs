@@ -16,6 +16,7 @@ use crate::telemetry::{
     Snapshot, shard_loads,
 };
 use crate::types::Role;
+use crate::wire::replication::Replication;
 
 /// A row and the name of its shard.
 struct Sharded<T> {
@@ -52,7 +53,7 @@ const CLIENTS: &[Column<ClientInfo>] = &[
     text("type", |_| some("C")),
     text("user", |client| some(&client.user)),
     text("database", |client| some(&client.database)),
-    text("replication", |_| some("none")),
+    text("replication", |client| some(client.replication.map_or("none", Replication::as_str))),
     text("state", |client| some(client.state.as_str())),
     text("addr", |client| some(client.addr.ip())),
     int4("port", |client| some(client.addr.port())),
@@ -81,7 +82,7 @@ const SERVERS: &[Column<Sharded<ServerInfo>>] = &[
     text("type", |_| some("S")),
     text("user", |server| some(&server.row.key.user)),
     text("database", |server| some(&server.row.key.database)),
-    text("replication", |_| some("none")),
+    text("replication", |server| some(server.row.replication.map_or("none", Replication::as_str))),
     text("state", |server| some(server.row.state.as_str())),
     text("addr", |server| some(&server.row.addr.0)),
     int4("port", |server| some(server.row.addr.1)),

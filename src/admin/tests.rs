@@ -61,7 +61,7 @@ async fn pools_are_added_up_over_workers() {
 
 #[tokio::test]
 async fn clients_and_servers_name_each_other() {
-    let client = "C|ann|shop|none|active|10.0.0.9|50000|10.0.0.1|6432|2026-11-22 03:21:41 UTC|2026-11-22 03:21:48 UTC\
+    let client = "C|ann|shop|logical|active|10.0.0.9|50000|10.0.0.1|6432|2026-11-22 03:21:41 UTC|2026-11-22 03:21:48 UTC\
         |0|0|0|C7|S3,S4|0||psql|2|7|setting";
     let server =
         "S|ann|shop|none|new|10.0.1.2|5432|-|-|2026-11-22 03:21:42 UTC|-|0|0|1|S3|C7|4711||psql|0|3|east|primary";

@@ -157,6 +157,8 @@ pub struct Database {
     pub pool_mode: PoolMode,
     /// Servers per user and node.
     pub pool_size: usize,
+    /// Replication connections per user.
+    pub max_wal_senders: usize,
     /// Reads without effects may go to replicas.
     pub read_write_split: bool,
     /// Functions, as `schema.name`, that leave nothing in a session, whatever Weir can prove.

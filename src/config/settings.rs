@@ -28,6 +28,9 @@ const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOS
 /// Beside the configuration file.
 const STATE_DIR_DEFAULT: &str = "weir-state";
 
+/// PostgreSQL's own default.
+const MAX_WAL_SENDERS: usize = 10;
+
 const POOL_MODES: &[(&str, PoolMode)] =
     &[("session", PoolMode::Session), ("transaction", PoolMode::Transaction), ("statement", PoolMode::Statement)];
 
@@ -223,6 +226,7 @@ fn read_database(name: &str, mut section: Section<'_>, pool: &Pool, read: Read<'
         name: name.to_owned(),
         pool_mode: section.take("pool_mode", word(POOL_MODES)).unwrap_or(pool.pool_mode),
         pool_size: section.take("pool_size", positive).unwrap_or(pool.default_pool_size),
+        max_wal_senders: section.take("max_wal_senders", count).unwrap_or(MAX_WAL_SENDERS),
         read_write_split: section.take("read_write_split", boolean).unwrap_or(false),
         harmless_functions: values(section.take_list("harmless_functions", function_name).unwrap_or_default())
             .into_iter()

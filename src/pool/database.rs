@@ -57,6 +57,8 @@ pub struct Database {
     schema_wake: Notify,
     schema_done: Notify,
     pools: Mutex<HashMap<PoolId, Arc<Shared>>>,
+    /// Replication connections are counted like servers of a pool, and never pooled.
+    replication: Mutex<HashMap<PoolId, Arc<Shared>>>,
     /// Held by the one statement that runs on every shard or none.
     pub everywhere: tokio::sync::Mutex<()>,
 }
@@ -87,6 +89,7 @@ impl Database {
             schema_wake: Notify::new(),
             schema_done: Notify::new(),
             pools: Mutex::default(),
+            replication: Mutex::default(),
             everywhere: tokio::sync::Mutex::new(()),
         }
     }
@@ -116,20 +119,37 @@ impl Database {
         node: NodeIndex,
         mail: &[MailSender],
     ) -> Option<Arc<Shared>> {
-        let place = self.shards.get(shard.index())?.nodes.get(usize::from(node.0))?;
         let id = PoolId { database: Arc::clone(&self.name), user: Arc::clone(user), shard, node };
-        let mut pools = self.pools.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let make = || {
-            Arc::new(Shared::new(
-                id.clone(),
-                Arc::clone(&place.address),
-                Arc::clone(&place.dbname),
-                password.cloned(),
-                self.limits.clone(),
-                mail,
-            ))
-        };
-        Some(Arc::clone(pools.entry(id.clone()).or_insert_with(make)))
+        self.find_or_make(&self.pools, id, password, &self.limits, mail)
+    }
+
+    /// What counts a user's replication connections to the home shard's primary.
+    pub fn replication_pool(
+        &self,
+        user: &Arc<str>,
+        password: Option<&Password>,
+        mail: &[MailSender],
+    ) -> Option<Arc<Shared>> {
+        let (shard, node) = (ShardId(0), NodeIndex::PRIMARY);
+        let id = PoolId { database: Arc::clone(&self.name), user: Arc::clone(user), shard, node };
+        let limits = Limits { size: self.limits.wal_senders, ..self.limits.clone() };
+        self.find_or_make(&self.replication, id, password, &limits, mail)
+    }
+
+    fn find_or_make(
+        &self,
+        pools: &Mutex<HashMap<PoolId, Arc<Shared>>>,
+        id: PoolId,
+        password: Option<&Password>,
+        limits: &Limits,
+        mail: &[MailSender],
+    ) -> Option<Arc<Shared>> {
+        let place = self.shards.get(id.shard.index())?.nodes.get(usize::from(id.node.0))?;
+        let mut pools = pools.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let (address, dbname) = (Arc::clone(&place.address), Arc::clone(&place.dbname));
+        let make =
+            |id: &PoolId| Arc::new(Shared::new(id.clone(), address, dbname, password.cloned(), limits.clone(), mail));
+        Some(Arc::clone(pools.entry(id).or_insert_with_key(make)))
     }
 
     /// All pools that were ever asked for.

@@ -43,23 +43,34 @@ impl Server {
     /// Opens a connection and logs in, within the pool's `server_connect_timeout`. The server comes in a box, because it
     /// goes from hand to hand: from its pool to a client and back, once per transaction.
     pub async fn open(place: Place) -> Result<Box<Self>> {
+        Self::open_as(place, Purpose::Pool).await
+    }
+
+    /// The same for a replication connection, with these parameters of its client's. What the server says once it knows
+    /// the user is passed on.
+    pub async fn open_for_replication(place: Place, parameters: &[(&str, &str)]) -> Result<Box<Self>> {
+        Self::open_as(place, Purpose::Replication(parameters)).await
+    }
+
+    async fn open_as(place: Place, purpose: Purpose<'_>) -> Result<Box<Self>> {
         let limit = place.shared().limits.connect_timeout;
-        match tokio::time::timeout(limit, Self::log_in(place)).await {
+        match tokio::time::timeout(limit, Self::log_in(place, purpose)).await {
             Ok(result) => result.map(Box::new),
             Err(_) => Err(Error::new(Origin::Weir, Kind::ServerUnavailable, "a server did not answer in time")
                 .detail(format!("The login took longer than server_connect_timeout ({} s).", limit.as_secs_f32()))),
         }
     }
 
-    async fn log_in(place: Place) -> Result<Self> {
+    async fn log_in(place: Place, purpose: Purpose<'_>) -> Result<Self> {
         let shared = Arc::clone(place.shared());
         let shard = shared.id.shard;
         let mut conn = Conn::connect(&shared.address, shared.limits.connect_timeout)
             .await
             .map_err(|error| unavailable(shard, &shared.address, error))?;
-        startup::startup_message(conn.queue(), [("user", &*shared.id.user), ("database", &*shared.dbname)]);
+        let names = [("user", &*shared.id.user), ("database", &*shared.dbname)];
+        startup::startup_message(conn.queue(), names.into_iter().chain(purpose.parameters().iter().copied()));
         conn.flush().await.map_err(|error| unavailable(shard, &shared.address, error))?;
-        let mut login = Login::new(&shared);
+        let mut login = Login::new(&shared, purpose);
         loop {
             while let Some(frame) = frame::first(&conn.input, Sender::Server)? {
                 let len = frame.raw.len();
@@ -170,8 +181,27 @@ impl InTransit {
     }
 }
 
+/// What a server is opened for.
+#[derive(Clone, Copy, Debug)]
+enum Purpose<'p> {
+    /// A pool.
+    Pool,
+    /// One replication connection, with its client's parameters.
+    Replication(&'p [(&'p str, &'p str)]),
+}
+
+impl<'p> Purpose<'p> {
+    fn parameters(self) -> &'p [(&'p str, &'p str)] {
+        match self {
+            Self::Pool => &[],
+            Self::Replication(parameters) => parameters,
+        }
+    }
+}
+
 /// The part of a connection's life between StartupMessage and the first ReadyForQuery.
-struct Login {
+struct Login<'p> {
+    purpose: Purpose<'p>,
     shard: ShardId,
     exchange: Option<ServerLogin>,
     answer: BytesMut,
@@ -179,9 +209,10 @@ struct Login {
     cancel_key: CancelKey,
 }
 
-impl Login {
-    fn new(shared: &Shared) -> Self {
+impl<'p> Login<'p> {
+    fn new(shared: &Shared, purpose: Purpose<'p>) -> Self {
         Self {
+            purpose,
             shard: shared.id.shard,
             exchange: Some(ServerLogin::new(shared.id.shard, &shared.id.user, shared.password.clone())),
             answer: BytesMut::new(),
@@ -199,7 +230,7 @@ impl Login {
                 self.session.report(name, value);
             }
             tag::BACKEND_KEY_DATA => self.cancel_key = backend::read_backend_key_data(frame.body)?,
-            tag::ERROR_RESPONSE => return Err(login_error(self.shard, frame.body)),
+            tag::ERROR_RESPONSE => return Err(self.refusal(frame.body)),
             tag::NOTICE_RESPONSE | tag::NEGOTIATE_PROTOCOL_VERSION => {}
             tag::READY_FOR_QUERY if self.exchange.is_none() => return Ok(true),
             other => {
@@ -211,6 +242,19 @@ impl Login {
             }
         }
         Ok(false)
+    }
+
+    /// The server's own words reach the client only where they answer its own parameters.
+    fn refusal(&self, body: &[u8]) -> Error {
+        match self.purpose {
+            Purpose::Pool => login_error(self.shard, body),
+            Purpose::Replication(_) if self.exchange.is_none() => server_error(self.shard, body),
+            Purpose::Replication(_) => {
+                let mut error = login_error(self.shard, body);
+                error.reported = Some(server_error(self.shard, body).sqlstate());
+                error.hint("The operator's log says why. Does pg_hba.conf have a line for replication?")
+            }
+        }
     }
 
     fn authentication(&mut self, body: &[u8]) -> Result<()> {

@@ -42,6 +42,8 @@ impl NodeIndex {
 pub struct Limits {
     /// Servers over all workers.
     pub size: usize,
+    /// Replication connections over all workers.
+    pub wal_senders: usize,
     pub connect_timeout: Duration,
     /// How long a client waits for a server. Zero: for ever.
     pub wait_timeout: Duration,
@@ -263,6 +265,7 @@ mod tests {
         let id = PoolId { database: "d".into(), user: "u".into(), shard: ShardId(0), node: NodeIndex::PRIMARY };
         let limits = Limits {
             size,
+            wal_senders: 0,
             connect_timeout: Duration::ZERO,
             wait_timeout: Duration::ZERO,
             lifetime: Duration::ZERO,

@@ -4,7 +4,7 @@ use super::client::Client;
 use super::links::Link;
 use super::outcome::Step;
 use super::sharded::Task;
-use crate::session::transaction::{Transaction, aborted};
+use crate::session::transaction::Transaction;
 use crate::sql::facts::{Isolation, TransactionCommand};
 use crate::types::{Error, Kind, Origin, Result};
 use crate::wire::TransactionStatus;
@@ -45,7 +45,7 @@ impl Client {
 
     fn begin(&mut self, text: &str, isolation: Option<Isolation>) -> Result<()> {
         match &self.block {
-            Some(block) if block.is_failed() => return Err(aborted()),
+            Some(block) if block.is_failed() => return Err(self.why_failed()),
             Some(_) => self.warn(ACTIVE_TRANSACTION, "there is already a transaction in progress"),
             None => {
                 let one_snapshot = matches!(isolation, Some(Isolation::RepeatableRead | Isolation::Serializable));
@@ -65,6 +65,9 @@ impl Client {
         };
         if block.is_failed() {
             self.end_on_all("ROLLBACK").await;
+            if let Some(loss) = self.loss.take() {
+                return Err(loss.into());
+            }
             self.complete("ROLLBACK");
             return Ok(());
         }
@@ -88,6 +91,7 @@ impl Client {
     }
 
     async fn roll_back(&mut self) {
+        self.loss = None;
         if self.block.take().is_none() {
             self.warn(NO_ACTIVE_TRANSACTION, "there is no transaction in progress");
         }
@@ -154,12 +158,11 @@ impl Client {
     }
 
     /// The open block, unless it failed.
-    fn usable_block(&self) -> Result<&Transaction> {
-        match &self.block {
-            Some(block) if block.is_failed() => Err(aborted()),
-            Some(block) => Ok(block),
-            None => Err(no_block()),
+    fn usable_block(&mut self) -> Result<&Transaction> {
+        if self.block.as_ref().is_some_and(Transaction::is_failed) {
+            return Err(self.why_failed());
         }
+        self.block.as_ref().ok_or_else(no_block)
     }
 
     fn warn(&mut self, sqlstate: &str, text: &str) {

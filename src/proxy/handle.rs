@@ -15,6 +15,7 @@ use crate::pool::local::Local;
 use crate::pool::server::{self, Server};
 use crate::sql::facts::PinReason;
 use crate::wire::backend::{CancelKey, ClientKey};
+use crate::wire::replication::Replication;
 
 /// The client's part that others see.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub struct Handle {
     pub state: Cell<State>,
     pub pinned: Cell<Option<PinReason>>,
     pub prepared: Cell<usize>,
+    /// What it streams, where it is a replication connection.
+    pub replication: Cell<Option<Replication>>,
     /// The servers that work for the client now, where a cancel goes.
     servers: RefCell<Vec<Held>>,
     /// Cancels that are on their way. A server is not given to anybody else meanwhile.
@@ -133,6 +136,7 @@ impl Handle {
             state: Cell::new(State::Idle),
             pinned: Cell::new(None),
             prepared: Cell::new(0),
+            replication: Cell::new(None),
             servers: RefCell::default(),
             cancels: Cell::new(0),
             cancels_done: Notify::new(),

@@ -207,6 +207,7 @@ fn make_user(user: &config::User, config: &Config) -> Result<(String, Arc<User>)
 async fn make_database(database: &config::Database, config: &Config, catalog: &Catalog) -> Result<Database> {
     let limits = Limits {
         size: database.pool_size,
+        wal_senders: database.max_wal_senders,
         connect_timeout: config.pool.server_connect_timeout,
         wait_timeout: config.pool.query_wait_timeout.unwrap_or(Duration::ZERO),
         lifetime: config.pool.server_lifetime,

@@ -12,8 +12,9 @@ use super::handle::Handle;
 use super::instance::{Admission, User};
 use super::leave::clean;
 use super::links::check_out;
+use super::replication::Walsender;
 use super::worker::{Reports, Worker};
-use super::{cancel, keys};
+use super::{cancel, keys, replication};
 use crate::auth::{ClientLogin, ClientStep, Randomness};
 use crate::config::CONSOLE_DATABASE;
 use crate::net::Conn;
@@ -24,6 +25,7 @@ use crate::session::settings::Settings;
 use crate::types::{Error, Kind, Origin, Result, ShardId};
 use crate::wire::backend::{self, Severity};
 use crate::wire::frame::{self, Sender};
+use crate::wire::replication::Replication;
 use crate::wire::startup::{self, PROTOCOL_3_2, Packet, StartupMessage};
 use crate::wire::{TransactionStatus, frontend};
 
@@ -44,6 +46,7 @@ pub async fn serve(worker: Rc<Worker>, socket: std::net::TcpStream) {
     };
     match opened {
         Ok(Opened::Client(login)) => login.into_client(worker, conn).await,
+        Ok(Opened::Replication(walsender)) => walsender.run(worker, conn).await,
         Ok(Opened::Console(_place)) => super::console::run(&worker, conn).await,
         Ok(Opened::Cancel) | Err(Refusal::Silent) => {}
         Err(Refusal::Told(error)) => {
@@ -58,6 +61,7 @@ pub async fn serve(worker: Rc<Worker>, socket: std::net::TcpStream) {
 enum Opened {
     Client(Box<LoggedIn>),
     Console(Admission),
+    Replication(Box<Walsender>),
     Cancel,
 }
 
@@ -110,11 +114,14 @@ async fn open(worker: &Rc<Worker>, conn: &mut Conn) -> Result<Opened, Refusal> {
     if name == CONSOLE_DATABASE {
         return open_console(&user, admission).map_err(Refusal::Told);
     }
+    if let Some(kind) = Replication::asked(&startup)? {
+        let opened = replication::open(worker, admission, protocol, user, &startup, kind).await?;
+        return Ok(Opened::Replication(Box::new(opened)));
+    }
     let database = worker.instance.database(name).cloned().ok_or_else(|| {
         Error::new(Origin::Client, Kind::UnknownDatabase, format!("database \"{name}\" does not exist"))
             .hint("The databases that Weir serves are those of its configuration.")
     })?;
-    refuse_replication(&startup)?;
     let settings = Arc::new(Settings::from_startup(&startup)?);
     if database.is_sharded() {
         settings.iter().try_for_each(|(name, value)| route::check_setting(name, Some(value)))?;
@@ -132,14 +139,6 @@ fn open_console(user: &User, place: Admission) -> Result<Opened> {
     }
     Err(Error::new(Origin::Client, Kind::InvalidAuthorization, "not allowed to use the console")
         .hint("Name the user in admin_users."))
-}
-
-fn refuse_replication(startup: &StartupMessage) -> Result<()> {
-    match startup.get("replication") {
-        None | Some("false" | "off" | "no" | "0") => Ok(()),
-        Some(_) => Err(Error::refuse("replication connections are not supported", "The client asked for replication.")
-            .hint("Connect to the server itself.")),
-    }
 }
 
 /// Reads packets until one is no request for encryption, which Weir declines.

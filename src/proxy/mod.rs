@@ -11,6 +11,7 @@
 //! * [`mode`]: what statement pooling refuses.
 //! * [`sharded`]: units for a sharded database.
 //! * [`answer`]: answers that Weir gives itself.
+//! * [`replication`]: connections that stream WAL.
 //! * [`relay`]: bytes between a client and one server until the server owes nothing.
 //! * [`block`]: transaction blocks over shards; [`fan`]: reads over shards; [`everywhere`]: all shards or none.
 //! * [`exchange`]: Weir talks to a server by itself, for those two.
@@ -40,6 +41,7 @@ pub mod login;
 pub mod mode;
 pub mod outcome;
 pub mod relay;
+pub mod replication;
 pub mod report;
 pub mod serve;
 pub mod sharded;

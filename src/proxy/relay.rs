@@ -72,11 +72,18 @@ fn poll_relay(
     out: &mut BytesMut,
 ) -> Poll<Result<End, Error>> {
     loop {
+        let unread = server.conn.input.len();
         if pass_on(cx, client, server, seen, out)?.is_err() {
             return Poll::Ready(Ok(End::ClientGone));
         }
-        if server.session.ledger.owes_nothing() && listen == Listen::No {
-            return Poll::Ready(Ok(End::Settled));
+        if server.session.ledger.owes_nothing() {
+            if listen == Listen::No {
+                return Poll::Ready(Ok(End::Settled));
+            }
+            // What came behind an answer is looked at by itself.
+            if (1..unread).contains(&server.conn.input.len()) {
+                continue;
+            }
         }
         if let Poll::Ready(Err(error)) = server.conn.poll_flush(cx) {
             return Poll::Ready(Err(lost(server.shard(), error)));

@@ -53,6 +53,7 @@ pub fn client_info(handle: &Handle) -> ClientInfo {
         links: servers.iter().map(server_id).collect(),
         application_name: handle.application_name.clone(),
         prepared_statements: handle.prepared.get(),
+        replication: handle.replication.get(),
         pinned_by: handle.pinned.get(),
     }
 }
@@ -73,6 +74,7 @@ pub fn held_server(handle: &Handle, held: &Held) -> ServerInfo {
     ServerInfo {
         link: Some(handle.id),
         application_name: handle.application_name.clone(),
+        replication: handle.replication.get(),
         ..server_info(&held.pool.shared, held.key.process_id, held.opened, held.since)
     }
 }
@@ -91,6 +93,7 @@ fn server_info(shared: &Shared, process_id: i32, opened: Instant, since: Instant
         remote_pid: process_id,
         application_name: String::new(),
         prepared_statements: 0,
+        replication: None,
     }
 }
 

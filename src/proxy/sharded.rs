@@ -11,7 +11,6 @@ use super::simple::Ended;
 use crate::route::plan::{Access, Action, Part, PartText, Plan};
 use crate::route::{self, Parameter};
 use crate::session::statements::Prepared;
-use crate::session::transaction::aborted;
 use crate::sql::analyze::{Assignment, assignments};
 use crate::sql::facts::{DiscardTarget, Effects, Facts, Statement, StatementKind, TransactionCommand};
 use crate::sql::scan::LiteralSpan;
@@ -139,7 +138,7 @@ impl Client {
             if let Some(block) = &self.block
                 && block.is_failed()
             {
-                return Err(aborted().into());
+                return Err(self.why_failed().into());
             }
             self.write_check(shard, access)?;
             let access = if complete { access } else { Access::Primary { writes: true } };
@@ -214,7 +213,7 @@ impl Client {
             return self.answered(task);
         }
         if self.block.as_ref().is_some_and(crate::session::transaction::Transaction::is_failed) {
-            return Err(aborted().into());
+            return Err(self.why_failed().into());
         }
         if self.database.map().is_some_and(|map| map.epoch() != plan.epoch) {
             return Err(Error::new(

@@ -185,15 +185,23 @@ impl Client {
         let Some(statement) = statement.filter(|statement| {
             matches!(statement.kind, StatementKind::Transaction(Commit { chain: false } | Rollback { chain: false }))
         }) else {
-            // The first statement learns of the loss itself.
-            return Err(self.loss.take().unwrap_or_else(aborted).into());
+            return Err(self.why_failed().into());
         };
-        (self.block, self.loss) = (None, None);
+        self.block = None;
+        if let (StatementKind::Transaction(Commit { .. }), Some(loss)) = (&statement.kind, self.loss.take()) {
+            return Err(loss.into());
+        }
         let task = Task { statement, text: "", asked };
         self.preface(&task, &Preface::default());
         self.complete("ROLLBACK");
         self.answered(&task)?;
         Ok(true)
+    }
+
+    /// Why the open block accepts nothing but its end: the first statement learns of a loss itself. A COMMIT does so too:
+    /// it must not end a block in silence that the client believes in.
+    pub fn why_failed(&mut self) -> Error {
+        self.loss.take().unwrap_or_else(aborted)
     }
 
     /// DEALLOCATE of a statement that Weir keeps for the client. Gives false when a server must be asked.

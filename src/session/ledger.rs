@@ -304,6 +304,10 @@ impl Ledger {
             let available = input.len() - pass.at;
             if header.total_len <= available {
                 let body = &input[pass.at + frame::HEADER_LEN..pass.at + header.total_len];
+                // An end that came behind a complete answer is no part of it: whoever asks next hears of it.
+                if header.tag == tag::ERROR_RESPONSE && pass.at > 0 && self.owes_nothing() {
+                    break;
+                }
                 self.reply(header.tag, body, header.total_len, &mut pass)?;
             } else if self.may_pass_in_parts(header.tag) {
                 self.passing = header.total_len - available;

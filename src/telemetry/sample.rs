@@ -9,6 +9,7 @@ use super::{
 };
 use crate::sql::facts::PinReason;
 use crate::types::{Epoch, Kind, Role, ShardId};
+use crate::wire::replication::Replication;
 
 pub(crate) struct Sample;
 
@@ -89,6 +90,7 @@ fn client() -> ClientInfo {
         links: vec![3, 4],
         application_name: "psql".to_owned(),
         prepared_statements: 2,
+        replication: Some(Replication::Logical),
         pinned_by: Some(PinReason::Setting),
     }
 }
@@ -107,6 +109,7 @@ fn server() -> ServerInfo {
         remote_pid: 4711,
         application_name: "psql".to_owned(),
         prepared_statements: 0,
+        replication: None,
     }
 }
 

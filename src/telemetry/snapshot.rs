@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 use super::pool_stats::PoolKey;
 use crate::sql::facts::PinReason;
 use crate::types::{Epoch, Role, ShardId};
+use crate::wire::replication::Replication;
 
 /// How much a snapshot shall hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,6 +152,8 @@ pub struct ClientInfo {
     pub links: Vec<u64>,
     pub application_name: String,
     pub prepared_statements: usize,
+    /// What it streams, where it is a replication connection.
+    pub replication: Option<Replication>,
     /// Why it keeps its servers beyond its transaction.
     pub pinned_by: Option<PinReason>,
 }
@@ -204,6 +207,8 @@ pub struct ServerInfo {
     /// The linked client's `application_name`.
     pub application_name: String,
     pub prepared_statements: usize,
+    /// What the linked client streams, where it is a replication connection.
+    pub replication: Option<Replication>,
 }
 
 /// A configured database.

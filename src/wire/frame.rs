@@ -68,3 +68,58 @@ pub fn first(buf: &[u8], sender: Sender) -> Result<Option<Frame<'_>>> {
     };
     Ok(buf.get(..header.total_len).map(|raw| Frame { tag: header.tag, body: &raw[HEADER_LEN..], raw }))
 }
+
+/// Where messages end in a stream of bytes that is passed on in pieces.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Boundary {
+    header: [u8; HEADER_LEN],
+    /// Bytes of the header that were seen.
+    header_len: usize,
+    /// Bytes of the body that were not seen yet.
+    body_left: usize,
+}
+
+impl Boundary {
+    /// These bytes were passed on.
+    pub fn pass(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let body = self.body_left.min(bytes.len());
+            self.body_left -= body;
+            bytes = &bytes[body..];
+            let header = (HEADER_LEN - self.header_len).min(bytes.len());
+            self.header[self.header_len..self.header_len + header].copy_from_slice(&bytes[..header]);
+            self.header_len += header;
+            bytes = &bytes[header..];
+            if self.header_len == HEADER_LEN {
+                let [_, a, b, c, d] = self.header;
+                self.body_left = (u32::from_be_bytes([a, b, c, d]) as usize).saturating_sub(4);
+                self.header_len = 0;
+            }
+        }
+    }
+
+    /// Whether something else can be said now.
+    pub fn is_between_messages(&self) -> bool {
+        self.header_len == 0 && self.body_left == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn boundaries_are_found_however_the_bytes_are_cut() {
+        let bytes = b"Z\0\0\0\x05Id\0\0\0\x04c\0\0\0\x07abc";
+        let ends = [0, 6, 11, bytes.len()];
+        for piece in 1..=bytes.len() {
+            let mut boundary = Boundary::default();
+            let mut at = 0;
+            for part in bytes.chunks(piece) {
+                boundary.pass(part);
+                at += part.len();
+                assert_eq!(boundary.is_between_messages(), ends.contains(&at), "{piece} {at}");
+            }
+        }
+    }
+}

@@ -230,6 +230,17 @@ fn a_row_passes_in_parts() {
 }
 
 #[test]
+fn an_end_behind_an_answer_is_told_apart() {
+    let mut ledger = ledger(&[Entry::Query(Asker::Client)]);
+    let (answer, end) = (replies("TDCZ"), replies("X"));
+    let outcome = ledger.scan(&[answer.clone(), end.clone()].concat(), &mut BytesMut::new()).unwrap();
+    assert_eq!(outcome, Scanned { consumed: answer.len(), verbatim: Some(0..answer.len()) });
+    assert_eq!((ledger.is_settled(), ledger.take_events()), (true, vec![]));
+    let outcome = feed(&mut ledger, &end, &[]).unwrap();
+    assert!(matches!(outcome.events.as_slice(), [Event::Fatal(_)]) && outcome.seen.is_empty(), "{outcome:?}");
+}
+
+#[test]
 fn a_server_is_settled_when_nothing_is_open() {
     let mut ledger = ledger(&[Entry::Bind, Entry::Execute]);
     assert!(!ledger.owes_nothing());

@@ -147,6 +147,49 @@ fn a_client_that_loses_its_session_is_sent_away() {
     }
 }
 
+/// A COMMIT that answered ROLLBACK, as PostgreSQL's does in a failed block, would be taken for a success by most drivers.
+#[test]
+fn a_commit_after_a_loss_that_the_client_does_not_know_of_is_an_error() {
+    let front = Front::new(1);
+    front.direct.execute("CREATE TABLE t (n int)");
+    for how in ["query", "batch"] {
+        let mut client = front.app.raw();
+        client.run("BEGIN; INSERT INTO t VALUES (1)");
+        terminate(&front, "state = 'idle in transaction'");
+        front.await_sessions("state = 'idle in transaction'", 0);
+        let messages = if how == "batch" { batch(&mut client, "COMMIT") } else { client.query("COMMIT") };
+        let state = sqlstate(&messages).unwrap_or_else(|| panic!("{how}: {messages:?}"));
+        assert!(["57P01", "08006"].contains(&state.as_str()) && status(&messages) == 'I', "{how}: {messages:?}");
+        assert_eq!(client.value("SELECT count(*) FROM t"), "0");
+    }
+}
+
+/// The answer and the server's last words arrive together: the answer is the client's, and the words are not a second one.
+#[test]
+fn an_end_behind_an_answer_is_not_a_second_answer() {
+    let front = Front::new(1);
+    for pinned in [false, true] {
+        let mut client = front.app.raw();
+        client.run(if pinned { "CREATE TEMP TABLE mine (n int)" } else { "BEGIN" });
+        client.send_with(|out| frontend::query(out, "SELECT pg_sleep(0.5)"));
+        front.await_sessions(SLEEPING, 1);
+        front.weir.signal(libc::SIGSTOP);
+        let over = if pinned { "state = 'idle'" } else { "state = 'idle in transaction'" };
+        front.await_sessions(over, 1);
+        terminate(&front, over);
+        front.await_sessions("true", 0);
+        front.weir.signal(libc::SIGCONT);
+        assert_eq!(super::tags(&client.until_ready()), "TDCZ");
+        if pinned {
+            assert_eq!(sqlstate(&client.until_end()).as_deref(), Some("57P01"));
+        } else {
+            assert_eq!(client.failure("SELECT 1"), "57P01");
+            client.run("ROLLBACK");
+            assert_eq!(client.value("SELECT 2"), "2");
+        }
+    }
+}
+
 #[test]
 fn a_crash_is_an_error_at_once_and_the_next_query_works_after_the_restart() {
     let mut node = start_primary("crashing");
