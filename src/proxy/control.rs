@@ -2,6 +2,7 @@
 //! started Weir; its queries go over connections of its own, never over a pool's.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -12,9 +13,9 @@ use super::report::host_and_port;
 use crate::catalog::Decision;
 use crate::pool::database::{Database, Node};
 use crate::pool::freshness::Lsn;
-use crate::pool::inspect;
+use crate::pool::{inspect, listener};
 use crate::telemetry::{
-    DatabaseInfo, InDoubtInfo, Inspect, NodeInfo, Outcome, Scope, ShardInfo, Snapshot, SnapshotFuture,
+    DatabaseInfo, InDoubtInfo, Inspect, ListenerInfo, NodeInfo, Outcome, Scope, ShardInfo, Snapshot, SnapshotFuture,
 };
 use crate::types::{Error, Kind, Origin, Result, Role, ShardId};
 
@@ -90,6 +91,15 @@ async fn read_schema(instance: &Instance, database: &Database, ticket: u64) -> R
     let schema = inspect::inspect(ticket, &clients, &database.harmless_functions).await?;
     database.set_schema(schema, ticket);
     Ok(())
+}
+
+/// Listens for a database's clients, for ever.
+pub async fn hear_notifications(instance: Arc<Instance>, database: Arc<Database>) {
+    let Some(user) = instance.own_user().and_then(|user| instance.user(&user.name)) else { return };
+    let place = database.listener_place(&user.name, user.server_password.as_ref(), &instance.pool_mail);
+    if let Some(place) = place {
+        listener::run(&database.listener, place).await;
+    }
 }
 
 /// Watches the replicas of one shard, for ever.
@@ -194,6 +204,7 @@ impl Inspect for Instance {
                 snapshot.servers.extend(report.servers);
             }
             snapshot.in_doubt = self.in_doubt().await;
+            snapshot.listeners = self.listener_infos();
             snapshot
         })
     }
@@ -248,6 +259,21 @@ impl Instance {
                 max_client_connections: self.config.pool.max_client_conn,
                 read_write_split: database.read_write_split,
                 epoch: epoch(database),
+            }
+        };
+        self.databases().iter().map(info).collect()
+    }
+
+    fn listener_infos(&self) -> Vec<ListenerInfo> {
+        let info = |database: &&Arc<Database>| {
+            let counts = database.listener.counts();
+            ListenerInfo {
+                database: database.name.to_string(),
+                clients: counts.clients.load(Ordering::Relaxed) as u64,
+                channels: counts.channels.load(Ordering::Relaxed) as u64,
+                notifications: counts.delivered.load(Ordering::Relaxed),
+                connects: counts.connects.load(Ordering::Relaxed),
+                losses: counts.losses.load(Ordering::Relaxed),
             }
         };
         self.databases().iter().map(info).collect()

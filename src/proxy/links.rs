@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::client::Client;
 use super::handle::{Cancels, State};
+use super::listening::Heed;
 use super::outcome::{Step, Stop};
 use super::relay::{self, End, Listen, Seen};
 use super::worker::PoolHere;
@@ -39,6 +40,11 @@ impl Link {
         self.server.session.ledger.status() != TransactionStatus::Idle
     }
 
+    /// Whether this is the server that has the database's notifications.
+    pub fn is_home(&self) -> bool {
+        self.server.shard() == ShardId(0) && self.is_primary()
+    }
+
     fn is_primary(&self) -> bool {
         self.pool.shared.id.node.is_primary()
     }
@@ -66,6 +72,9 @@ impl Client {
             // RESET ALL and DISCARD ALL take a server's settings away; the client's own ones come back here.
             let server = &mut self.links[at].server;
             server.session.adopt_settings(server.conn.queue(), &self.settings);
+            if self.heeds() {
+                Box::pin(self.heed_before(at)).await?;
+            }
             if !self.links[at].is_in_transaction() {
                 self.join_block(at).await?;
             }
@@ -75,6 +84,7 @@ impl Client {
         self.handle.hold(&link.server, &link.pool, self.now);
         self.links.push(link);
         let at = self.links.len() - 1;
+        self.claim_notifications(at);
         self.bring_up(at).await?;
         Ok(at)
     }
@@ -87,6 +97,9 @@ impl Client {
         lasting.statements().for_each(|sql| session.own_query(conn.queue(), sql));
         if !lasting.is_empty() {
             self.own_replies(at).await?;
+        }
+        if self.heeds() {
+            Box::pin(self.heed_before(at)).await?;
         }
         self.join_block(at).await
     }
@@ -261,6 +274,10 @@ impl Client {
         if self.batch_open || self.in_transaction() {
             return;
         }
+        if self.heeds() {
+            Box::pin(self.heed_end()).await;
+        }
+        self.heed = Heed::default();
         if self.links.is_empty() {
             self.transaction_began = None;
             return;

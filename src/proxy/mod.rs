@@ -8,6 +8,7 @@
 //! * [`simple`], [`batch`]: units of the simple and of the extended protocol.
 //! * [`links`]: the servers that a client holds, and how it gets and leaves them; [`leave`]: what becomes of them when
 //!   the client is gone.
+//! * [`listening`]: LISTEN and notifications for a client whose servers change.
 //! * [`mode`]: what statement pooling refuses.
 //! * [`sharded`]: units for a sharded database.
 //! * [`answer`]: answers that Weir gives itself.
@@ -37,6 +38,7 @@ pub mod keys;
 pub mod large;
 pub mod leave;
 pub mod links;
+pub mod listening;
 pub mod login;
 pub mod mode;
 pub mod outcome;

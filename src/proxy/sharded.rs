@@ -210,6 +210,9 @@ impl Client {
         if let StatementKind::Transaction(command) = &task.statement.kind {
             self.preface(task, &Preface::default());
             self.block_command(command, task).await?;
+            if self.heeds() {
+                Box::pin(self.heed_block_end()).await?;
+            }
             return self.answered(task);
         }
         if self.block.as_ref().is_some_and(crate::session::transaction::Transaction::is_failed) {

@@ -7,6 +7,7 @@ use bytes::BytesMut;
 
 use super::answer::Preface;
 use super::client::Client;
+use super::listening::Heed;
 use super::outcome::{Step, Stop};
 use super::relay::{End, Listen, Seen};
 use super::sharded::{Asked, Task};
@@ -94,6 +95,7 @@ impl Client {
         }
         self.end_lost_block(None, Asked::Query(&message))?;
         self.pin(PinReason::Opaque);
+        self.heed = Heed::ANYTHING;
         let at = self.link(ShardId(0), Access::Primary { writes: true }).await?;
         let server = &mut self.links[at].server;
         server.session.query(server.conn.queue(), &message);
@@ -112,6 +114,10 @@ impl Client {
         let mut ended = Ended::default();
         let changes_code = (self.defined != CodeClass::default()).then(|| Arc::clone(&self.database));
         let mut seen = Seen { changes_code, ..Seen::default() };
+        let holds_ready = self.holds_ready();
+        if holds_ready {
+            self.links[at].server.session.ledger.hold_ready();
+        }
         loop {
             let end = self.relay(at, Listen::No, &mut seen).await?;
             for event in seen.events.drain(..) {
@@ -120,11 +126,19 @@ impl Client {
                 }
             }
             if end != End::ClientSent || self.batch_open {
-                return Ok(ended);
+                break;
             }
             self.pass_copy(at)?;
             seen.stalled = if self.takes_copy_data(at) { self.conn.input.len() } else { 0 };
         }
+        if holds_ready {
+            let is_held = self.links[at].server.session.ledger.take_held_ready();
+            Box::pin(self.heed_after(at)).await?;
+            if is_held {
+                self.ready();
+            }
+        }
+        Ok(ended)
     }
 
     /// Whether the server of a link takes what the client sends as data of a COPY.
@@ -230,6 +244,7 @@ impl Client {
 
     /// Takes note of what a statement will do to the session, before it is sent.
     pub fn note(&mut self, statement: &Statement) {
+        self.heed(statement);
         if let Some(reason) = statement.pin {
             self.pin(reason);
         }
@@ -247,6 +262,11 @@ impl Client {
         }
         self.defined = self.defined.and(statement.defines);
         self.ran_code |= may_run_code(statement);
+    }
+
+    /// Whether the statement may run code that was defined in the open transaction, and of which no fact tells.
+    pub fn may_surprise(&self, statement: &Statement) -> bool {
+        self.defined != CodeClass::default() && may_run_code(statement)
     }
 
     pub fn pin(&mut self, reason: PinReason) {

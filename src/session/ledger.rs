@@ -17,6 +17,7 @@
 //! ```
 //! An ErrorResponse in the extended protocol cancels every entry up to the next Sync, as the server does.
 
+mod notifications;
 mod pass;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
+pub use self::notifications::{KEPT_BYTES_MAX, Kept, Notifications, Rule};
 pub use self::pass::Scanned;
 
 use self::pass::Pass;
@@ -144,6 +146,12 @@ pub struct Ledger {
     /// Bytes of a client's CopyData, or another long message, that the server has not been sent yet.
     sending: usize,
     events: Vec<Event>,
+    /// What becomes of notifications that the server sends.
+    pub notifications: Notifications,
+    /// The ReadyForQuery that ends the client's request and its transaction is kept back, as long as it owes nothing else.
+    hold_ready: bool,
+    /// It was.
+    held_ready: bool,
 }
 
 impl Default for Ledger {
@@ -160,6 +168,9 @@ impl Default for Ledger {
             passing: 0,
             sending: 0,
             events: Vec::new(),
+            notifications: Notifications::default(),
+            hold_ready: false,
+            held_ready: false,
         }
     }
 }
@@ -272,6 +283,18 @@ impl Ledger {
         self.status = status;
     }
 
+    /// Keeps the next ReadyForQuery of the client's back if it ends the transaction: something is to be done before the
+    /// client may read it.
+    pub fn hold_ready(&mut self) {
+        self.hold_ready = true;
+    }
+
+    /// Gives whether a ReadyForQuery was kept back, and keeps no other one.
+    pub fn take_held_ready(&mut self) -> bool {
+        self.hold_ready = false;
+        std::mem::take(&mut self.held_ready)
+    }
+
     /// The number of entries, for limits.
     pub fn len(&self) -> usize {
         self.entries.len()
@@ -356,8 +379,8 @@ impl Ledger {
             | tag::PORTAL_SUSPENDED
             | tag::COPY_DONE
             | tag::FUNCTION_CALL_RESPONSE
-            | tag::NOTICE_RESPONSE
-            | tag::NOTIFICATION_RESPONSE => pass.show(len, asker),
+            | tag::NOTICE_RESPONSE => pass.show(len, asker),
+            tag::NOTIFICATION_RESPONSE => self.notifications.pass(body, len, pass)?,
             tag::COPY_IN_RESPONSE => self.begin_copy(Copying::In, len, pass),
             tag::COPY_OUT_RESPONSE => self.begin_copy(Copying::Out, len, pass),
             tag::COPY_BOTH_RESPONSE => self.begin_copy(Copying::Both, len, pass),
@@ -492,6 +515,10 @@ impl Ledger {
         self.copying = Copying::No;
         self.completed = false;
         match self.entries.pop_front() {
+            Some(Entry::Query(Asker::Client) | Entry::Sync(Asker::Client)) if self.holds_this_ready() => {
+                self.held_ready = true;
+                pass.show(len, Asker::Weir);
+            }
             Some(Entry::Query(asker) | Entry::Sync(asker)) => pass.show(len, asker),
             Some(Entry::Step) => pass.show(len, Asker::Weir),
             None if self.sync_in_doubt && self.skipping => {
@@ -503,6 +530,10 @@ impl Ledger {
         }
         self.insert_ready(pass);
         Ok(())
+    }
+
+    fn holds_this_ready(&self) -> bool {
+        self.hold_ready && self.status == TransactionStatus::Idle && self.entries.is_empty()
     }
 
     /// Gives the client what was to be inserted and has come to stand first.

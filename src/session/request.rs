@@ -31,6 +31,8 @@ pub struct ServerSession {
     custom: Vec<String>,
     /// The run-time parameters that the server reported.
     parameters: Vec<(Vec<u8>, Vec<u8>)>,
+    /// The server may listen to channels of its client's, and is to stop before anybody else gets it.
+    pub listens: bool,
 }
 
 impl ServerSession {
@@ -44,6 +46,7 @@ impl ServerSession {
             settings: Arc::default(),
             custom: Vec::new(),
             parameters: Vec::new(),
+            listens: false,
         }
     }
 
@@ -83,7 +86,7 @@ impl ServerSession {
     }
 
     /// A simple Query of Weir's own; its replies stay hidden, an error in it becomes an event.
-    pub fn own_query(&mut self, out: &mut BytesMut, sql: &str) {
+    pub fn own_query(&mut self, out: &mut BytesMut, sql: impl AsRef<[u8]>) {
         self.unnamed = None;
         if self.ledger.enter(Entry::Query(Asker::Weir)) {
             frontend::query(out, sql);

@@ -121,6 +121,9 @@ impl<'a> Analyzer<'a> {
         if class.sequences {
             self.effect(Effects::SEQUENCES);
         }
+        if class.notifies {
+            self.effect(Effects::NOTIFIES);
+        }
         if class.leaves > Leaves::Nothing {
             self.pin(PinReason::Opaque);
         }

@@ -81,7 +81,7 @@ impl Statement {
     /// A statement that may do anything.
     fn unreadable() -> Self {
         let mut statement = Self::new(StatementKind::Unparsed);
-        statement.effects = Effects::OPAQUE | Effects::WRITES_ROWS | Effects::SEQUENCES;
+        statement.effects = Effects::OPAQUE | Effects::WRITES_ROWS | Effects::SEQUENCES | Effects::NOTIFIES;
         statement.leaves = Leaves::Unknowable;
         statement.pin = Some(PinReason::Unparsed);
         statement.unknown = Some("text that PostgreSQL 18's grammar does not know".to_owned());
@@ -219,6 +219,10 @@ bitflags! {
         const ADVANCES_SEQUENCE = 1 << 12;
         /// May read that memory: currval(), lastval().
         const READS_SEQUENCE = 1 << 13;
+        /// May look at the channels that the session listens to, or change them.
+        const CHANNELS = 1 << 14;
+        /// May notify.
+        const NOTIFIES = 1 << 15;
         /// Both.
         const SEQUENCES = Self::ADVANCES_SEQUENCE.bits() | Self::READS_SEQUENCE.bits();
     }
@@ -231,7 +235,6 @@ pub enum PinReason {
     Setting,
     /// SQL-level PREPARE.
     Prepare,
-    Listen,
     TemporaryTable,
     AdvisoryLock,
     /// nextval, currval, lastval, setval.
@@ -249,7 +252,6 @@ impl PinReason {
     pub const ALL: [Self; Self::Unparsed as usize + 1] = [
         Self::Setting,
         Self::Prepare,
-        Self::Listen,
         Self::TemporaryTable,
         Self::AdvisoryLock,
         Self::Sequence,
@@ -264,7 +266,6 @@ impl PinReason {
         match self {
             Self::Setting => "setting",
             Self::Prepare => "prepare",
-            Self::Listen => "listen",
             Self::TemporaryTable => "temporary_table",
             Self::AdvisoryLock => "advisory_lock",
             Self::Sequence => "sequence",

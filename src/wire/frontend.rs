@@ -177,8 +177,8 @@ pub fn message(out: &mut BytesMut, tag: u8, write: impl FnOnce(&mut BytesMut)) {
 }
 
 /// Appends a simple Query.
-pub fn query(out: &mut BytesMut, text: &str) {
-    message(out, tag::QUERY, |body| put_cstr(body, text.as_bytes()));
+pub fn query(out: &mut BytesMut, text: impl AsRef<[u8]>) {
+    message(out, tag::QUERY, |body| put_cstr(body, text.as_ref()));
 }
 
 /// The bytes of [`Parse::definition`] for a text and parameter types.

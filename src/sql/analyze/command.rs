@@ -24,16 +24,16 @@ impl<'a> Analyzer<'a> {
             NodeEnum::TransactionStmt(transaction) => self.transaction(transaction),
             NodeEnum::VariableSetStmt(set) => self.set(set),
             NodeEnum::VariableShowStmt(_) => self.show(),
-            NodeEnum::DiscardStmt(discard) => discard_kind(discard),
+            NodeEnum::DiscardStmt(discard) => self.channels(discard_kind(discard)),
             NodeEnum::PrepareStmt(prepare) => self.prepare(prepare.query.as_deref(), env),
             NodeEnum::ExecuteStmt(execute) => self.execute(&execute.params),
             NodeEnum::DeallocateStmt(deallocate) => deallocate_kind(deallocate),
             NodeEnum::DeclareCursorStmt(declare) => self.declare(declare, env),
             NodeEnum::FetchStmt(_) => StatementKind::Fetch,
             NodeEnum::ClosePortalStmt(_) => StatementKind::CloseCursor,
-            NodeEnum::ListenStmt(_) => self.listen(),
-            NodeEnum::UnlistenStmt(_) => StatementKind::Unlisten,
-            NodeEnum::NotifyStmt(_) => StatementKind::Notify,
+            NodeEnum::ListenStmt(_) => self.channels(StatementKind::Listen),
+            NodeEnum::UnlistenStmt(_) => self.channels(StatementKind::Unlisten),
+            NodeEnum::NotifyStmt(_) => self.notify(),
             NodeEnum::LockStmt(lock) => self.lock(lock),
             NodeEnum::DoStmt(code) => self.do_block(code),
             NodeEnum::CallStmt(call) => self.call(call),
@@ -255,7 +255,7 @@ impl<'a> Analyzer<'a> {
         self.pin(PinReason::Prepare);
         self.opaque("EXECUTE".to_owned());
         self.effect(Effects::SEQUENCES);
-        self.effect(Effects::WRITES_ROWS);
+        self.effect(Effects::WRITES_ROWS | Effects::NOTIFIES);
         self.expressions(parameters, &Scope::new(Env::TOP));
         StatementKind::Execute
     }
@@ -272,9 +272,15 @@ impl<'a> Analyzer<'a> {
         StatementKind::DeclareCursor { hold }
     }
 
-    fn listen(&mut self) -> StatementKind {
-        self.pin(PinReason::Listen);
-        StatementKind::Listen
+    /// A command that may change what the session listens to.
+    fn channels(&mut self, kind: StatementKind) -> StatementKind {
+        self.effect(Effects::CHANNELS);
+        kind
+    }
+
+    fn notify(&mut self) -> StatementKind {
+        self.effect(Effects::NOTIFIES);
+        StatementKind::Notify
     }
 
     fn lock(&mut self, lock: &pg::LockStmt) -> StatementKind {

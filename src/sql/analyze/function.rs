@@ -45,6 +45,9 @@ impl Analyzer<'_> {
             self.effect(Effects::SHAPES_RESULT);
         }
         self.session_effects(name);
+        if name == "pg_notify" {
+            self.effect(Effects::NOTIFIES);
+        }
         if names::is_query_running_function(name) {
             self.opaque(format!("{name}()"));
         }
@@ -60,6 +63,8 @@ impl Analyzer<'_> {
         } else if names::is_session_lock_function(name) {
             self.pin(PinReason::AdvisoryLock);
             self.effect(Effects::PRIMARY_ONLY | Effects::HOME_ONLY);
+        } else if name == "pg_listening_channels" {
+            self.effect(Effects::CHANNELS | Effects::PRIMARY_ONLY | Effects::HOME_ONLY);
         } else if names::is_passing_lock_function(name) || names::is_home_function(name) {
             self.effect(Effects::PRIMARY_ONLY | Effects::HOME_ONLY);
         } else if let Some(memory) = names::sequence_memory(name) {

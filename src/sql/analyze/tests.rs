@@ -321,10 +321,10 @@ fn effects_and_pins() {
         (
             "SELECT * FROM query_to_xml('select 1', true, true, '')",
             E::OPAQUE.union(E::VOLATILE).union(E::SHAPES_RESULT),
-            None,
+            Some(P::Opaque),
         ),
         ("SELECT JSON_VALUE('{}', '$')", E::OPAQUE, Some(P::Opaque)),
-        ("SELECT nextval('s')", E::VOLATILE.union(E::PRIMARY_ONLY).union(E::HOME_ONLY), Some(P::Opaque)),
+        ("SELECT nextval('s')", E::VOLATILE.union(E::PRIMARY_ONLY).union(E::HOME_ONLY), None),
         ("SELECT set_config('a.b', '1', true)", E::VOLATILE.union(E::PRIMARY_ONLY), Some(P::Setting)),
         ("SELECT pg_advisory_lock(1)", E::VOLATILE.union(E::PRIMARY_ONLY).union(E::HOME_ONLY), Some(P::AdvisoryLock)),
         ("SELECT pg_advisory_xact_lock(1)", E::VOLATILE.union(E::PRIMARY_ONLY).union(E::HOME_ONLY), None),
@@ -349,8 +349,8 @@ fn effects_and_pins() {
         ("EXECUTE p", E::OPAQUE.union(E::WRITES_ROWS), Some(P::Prepare)),
         ("DEALLOCATE p", E::empty(), None),
         ("DISCARD ALL", E::empty(), None),
-        ("LISTEN c", E::empty(), Some(P::Listen)),
-        ("UNLISTEN c", E::empty(), None),
+        ("LISTEN c", E::CHANNELS, None),
+        ("UNLISTEN c", E::CHANNELS, None),
         ("NOTIFY c", E::empty(), None),
         ("DECLARE c CURSOR FOR SELECT 1", E::empty(), None),
         ("DECLARE c CURSOR WITH HOLD FOR SELECT 1", E::empty(), Some(P::HoldCursor)),
@@ -364,7 +364,31 @@ fn effects_and_pins() {
     ];
     for (text, effects, pin) in cases {
         let statement = one(text);
-        assert_eq!((statement.effects - E::SEQUENCES, statement.pin), (*effects, *pin), "{text}");
+        let shown = statement.effects - E::SEQUENCES - E::NOTIFIES;
+        assert_eq!((shown, statement.pin), (*effects, *pin), "{text}");
+    }
+}
+
+#[test]
+fn what_may_notify() {
+    assert!(one("CREATE FUNCTION f() RETURNS void LANGUAGE plpgsql AS $$BEGIN NOTIFY c; END$$").defines.notifies);
+    assert!(!one("CREATE FUNCTION f() RETURNS void LANGUAGE plpgsql AS $$BEGIN PERFORM 1; END$$").defines.notifies);
+    let cases = [
+        ("NOTIFY c", true),
+        ("SELECT pg_notify('c', x) FROM a", true),
+        ("DO $$BEGIN NOTIFY c; END$$", true),
+        ("DO $$BEGIN PERFORM 1; END$$", false),
+        ("CALL p()", true),
+        ("EXECUTE p", true),
+        ("SELECT unheard_of(1)", true),
+        ("SELEKT 1", true),
+        ("SELECT x FROM a", false),
+        ("INSERT INTO a VALUES (1)", false),
+        ("LISTEN c", false),
+        ("COMMIT", false),
+    ];
+    for (text, notifies) in cases {
+        assert_eq!(one(text).effects.contains(Effects::NOTIFIES), notifies, "{text}");
     }
 }
 

@@ -8,6 +8,7 @@ mod faults;
 mod kills;
 mod large;
 mod leave;
+mod listen;
 mod load;
 mod login;
 mod memory;
