@@ -198,7 +198,8 @@ impl Listening {
             if !self.channels.contains(notification.channel) {
                 continue;
             }
-            if !self.is_raw && !(notification.channel.is_ascii() && notification.payload.is_ascii()) {
+            let is_ascii = notification.channel.is_ascii() && notification.payload.is_ascii();
+            if !self.is_raw && !is_ascii {
                 return Err(foreign_text());
             }
             let process_id = if own { told } else { notification.process_id };

@@ -348,7 +348,7 @@ fn effects_and_pins() {
         ("PREPARE p AS SELECT 1", E::empty(), Some(P::Prepare)),
         ("EXECUTE p", E::OPAQUE.union(E::WRITES_ROWS), Some(P::Prepare)),
         ("DEALLOCATE p", E::empty(), None),
-        ("DISCARD ALL", E::empty(), None),
+        ("DISCARD ALL", E::CHANNELS, None),
         ("LISTEN c", E::CHANNELS, None),
         ("UNLISTEN c", E::CHANNELS, None),
         ("NOTIFY c", E::empty(), None),

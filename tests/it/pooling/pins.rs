@@ -288,7 +288,7 @@ fn code_that_is_changed_through_weir_is_known_at_once() {
 fn discard_all_unpins() {
     let front = Front::new(1);
     let mut client = front.app.raw();
-    for make in ["SET work_mem = '7MB'", "LISTEN news", "CREATE TEMP TABLE t ()", "SELECT pg_advisory_lock(1)"] {
+    for make in ["SET work_mem = '7MB'", "CREATE TEMP TABLE t ()", "SELECT pg_advisory_lock(1)"] {
         client.run(make);
         assert!(is_pinned(&front), "{make}");
         client.run("DISCARD ALL");
