@@ -21,6 +21,10 @@ use crate::types::{Error, Kind, Origin, Result, Role, ShardId};
 /// How long to wait before a server that could not be reached is tried again.
 const RETRY_PERIOD: Duration = Duration::from_millis(500);
 
+/// Looking at a view's definition locks the tables that it reads. Clients wait for the reading, so that it must not wait
+/// for as long as somebody has such a table locked.
+const LOCKS_ARE_BRIEF: &str = "SET lock_timeout = '1s'";
+
 /// How often replicas are looked at while sessions wait for one of them to catch up.
 const WATCH_PERIOD: Duration = Duration::from_millis(20);
 
@@ -86,7 +90,9 @@ async fn read_schema(instance: &Instance, database: &Database, ticket: u64) -> R
     for shard in members(database) {
         let primary = database.shards.get(shard.index()).and_then(|shard| shard.nodes.first());
         let Some(primary) = primary else { continue };
-        clients.push(instance.connect(shard, primary).await?);
+        let client = instance.connect(shard, primary).await?;
+        client.batch_execute(LOCKS_ARE_BRIEF).await.map_err(|error| inspect::failed(shard, error))?;
+        clients.push(client);
     }
     let schema = inspect::inspect(ticket, &clients, &database.harmless_functions).await?;
     database.set_schema(schema, ticket);
