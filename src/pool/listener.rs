@@ -245,7 +245,7 @@ impl<'l> Desk<'l> {
                 (true, true) | (false, false) => {}
             }
         }
-        frontend::query(out, &sql);
+        frontend::query_bytes(out, &sql);
         self.asked = Some(std::mem::take(&mut self.next));
     }
 

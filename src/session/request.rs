@@ -89,7 +89,7 @@ impl ServerSession {
     pub fn own_query(&mut self, out: &mut BytesMut, sql: impl AsRef<[u8]>) {
         self.unnamed = None;
         if self.ledger.enter(Entry::Query(Asker::Weir)) {
-            frontend::query(out, sql);
+            frontend::query_bytes(out, sql.as_ref());
         }
     }
 

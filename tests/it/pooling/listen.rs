@@ -353,7 +353,7 @@ fn what_is_taken_over_is_neither_lost_nor_repeated() {
             for round in 0..ROUNDS {
                 let channel = (1 + (round + number) % 3).to_string();
                 let mut step = |sql: &str| {
-                    client.send_with(|out| frontend::query(out, sql.replace('$', &channel).replace("xx", "$x$")));
+                    client.send_with(|out| frontend::query(out, &sql.replace('$', &channel).replace("xx", "$x$")));
                     read_up_to(&mut client, "", &mut all);
                 };
                 step(&forms[round % forms.len()].replace("$x$", "xx"));
