@@ -18,6 +18,7 @@ mod psql;
 mod replication;
 mod settings;
 mod shutdown;
+mod state;
 mod statements;
 mod wire;
 
