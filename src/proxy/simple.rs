@@ -252,7 +252,7 @@ impl Client {
         }
         self.state.sequences.asked |= statement.effects & Effects::SEQUENCES;
         self.schema_touched |= statement.effects.contains(Effects::DDL);
-        if self.defined.leaves > Leaves::Nothing && may_run_code(statement) {
+        if (self.doubts_code || self.defined.leaves > Leaves::Nothing) && may_run_code(statement) {
             self.state.touch(Facets::SHOWN | Facets::HIDDEN, Facets::empty());
         }
         self.defined = self.defined.and(statement.defines);
