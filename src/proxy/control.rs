@@ -87,15 +87,24 @@ pub async fn keep_schema(instance: Arc<Instance>, database: Arc<Database>) {
 
 async fn read_schema(instance: &Instance, database: &Database, ticket: u64) -> Result<()> {
     let mut clients = Vec::with_capacity(database.shards.len());
-    for (index, shard) in database.shards.iter().enumerate() {
-        let Some(primary) = shard.nodes.first() else { continue };
-        let (shard, client) = (shard_id(index), instance.connect(shard_id(index), primary).await?);
+    for shard in members(database) {
+        let primary = database.shards.get(shard.index()).and_then(|shard| shard.nodes.first());
+        let Some(primary) = primary else { continue };
+        let client = instance.connect(shard, primary).await?;
         client.batch_execute(LOCKS_ARE_BRIEF).await.map_err(|error| inspect::failed(shard, error))?;
         clients.push(client);
     }
     let schema = inspect::inspect(ticket, &clients, &database.harmless_functions).await?;
     database.set_schema(schema, ticket);
     Ok(())
+}
+
+/// The shards whose schemas count: those that take part in a sharded database.
+fn members(database: &Database) -> Vec<ShardId> {
+    match database.map() {
+        Some(map) => map.shard_ids().collect(),
+        None => (0..database.shards.len()).map(shard_id).collect(),
+    }
 }
 
 /// Watches the replicas of one shard, for ever.
