@@ -27,7 +27,7 @@ const READER_IDLE: Duration = Duration::from_secs(1);
 
 /// Looking at a view's definition locks the tables that it reads. Clients wait for the reading, so that it must not wait
 /// for as long as somebody has such a table locked.
-const LOCKS_ARE_BRIEF: &str = "SET lock_timeout = '1s'";
+const LOCKS_ARE_BRIEF: &str = "SET lock_timeout = '300ms'";
 
 /// How often replicas are looked at while sessions wait for one of them to catch up.
 const WATCH_PERIOD: Duration = Duration::from_millis(20);
