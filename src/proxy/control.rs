@@ -113,13 +113,22 @@ async fn read_schema(instance: &Instance, database: &Database, clients: &mut Vec
 /// A connection to each shard's primary.
 async fn connect_readers(instance: &Instance, database: &Database) -> Result<Vec<Client>> {
     let mut clients = Vec::with_capacity(database.shards.len());
-    for (index, primary) in database.shards.iter().map(|shard| shard.nodes.first()).enumerate() {
-        let (Some(primary), shard) = (primary, shard_id(index)) else { continue };
+    for shard in members(database) {
+        let primary = database.shards.get(shard.index()).and_then(|shard| shard.nodes.first());
+        let Some(primary) = primary else { continue };
         let client = instance.connect(shard, primary).await?;
         client.batch_execute(LOCKS_ARE_BRIEF).await.map_err(|error| inspect::failed(shard, error))?;
         clients.push(client);
     }
     Ok(clients)
+}
+
+/// The shards whose schemas count: those that take part in a sharded database.
+fn members(database: &Database) -> Vec<ShardId> {
+    match database.map() {
+        Some(map) => map.shard_ids().collect(),
+        None => (0..database.shards.len()).map(shard_id).collect(),
+    }
 }
 
 /// Watches the replicas of one shard, for ever.
