@@ -190,15 +190,15 @@ impl Client {
         Ok(true)
     }
 
-    /// Waits until it is known what changes of the schema do to sessions. Where that cannot be read, the worst is assumed,
-    /// and also in a block, which may hold the very locks that the reading waits for. A client that keeps its server
+    /// Waits until it is known what changes of the schema do to sessions. Where that cannot be read, the worst is assumed
+    /// until it can: the reading may wait for a lock that this client's own block holds. A client that keeps its server
     /// anyway needs no wait.
     async fn learn_code(&mut self) {
         let Some(ticket) = self.database.unknown_code() else {
             (self.doubts_code, self.code_unread) = (false, false);
             return;
         };
-        let waits = !self.in_transaction() && !self.batch_open && self.pool_mode != PoolMode::Session;
+        let waits = self.pool_mode != PoolMode::Session;
         if waits && !self.code_unread {
             self.code_unread = self.database.schema_as_of(ticket).await == SchemaRead::Failed;
         }
