@@ -18,6 +18,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 
 use super::client::Client;
+use super::links::Link;
 use super::outcome::{Step, Stop};
 use crate::config::PoolMode;
 use crate::pool::database::Database;
@@ -25,9 +26,8 @@ use crate::pool::listener::{self, Channel, Order};
 use crate::pool::mailbox::{End, Item, Mailbox};
 use crate::session::ledger::{Kept, Rule};
 use crate::session::request::ServerSession;
-use crate::sql::code::Leaves;
-use crate::sql::facts::{Effects, Statement, StatementKind, TransactionCommand};
-use crate::types::{Error, Kind, Result, SqlState};
+use crate::sql::facts::{Effects, Facets, Statement, StatementKind, TransactionCommand};
+use crate::types::{Error, Kind, Result, ShardId, SqlState};
 use crate::wire::TransactionStatus;
 use crate::wire::backend::Notification;
 use crate::wire::frame::HEADER_LEN;
@@ -239,9 +239,8 @@ impl Client {
         let may_surprise = self.may_surprise(statement);
         self.heed.listens |= statement.kind == StatementKind::Listen;
         // Pools of drivers send UNLISTEN whenever a connection comes back: it concerns only those who listen.
-        let concerned = self.listening.is_some() && statement.effects.contains(Effects::CHANNELS);
-        let listens = statement.kind == StatementKind::Listen || statement.leaves > Leaves::Nothing;
-        self.heed.channels |= concerned || listens || may_surprise;
+        let concerned = self.listening.is_some() && statement.ends.contains(Facets::CHANNELS);
+        self.heed.channels |= concerned || statement.makes.contains(Facets::CHANNELS) || may_surprise;
         self.heed.notifies |= statement.effects.contains(Effects::NOTIFIES) || may_surprise;
         self.heed.begins |= matches!(&statement.kind, StatementKind::Transaction(TransactionCommand::Begin { .. }));
     }
@@ -267,9 +266,6 @@ impl Client {
         if !self.links[at].is_home() {
             return Ok(());
         }
-        if self.heed.listens && self.listening.is_none() {
-            self.reach_listener(at).await?;
-        }
         self.tell_channels(at)?;
         let notifies = self.heed.notifies;
         match &mut self.listening {
@@ -283,15 +279,22 @@ impl Client {
         Ok(())
     }
 
-    /// Makes sure that somebody can listen for the client before it runs LISTEN.
-    async fn reach_listener(&mut self, at: usize) -> Step {
+    /// Whether it is to be seen, before the unit goes to a server of the shard, that somebody can listen for the client.
+    pub fn needs_listener(&self, shard: ShardId) -> bool {
+        self.heed.listens && self.listening.is_none() && shard == ShardId(0) && self.pool_mode != PoolMode::Session
+    }
+
+    /// Makes sure that somebody can listen for the client before it runs LISTEN; `held` is its server, if it has one.
+    pub async fn reach_listener(&mut self, held: Option<usize>) -> Step {
         self.heed.listens = false;
         let mut listening = Listening::new(&self.database);
         let mark = listening.order_mark(Vec::new());
         match listening.await_mark(mark).await {
             Ok(()) => self.listening = Some(listening),
             Err(end) => {
-                self.fail_transaction(at).await?;
+                if let Some(at) = held {
+                    self.fail_transaction(at).await?;
+                }
                 return Err(Stop::Failed(end.into_error()));
             }
         }
@@ -336,10 +339,7 @@ impl Client {
 
     /// Once the client's transaction is over on the server that has its notifications: learns what it listens to now, and
     /// gives it what came up to here.
-    pub async fn heed_after(&mut self, at: usize) -> Step {
-        if !self.holds_ready() || !self.links[at].is_home() || self.links[at].is_in_transaction() {
-            return Ok(());
-        }
+    async fn heed_after(&mut self, at: usize) -> Step {
         let Heed { channels, notifies, .. } = std::mem::take(&mut self.heed);
         if channels {
             self.settle_channels(at, notifies).await?;
@@ -349,16 +349,25 @@ impl Client {
         self.give_notifications()
     }
 
-    /// The same after a COMMIT or ROLLBACK that Weir itself carried out on the servers.
-    pub async fn heed_block_end(&mut self) -> Step {
-        match self.links.iter().position(|link| link.is_home()) {
-            Some(at) if self.block.is_none() => self.heed_after(at).await,
+    fn is_settled_at_home(&self) -> Option<usize> {
+        let at = self.links.iter().position(Link::is_home)?;
+        (!self.in_transaction() && !self.links[at].is_in_transaction()).then_some(at)
+    }
+
+    /// The same for statements that Weir itself carried out on servers one by one, before it says ReadyForQuery.
+    pub async fn heed_steps(&mut self) -> Step {
+        match self.is_settled_at_home() {
+            Some(at) if self.holds_ready() => Box::pin(self.heed_after(at)).await,
             _ => Ok(()),
         }
     }
 
-    /// The transaction is over, however it ended: nothing of it is heeded any more, and no server listens.
-    pub async fn heed_end(&mut self) {
+    /// The transaction is over, however it ended: what it has to do with notifications is done, and no server listens.
+    pub async fn heed_end(&mut self) -> Step {
+        match self.is_settled_at_home() {
+            Some(at) if self.holds_ready() => self.heed_after(at).await?,
+            _ => {}
+        }
         if self.listening.as_ref().is_some_and(|listening| listening.channels.is_empty()) {
             self.listening = None;
         }
@@ -369,15 +378,9 @@ impl Client {
             }
         }
         while let Some(at) = self.links.iter().position(|link| link.server.session.listens) {
-            // A server that is lost here holds nothing of the client's any more, or the client learns of it next.
-            if let Err(stop) = self.stop_server(at).await {
-                tracing::debug!(?stop, "a server did not stop listening");
-                self.links.iter_mut().filter(|link| link.server.session.listens).for_each(|link| {
-                    link.server.session.listens = false;
-                    link.server.retire("it still listens");
-                });
-            }
+            self.stop_server(at).await?;
         }
+        Ok(())
     }
 
     /// Asks the server what the client listens to, and has the listener do it.
@@ -506,7 +509,7 @@ impl Client {
 
 /// Whether the client gets the database's own bytes.
 fn is_raw(session: &ServerSession) -> bool {
-    let reported = |name: &[u8]| session.parameters().iter().find(|(own, _)| own == name).map(|(_, value)| &value[..]);
+    let reported = |name: &[u8]| session.parameters().get(name);
     let (client, server) = (reported(b"client_encoding"), reported(b"server_encoding"));
     client == server || [client, server].contains(&Some(b"SQL_ASCII"))
 }

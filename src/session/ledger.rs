@@ -100,8 +100,10 @@ pub enum Event {
     NotPrepared(Gives),
     /// A Close of Weir's own was ignored: the server still has the statement.
     NotEvicted(StatementId),
-    /// The server reported a run-time parameter.
+    /// The server reported a run-time parameter, and the client saw it.
     Parameter { name: Vec<u8>, value: Vec<u8> },
+    /// The same, but the client did not see it.
+    OwnParameter { name: Vec<u8>, value: Vec<u8> },
     /// An error of the client's own request.
     ClientError(Attempt),
     /// An error in something that Weir asked for; the body of the ErrorResponse.
@@ -137,6 +139,9 @@ pub struct Ledger {
     unsynced: bool,
     /// Weir talks to the server by itself; the replies are not read here.
     own_exchange: bool,
+    /// The client's next ReadyForQuery is kept back: Weir has a question first.
+    holds_ready: bool,
+    held_ready: Option<TransactionStatus>,
     /// A Sync stands behind a COPY from the client, and it is not known yet whether the COPY swallowed it.
     sync_in_doubt: bool,
     /// A statement of the request that is being answered was completed.
@@ -148,10 +153,6 @@ pub struct Ledger {
     events: Vec<Event>,
     /// What becomes of notifications that the server sends.
     pub notifications: Notifications,
-    /// The ReadyForQuery that ends the client's request and its transaction is kept back, as long as it owes nothing else.
-    hold_ready: bool,
-    /// It was.
-    held_ready: bool,
 }
 
 impl Default for Ledger {
@@ -163,14 +164,14 @@ impl Default for Ledger {
             skipping: false,
             unsynced: false,
             own_exchange: false,
+            holds_ready: false,
+            held_ready: None,
             sync_in_doubt: false,
             completed: false,
             passing: 0,
             sending: 0,
             events: Vec::new(),
             notifications: Notifications::default(),
-            hold_ready: false,
-            held_ready: false,
         }
     }
 }
@@ -283,16 +284,15 @@ impl Ledger {
         self.status = status;
     }
 
-    /// Keeps the next ReadyForQuery of the client's back if it ends the transaction: something is to be done before the
-    /// client may read it.
-    pub fn hold_ready(&mut self) {
-        self.hold_ready = true;
+    /// Whether the client's next ReadyForQuery is kept back until [`Ledger::take_held_ready`].
+    pub fn hold_ready(&mut self, hold: bool) {
+        self.holds_ready = hold;
     }
 
-    /// Gives whether a ReadyForQuery was kept back, and keeps no other one.
-    pub fn take_held_ready(&mut self) -> bool {
-        self.hold_ready = false;
-        std::mem::take(&mut self.held_ready)
+    /// The status of a ReadyForQuery that the client is still to be told, if one was kept back.
+    pub fn take_held_ready(&mut self) -> Option<TransactionStatus> {
+        self.holds_ready = false;
+        self.held_ready.take()
     }
 
     /// The number of entries, for limits.
@@ -443,12 +443,14 @@ impl Ledger {
         }
     }
 
-    /// The client sees every report, also when Weir set the parameter: what Weir sets is what the client wants, so the
-    /// last report is always true.
+    /// A report that a query of Weir's own brings about says nothing new to the client, or is told in the end.
     fn parameter(&mut self, body: &[u8], len: usize, pass: &mut Pass<'_>) -> Result<()> {
         let (name, value) = backend::read_parameter_status(body)?;
-        self.events.push(Event::Parameter { name: name.to_vec(), value: value.to_vec() });
-        pass.show(len, Asker::Client);
+        self.events.push(match self.asker() {
+            Asker::Client => Event::Parameter { name: name.to_vec(), value: value.to_vec() },
+            Asker::Weir => Event::OwnParameter { name: name.to_vec(), value: value.to_vec() },
+        });
+        pass.show(len, self.asker());
         Ok(())
     }
 
@@ -515,16 +517,13 @@ impl Ledger {
         self.copying = Copying::No;
         self.completed = false;
         match self.entries.pop_front() {
-            Some(Entry::Query(Asker::Client) | Entry::Sync(Asker::Client)) if self.holds_this_ready() => {
-                self.held_ready = true;
-                pass.show(len, Asker::Weir);
-            }
-            Some(Entry::Query(asker) | Entry::Sync(asker)) => pass.show(len, asker),
+            Some(Entry::Query(Asker::Client) | Entry::Sync(Asker::Client)) => self.show_ready(len, pass),
+            Some(Entry::Query(Asker::Weir) | Entry::Sync(Asker::Weir)) => pass.show(len, Asker::Weir),
             Some(Entry::Step) => pass.show(len, Asker::Weir),
             None if self.sync_in_doubt && self.skipping => {
                 (self.sync_in_doubt, self.skipping, self.unsynced) = (false, false, false);
                 self.events.push(Event::SyncCounted);
-                pass.show(len, Asker::Client);
+                self.show_ready(len, pass);
             }
             _ => return Err(unexpected(tag::READY_FOR_QUERY)),
         }
@@ -532,8 +531,13 @@ impl Ledger {
         Ok(())
     }
 
-    fn holds_this_ready(&self) -> bool {
-        self.hold_ready && self.status == TransactionStatus::Idle && self.entries.is_empty()
+    fn show_ready(&mut self, len: usize, pass: &mut Pass<'_>) {
+        if self.holds_ready {
+            self.held_ready = Some(self.status);
+            pass.show(len, Asker::Weir);
+        } else {
+            pass.show(len, Asker::Client);
+        }
     }
 
     /// Gives the client what was to be inserted and has come to stand first.

@@ -168,7 +168,7 @@ fn a_client_in_a_transaction_hears_when_it_is_over() {
 
 #[test]
 fn transactions_and_savepoints_decide_what_is_listened_to() {
-    let front = Front::new(2);
+    let front = Front::new(1);
     let mut direct = client(&front.direct);
     let [mut a, mut b] = [(); 2].map(|()| client(&front.app));
     b.run("LISTEN others");
