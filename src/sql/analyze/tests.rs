@@ -416,7 +416,6 @@ fn what_may_end() {
         ("DISCARD TEMP", Facets::TEMPORARY),
         ("DISCARD PLANS", Facets::empty()),
         ("DISCARD ALL", Facets::SHOWN),
-        ("SELECT pg_listening_channels()", Facets::CHANNELS),
     ] {
         assert_eq!(one(text).ends, ends, "{text}");
     }
