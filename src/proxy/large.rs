@@ -7,6 +7,7 @@ use super::batch::Request;
 use super::client::Client;
 use super::outcome::Step;
 use super::sharded::Asked;
+use super::simple::called_function;
 use super::values::Values;
 use crate::route::plan::Access;
 use crate::sql::facts::Facts;
@@ -74,7 +75,10 @@ impl Client {
     async fn begun_request(&mut self, message: &[u8], rest: usize) -> Step {
         self.names.clear_unnamed();
         self.end_lost_block(None, Asked::Query(message))?;
-        let facts = Facts::unreadable();
+        let facts = match message.first() {
+            Some(&tag::FUNCTION_CALL) => called_function(message),
+            _ => Facts::unreadable(),
+        };
         let before = self.state.mark();
         facts.statements.iter().for_each(|statement| self.note(statement, &Values::default()));
         let at = self.link(ShardId(0), ANY).await?;

@@ -91,12 +91,14 @@ impl Client {
                 .into());
         }
         self.end_lost_block(None, Asked::Query(&message))?;
-        self.state.touch(Facets::SHOWN | Facets::HIDDEN, Facets::empty());
-        self.show_pin();
+        let facts = called_function(&message);
+        let before = self.state.mark();
+        facts.statements.iter().for_each(|statement| self.note(statement, &Values::default()));
         let at = self.link(ShardId(0), Access::Primary { writes: true }).await?;
         let server = &mut self.links[at].server;
         server.session.query(server.conn.queue(), &message);
-        self.finish(at).await?;
+        let ended = self.finish(at).await?;
+        self.after(facts.statements.iter(), ended, before);
         Ok(())
     }
 
@@ -312,6 +314,12 @@ impl Client {
             let _in_order = server.session.adopt_settings(server.conn.queue(), self.state.wanted());
         }
     }
+}
+
+/// The facts of a FunctionCall, of which at least the beginning is there.
+pub fn called_function(message: &[u8]) -> Facts {
+    let oid = message.get(frame::HEADER_LEN..).and_then(|body| body.first_chunk());
+    oid.map_or_else(Facts::unreadable, |oid| Facts::of_function_call(u32::from_be_bytes(*oid)))
 }
 
 /// Whether code that was defined a moment ago may run with a statement, however the schema was before.
