@@ -101,6 +101,11 @@ impl ServerSession {
         if doubtful { Adopted::Perhaps } else { Adopted::Surely }
     }
 
+    /// Whether the server's settings are those that it started with.
+    pub fn has_no_settings(&self) -> bool {
+        self.settings.is_empty()
+    }
+
     /// The settings that the server has, as it said itself or is going to have been told.
     pub fn has_settings(&mut self, settings: Arc<Settings>) {
         for name in settings.custom_names() {
