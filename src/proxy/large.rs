@@ -6,7 +6,9 @@ use bytes::BytesMut;
 use super::batch::Request;
 use super::client::Client;
 use super::outcome::Step;
+use super::prepare::Redescribes;
 use super::sharded::Asked;
+use super::simple::Ended;
 use crate::route::plan::Access;
 use crate::sql::facts::Facts;
 use crate::types::{Result, ShardId};
@@ -105,10 +107,11 @@ impl Client {
         self.fits_mode(prepared.facts.statements.iter())?;
         prepared.facts.statements.iter().for_each(|statement| self.note(statement));
         let at = self.link(ShardId(0), ANY).await?;
+        self.prepare(at, name, &prepared, Redescribes::No, &mut Ended::default()).await?;
         let link = &mut self.links[at];
         link.stats.received(message.len() + rest);
         let out = link.server.conn.queue();
-        if link.server.session.begin_bind(out, portal, !name.is_empty(), &prepared, arguments, rest) {
+        if link.server.session.begin_bind(out, portal, name, &prepared, arguments, rest) {
             self.unwanted = 0;
         }
         Ok(())

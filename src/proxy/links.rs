@@ -190,7 +190,7 @@ impl Client {
             match event {
                 Event::Prepared(gives) => {
                     if let Some(prepared) = gives.name.as_ref().and_then(|name| self.names.get(name)) {
-                        prepared.proven.set(true);
+                        prepared.standing.proven.set(true);
                     }
                 }
                 Event::NotPrepared(gives) => {
@@ -203,9 +203,16 @@ impl Client {
                     tracing::error!(%error, "a server did not accept a client's settings");
                     self.links[at].server.retire("its settings are not certain");
                 }
+                Event::Described(look, described) => self.described(look, described)?,
+                Event::Doubted(statement) => self.names.doubt(*statement),
                 Event::SyncIgnored => self.batch_open = true,
                 Event::SyncCounted => self.batch_open = false,
-                Event::ClientError(_) | Event::NotEvicted(_) | Event::Parameter { .. } | Event::Fatal(_) => {}
+                Event::ClientError(_)
+                | Event::PrepareError(_)
+                | Event::Withheld
+                | Event::NotEvicted(_)
+                | Event::Parameter { .. }
+                | Event::Fatal(_) => {}
             }
         }
         match result {
