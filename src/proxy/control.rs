@@ -21,6 +21,10 @@ use crate::types::{Error, Kind, Origin, Result, Role, ShardId};
 /// How long to wait before a server that could not be reached is tried again.
 const RETRY_PERIOD: Duration = Duration::from_millis(500);
 
+/// Looking at a view's definition locks the tables that it reads. Clients wait for the reading, so that it must not wait
+/// for as long as somebody has such a table locked.
+const LOCKS_ARE_BRIEF: &str = "SET lock_timeout = '1s'";
+
 /// How often replicas are looked at while sessions wait for one of them to catch up.
 const WATCH_PERIOD: Duration = Duration::from_millis(20);
 
@@ -83,13 +87,24 @@ pub async fn keep_schema(instance: Arc<Instance>, database: Arc<Database>) {
 
 async fn read_schema(instance: &Instance, database: &Database, ticket: u64) -> Result<()> {
     let mut clients = Vec::with_capacity(database.shards.len());
-    for (index, shard) in database.shards.iter().enumerate() {
-        let Some(primary) = shard.nodes.first() else { continue };
-        clients.push(instance.connect(shard_id(index), primary).await?);
+    for shard in members(database) {
+        let primary = database.shards.get(shard.index()).and_then(|shard| shard.nodes.first());
+        let Some(primary) = primary else { continue };
+        let client = instance.connect(shard, primary).await?;
+        client.batch_execute(LOCKS_ARE_BRIEF).await.map_err(|error| inspect::failed(shard, error))?;
+        clients.push(client);
     }
     let schema = inspect::inspect(ticket, &clients, &database.harmless_functions).await?;
     database.set_schema(schema, ticket);
     Ok(())
+}
+
+/// The shards whose schemas count: those that take part in a sharded database.
+fn members(database: &Database) -> Vec<ShardId> {
+    match database.map() {
+        Some(map) => map.shard_ids().collect(),
+        None => (0..database.shards.len()).map(shard_id).collect(),
+    }
 }
 
 /// Watches the replicas of one shard, for ever.
