@@ -489,7 +489,7 @@ mod tests {
         let mut session = ServerSession::new(2);
         let [a, b, c] = [1, 2, 3].map(Prepared::sample);
         let use_it = |session: &mut ServerSession, statement: &Prepared| {
-            sent(session, |session, out| session.bind(out, b"", b"s", &statement, &[0; 6]))
+            sent(session, |session, out| session.bind(out, b"", b"s", statement, &[0; 6]))
         };
         for statement in [&a, &b, &a] {
             use_it(&mut session, statement);
@@ -504,7 +504,7 @@ mod tests {
         let mut session = ServerSession::new(1);
         let [a, b] = [1, 2].map(Prepared::sample);
         let use_it = |session: &mut ServerSession, statement: &Prepared| {
-            sent(session, |session, out| session.bind(out, b"", b"s", &statement, &[0; 6]))
+            sent(session, |session, out| session.bind(out, b"", b"s", statement, &[0; 6]))
         };
         use_it(&mut session, &a);
         assert_eq!(use_it(&mut session, &b), ["C Sweir_1", "P weir_2", "D Sweir_2", "B weir_2"]);

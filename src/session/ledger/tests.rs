@@ -374,7 +374,7 @@ mod descriptions {
             (bind(), "22P02", false),
             (Entry::Execute, "42P01", false),
         ] {
-            let mut ledger = ledger(&[entry.clone()]);
+            let mut ledger = ledger(std::slice::from_ref(&entry));
             let events = feed(&mut ledger, &error(&[(b'C', sqlstate)]), &[]).unwrap().events;
             assert_eq!(events.contains(&Event::Doubted(StatementId(1))), doubted, "{entry:?} {sqlstate}");
         }

@@ -61,7 +61,7 @@ impl Both {
     }
 
     fn each(&mut self, write: impl Fn(&mut BytesMut)) -> (String, String) {
-        let mut ask = |client: &mut RawClient| {
+        let ask = |client: &mut RawClient| {
             client.send_with(&write);
             readable(&client.until_ready())
         };
