@@ -13,11 +13,12 @@ use super::outcome::Step;
 use super::prepare::{first_use, redescribes};
 use super::sharded::{Asked, Task, is_plain};
 use super::simple::Ended;
+use super::values::Values;
 use super::worker::Sharing;
 use crate::route::{self, plan::Access};
 use crate::session::request::{Parsed, ServerSession};
 use crate::session::statements::Prepared;
-use crate::sql::facts::{PinReason, Statement, StatementKind};
+use crate::sql::facts::{Facets, Statement, StatementKind};
 use crate::sql::schema::Schema;
 use crate::types::{Error, Kind, Origin, Result, ShardId};
 use crate::wire::TransactionStatus;
@@ -98,8 +99,8 @@ impl Client {
         received: usize,
         complete: bool,
     ) -> Step {
-        let before = self.pins();
-        bound_statements(requests).for_each(|statement| self.note(statement));
+        let before = self.state.mark();
+        requests.iter().for_each(|request| self.note_request(request));
         let at = self.link(shard, access).await?;
         self.links[at].stats.received(received);
         let untried = if complete { self.untried_use(at, requests) } else { None };
@@ -161,6 +162,14 @@ impl Client {
         Ok(ended)
     }
 
+    fn note_request(&mut self, request: &Request<'_>) {
+        if let Request::Bind { prepared, body, .. } = request {
+            let text = prepared.text.as_deref().unwrap_or_default();
+            let values = Values { text, literals: &prepared.literals, bound: Some(body) };
+            prepared.facts.statements.iter().for_each(|statement| self.note(statement, &values));
+        }
+    }
+
     /// Reads the messages, resolving the client's names.
     pub fn resolve<'m>(&mut self, schema: &Schema, messages: &'m [u8]) -> Result<Vec<Request<'m>>> {
         let mut requests = Vec::with_capacity(6);
@@ -214,13 +223,15 @@ impl Client {
             let message = format!("prepared statement \"{}\" already exists", String::from_utf8_lossy(parse.name));
             return Err(Error::new(Origin::Client, Kind::DuplicateStatement, message));
         }
-        let is_as_others = self.pinned.is_none() && !self.local_settings && !self.schema_touched;
+        let own_settings = self.local_settings || self.state.touched().contains(Facets::SETTINGS);
+        let is_as_others = !self.state.is_pinned() && !own_settings && !self.schema_touched;
         let sharing = if is_as_others { Sharing::Shared } else { Sharing::Own };
         let born = self.database.schema_changes();
         let prepared = self.known.prepared(&self.worker.instance.statement_ids, schema, &parse, sharing, born)?;
         if !parse.name.is_empty() && !prepared.is_repeatable() {
             // Another server would parse it at another moment.
-            self.pin(PinReason::Prepare);
+            self.state.hold(Facets::STATEMENTS);
+            self.show_pin();
         }
         self.names.set(parse.name, Rc::clone(&prepared));
         Ok(Request::Parse { name: parse.name, prepared })
