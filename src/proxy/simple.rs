@@ -33,6 +33,25 @@ pub struct Ended {
     pub failed: bool,
     /// The server refused the text before it ran anything of it.
     pub refused: bool,
+    /// A statement did not stand any more, and the client does not know it.
+    pub withheld: bool,
+}
+
+impl Ended {
+    /// How a unit ended of which this is the first part.
+    pub fn then(self, rest: Self) -> Self {
+        Self { withheld: rest.withheld, ..if self.failed { self } else { rest } }
+    }
+
+    /// Takes note of an error that the client has read.
+    pub fn note(&mut self, event: &Event) {
+        match event {
+            Event::ClientError(attempt) => (self.failed, self.refused) = (true, *attempt == Attempt::Refused),
+            Event::PrepareError(_) => (self.failed, self.refused) = (true, false),
+            Event::Withheld => self.withheld = true,
+            _ => {}
+        }
+    }
 }
 
 impl Client {
@@ -118,9 +137,7 @@ impl Client {
         loop {
             let end = self.relay(at, Listen::No, &mut seen).await?;
             for event in seen.events.drain(..) {
-                if let Event::ClientError(attempt) = event {
-                    ended = Ended { failed: true, refused: attempt == Attempt::Refused };
-                }
+                ended.note(&event);
             }
             if end != End::ClientSent || self.batch_open {
                 return Ok(ended);
