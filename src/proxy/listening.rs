@@ -77,11 +77,6 @@ pub struct Heed {
     begins: bool,
 }
 
-impl Heed {
-    /// Nothing is known of what runs.
-    pub const ANYTHING: Self = Self { listens: false, channels: true, notifies: true, begins: true };
-}
-
 impl Listening {
     fn new(database: &Arc<Database>) -> Box<Self> {
         Box::new(Self {

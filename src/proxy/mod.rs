@@ -6,6 +6,7 @@
 //!   [`keys`]: what they show.
 //! * [`client`]: a client's life after login, one *unit* (a Query, or a batch up to Sync) after another.
 //! * [`simple`], [`batch`]: units of the simple and of the extended protocol.
+//! * [`prepare`]: statements that a server is given for a client that knows them.
 //! * [`links`]: the servers that a client holds, and how it gets and leaves them; [`leave`]: what becomes of them when
 //!   the client is gone.
 //! * [`listening`]: LISTEN and notifications for a client whose servers change.
@@ -44,6 +45,7 @@ pub mod listening;
 pub mod login;
 pub mod mode;
 pub mod outcome;
+pub mod prepare;
 pub mod relay;
 pub mod replication;
 pub mod report;
