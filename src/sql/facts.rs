@@ -38,6 +38,8 @@ pub struct Statement {
     pub set_configs: Vec<SetConfig>,
     /// What code that the statement defines may do when it runs.
     pub defines: CodeClass,
+    /// A database that must have no sessions but this one: DROP DATABASE and its kin.
+    pub vacates: Option<String>,
     /// Every occurrence of a table or view, wherever it stands in the statement; not CTE names.
     pub relations: Vec<RelationUse>,
     /// Rows of `relation` for which this does not hold cannot influence the result.
@@ -70,6 +72,7 @@ impl Statement {
             ends: Facets::empty(),
             set_configs: Vec::new(),
             defines: CodeClass::default(),
+            vacates: None,
             relations: Vec::new(),
             restrictions: Vec::new(),
             carries: Vec::new(),
