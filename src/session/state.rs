@@ -198,6 +198,7 @@ impl SessionState {
         let reasons = [
             (Facets::SETTINGS, PinReason::Setting),
             (Facets::STATEMENTS, PinReason::Prepare),
+            (Facets::CONSTANTS, PinReason::Prepare),
             (Facets::CHANNELS, PinReason::Listen),
             (Facets::TEMPORARY, PinReason::TemporaryTable),
             (Facets::LOCKS, PinReason::AdvisoryLock),

@@ -265,6 +265,8 @@ bitflags! {
         /// What the server shows when it is asked.
         const SHOWN = Self::SETTINGS.bits() | Self::STATEMENTS.bits() | Self::CHANNELS.bits()
             | Self::TEMPORARY.bits() | Self::LOCKS.bits() | Self::CURSORS.bits();
+        /// A prepared statement with constants that only its own moment could read.
+        const CONSTANTS = 1 << 9;
         /// What no catalog shows, left by code that cannot be seen into.
         const HIDDEN = 1 << 6;
         /// Libraries that LOAD brought in.

@@ -383,6 +383,42 @@ fn row_level_security_by_a_custom_setting() {
     assert_eq!(nobody.value(count), "0");
 }
 
+/// PostgreSQL reads a constant once, when its statement is prepared.
+#[test]
+fn constants_of_a_prepared_statement_stay_what_they_were() {
+    let front = front(1);
+    front.app.execute("CREATE TABLE dates (d date)");
+    let mut client = front.app.raw();
+    client.run("SET DateStyle = 'SQL, DMY'");
+    client.send_with(|out| {
+        frontend::parse(out, b"read", &frontend::definition("SELECT date '01/02/2024'", &[]));
+        frontend::parse(out, b"write", &frontend::definition("INSERT INTO dates VALUES ('01/02/2024')", &[]));
+        frontend::sync(out);
+    });
+    assert_eq!(sqlstate(&client.until_ready()), None);
+    client.run("SET DateStyle = 'ISO, MDY'");
+    for _ in 0..2 {
+        let ended = front.direct.value(
+            "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity \
+             WHERE datname = current_database() AND backend_type = 'client backend' \
+             AND pid <> pg_backend_pid() AND state = 'idle' AND application_name <> 'weir'",
+        );
+        assert_eq!(ended, "t");
+        for (name, answer) in [("read", vec!["2024-02-01".to_owned()]), ("write", vec![])] {
+            client.send_with(|out| {
+                frontend::bind(out, b"", name.as_bytes(), &[0; 6]);
+                frontend::execute(out, b"", 0);
+                frontend::sync(out);
+            });
+            let messages = client.until_ready();
+            assert_eq!((sqlstate(&messages), rows(&messages)), (None, answer), "{name}");
+        }
+        assert_eq!(client.value("SHOW DateStyle"), "ISO, MDY");
+    }
+    assert_eq!(front.app.value("SELECT string_agg(d::text, ' ') FROM dates"), "2024-02-01 2024-02-01");
+    assert_eq!(pins(&front), [""; 0]);
+}
+
 /// libpq's functions for large objects are FunctionCalls; what they open ends with the transaction.
 #[test]
 fn function_calls_of_large_objects_do_not_pin() {
