@@ -55,6 +55,8 @@ pub struct Statement {
     pub set_configs: Vec<SetConfig>,
     /// What code that the statement defines may do when it runs.
     pub defines: CodeClass,
+    /// A database that must have no sessions but this one: DROP DATABASE and its kin.
+    pub vacates: Option<String>,
     /// Every occurrence of a table or view, wherever it stands in the statement; not CTE names.
     pub relations: Vec<RelationUse>,
     /// Rows of `relation` for which this does not hold cannot influence the result.
@@ -87,6 +89,7 @@ impl Statement {
             ends: Facets::empty(),
             set_configs: Vec::new(),
             defines: CodeClass::default(),
+            vacates: None,
             relations: Vec::new(),
             restrictions: Vec::new(),
             carries: Vec::new(),
@@ -266,6 +269,8 @@ bitflags! {
             | Self::TEMPORARY.bits() | Self::LOCKS.bits() | Self::CURSORS.bits();
         /// What a survey asks for. Channels are asked for by themselves, since they can follow the client.
         const SURVEYED = Self::SHOWN.bits() & !Self::CHANNELS.bits();
+        /// A prepared statement with constants that only its own moment could read.
+        const CONSTANTS = 1 << 9;
         /// What no catalog shows, left by code that cannot be seen into.
         const HIDDEN = 1 << 6;
         /// Libraries that LOAD brought in.
