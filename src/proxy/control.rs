@@ -87,7 +87,7 @@ async fn read_schema(instance: &Instance, database: &Database, ticket: u64) -> R
         let Some(primary) = shard.nodes.first() else { continue };
         clients.push(instance.connect(shard_id(index), primary).await?);
     }
-    let schema = inspect::inspect(ticket, &clients, &database.harmless_functions).await?;
+    let schema = inspect::inspect(ticket, &clients, database.is_sharded(), &database.harmless_functions).await?;
     database.set_schema(schema, ticket);
     Ok(())
 }

@@ -43,6 +43,6 @@ fn placement(request: &Request<'_>, name: &RelationName) -> TablePlacement {
             TablePlacement::Sharded { keyspace: keyspace.name.clone(), key_column: column.to_owned() }
         }
         Target::Reference { .. } => TablePlacement::Reference,
-        Target::Unmapped => TablePlacement::Unmapped,
+        Target::Expanded | Target::Unmapped => TablePlacement::Unmapped,
     }
 }

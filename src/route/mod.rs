@@ -2,12 +2,13 @@
 //! What is not recognised is refused; a key counts only where it truly restricts its relation.
 //!
 //! * [`plan`] is for sharded databases, [`unsharded`] for the others.
-//! * [`prune`] finds the shards that can hold the rows that a statement needs, [`value`] the value of a key.
+//! * [`prune`] finds the shards that can hold the rows that a statement needs, [`value`] and [`array`] the values of keys.
 //! * [`rows`] plans reads, [`write`] writes, [`schema_change`] DDL, [`session`] what is about the session.
 //! * [`fan`] is for reads of several shards. [`target`] looks relations up in the map, [`access`] says whether a replica may
 //!   answer.
 
 mod access;
+mod array;
 mod fan;
 pub mod plan;
 mod prune;

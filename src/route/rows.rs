@@ -54,7 +54,7 @@ impl Router<'_> {
     fn key_hint(&self) -> String {
         let keys = self.targets.iter().zip(&self.statement().relations).filter_map(|(target, used)| match target {
             Target::Sharded { column, .. } => Some(format!("{}.{column}", used.name.name)),
-            Target::System | Target::Reference { .. } | Target::Unmapped => None,
+            Target::System | Target::Reference { .. } | Target::Expanded | Target::Unmapped => None,
         });
         let mut keys: Vec<String> = keys.collect();
         keys.sort();

@@ -47,7 +47,7 @@ impl Router<'_> {
 
     fn check_mapped(&self) -> Result<()> {
         let unknown = self.targets.iter().zip(&self.statement().relations).find(|(target, _)| match target {
-            Target::Unmapped | Target::System => true,
+            Target::Unmapped | Target::System | Target::Expanded => true,
             Target::Sharded { .. } | Target::Reference { .. } => false,
         });
         match unknown {

@@ -6,9 +6,9 @@ use super::target::Target;
 use super::value::{Family, Value, find_column};
 use super::{HOME, Parameter, Router};
 use crate::shardmap::{KeyType, KeyValue, Keyspace};
-use crate::sql::facts::{Effects, InsertShape, InsertSource, Operand, StatementKind};
+use crate::sql::facts::{ColumnUse, Effects, InsertShape, InsertSource, Operand, Selected, StatementKind};
 use crate::sql::moment::names_moment;
-use crate::sql::schema::Relation;
+use crate::sql::schema::{Column, Relation};
 use crate::types::{Error, Kind, Origin, Result, ShardId};
 
 /// OIDs of date, time, timestamp, timestamptz and timetz.
@@ -31,7 +31,7 @@ impl<'a> Router<'a> {
                 self.write_sharded(index, keyspace, column, relation)
             }
             Some(Target::Reference { relation }) => self.write_reference(index, relation),
-            Some(Target::System | Target::Unmapped) | None => {
+            Some(Target::System | Target::Expanded | Target::Unmapped) | None => {
                 Err(Error::refuse("cannot write system catalogs", "A sharded database has catalogs on every shard."))
             }
         }
@@ -86,14 +86,43 @@ impl<'a> Router<'a> {
         column: &str,
         relation: Option<&Relation>,
     ) -> Result<Shards> {
-        let InsertSource::Values(rows) = &shape.source else {
-            return Err(Error::refuse(
-                "INSERT into a sharded table needs VALUES",
-                "The shard of the new rows is not known before they are computed.",
-            ));
+        let position = || key_position(shape, column, relation);
+        match &shape.source {
+            InsertSource::Values(rows) => {
+                let position = position()?;
+                rows.iter().map(|row| self.owner(row.get(position), keyspace, column, relation)).collect()
+            }
+            InsertSource::Select(Some(selected)) => match selected.get(position()?) {
+                Some(Selected::Value(Operand::Computed)) => Err(computed_rows()),
+                Some(Selected::Value(operand)) => Ok(vec![self.owner(Some(operand), keyspace, column, relation)?]),
+                Some(Selected::From(columns)) => self.selected_from(columns, keyspace, column, relation),
+                None => Err(missing_key(column)),
+            },
+            InsertSource::Select(None) | InsertSource::DefaultValues => Err(computed_rows()),
+        }
+    }
+
+    /// The shards of new rows whose keys are values of these columns.
+    fn selected_from(
+        &self,
+        columns: &[ColumnUse],
+        keyspace: &Keyspace,
+        column: &str,
+        relation: Option<&Relation>,
+    ) -> Result<Shards> {
+        let stored = relation.and_then(|relation| find_column(&relation.columns, column));
+        let keeps = |stored: &Column| {
+            let family = KeyType::from_oid(stored.type_oid).map(Family::of);
+            stored.type_modifier < 0 && family == Some(Family::of(keyspace.key_type))
         };
-        let position = key_position(shape, column, relation)?;
-        rows.iter().map(|row| self.owner(row.get(position), keyspace, column, relation)).collect()
+        if !stored.is_some_and(keeps) {
+            return Err(uncertain_key(column, "storing it may change it"));
+        }
+        let mut shards = Shards::new();
+        for selected in columns {
+            shards.extend(self.candidates(selected.relation, keyspace, &selected.column)?);
+        }
+        Ok(shards)
     }
 
     /// The shard of one new row.
@@ -145,7 +174,7 @@ impl<'a> Router<'a> {
             return Err(differs("System columns such as ctid hold other values on each shard."));
         }
         let others = || self.targets.iter().enumerate().filter(|(other, _)| *other != index);
-        if others().any(|(_, target)| !matches!(target, Target::Reference { .. })) {
+        if others().any(|(_, target)| !matches!(target, Target::Reference { .. } | Target::Expanded)) {
             return Err(differs("It reads a relation whose rows are not the same on every shard."));
         }
         let picks = self.has(Effects::SHAPES_RESULT) || self.statement().kind == StatementKind::Update;
@@ -180,6 +209,14 @@ fn key_position(shape: &InsertShape, column: &str, relation: Option<&Relation>) 
         (None, None) => Err(uncertain_key(column, "the table's columns are not known yet")
             .hint("Name the columns: INSERT INTO table (columns) VALUES ...")),
     }
+}
+
+fn computed_rows() -> Error {
+    Error::refuse(
+        "cannot tell the shard of rows that a query makes",
+        "The keys of the new rows are not known before they are computed.",
+    )
+    .hint("Insert the rows with VALUES.")
 }
 
 fn missing_key(column: &str) -> Error {
@@ -242,7 +279,7 @@ fn is_given_by(source: &InsertSource, position: usize) -> bool {
             rows.iter().all(|row| row.get(position).is_some_and(|value| *value != Operand::Default))
         }
         // How many columns a query has is not known here.
-        InsertSource::Select | InsertSource::DefaultValues => false,
+        InsertSource::Select(_) | InsertSource::DefaultValues => false,
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::code::CodeClasses;
 use super::facts::RelationName;
+use super::scan::{LiteralSpan, scan};
 
 /// A database's catalogs, as far as facts and routing need them. Immutable; a refresh makes a new one.
 #[derive(Clone, Debug, Default)]
@@ -56,7 +57,25 @@ pub struct Relation {
     /// Why reading it may: row security, a foreign table. Views always may.
     pub opaque_read: Option<String>,
     pub is_view: bool,
+    /// A view's query, where the database is sharded.
+    pub view: Option<View>,
     pub unlogged: bool,
+}
+
+/// A view's query, all its names qualified.
+#[derive(Clone, Debug)]
+pub struct View {
+    pub definition: String,
+    pub literals: Vec<LiteralSpan>,
+}
+
+impl View {
+    /// `None` for a text whose literals cannot be told.
+    pub fn new(definition: String) -> Option<Self> {
+        let mut literals = Vec::new();
+        scan(&definition, true, &mut Vec::new(), &mut literals).ok()?;
+        Some(Self { definition, literals })
+    }
 }
 
 /// A column of a user relation.

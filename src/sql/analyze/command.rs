@@ -156,7 +156,7 @@ impl<'a> Analyzer<'a> {
             Some(NodeEnum::ExecuteStmt(execute)) => {
                 self.execute(&execute.params);
             }
-            Some(query) => self.subquery(query, env),
+            Some(query) => drop(self.subquery(query, env)),
             None => self.unknown("CREATE TABLE AS"),
         }
         self.inexplicable("CREATE TABLE AS")
@@ -266,7 +266,7 @@ impl<'a> Analyzer<'a> {
             self.pin(PinReason::HoldCursor);
         }
         match declare.query.as_deref().and_then(inner) {
-            Some(query) => self.subquery(query, env),
+            Some(query) => drop(self.subquery(query, env)),
             None => self.unknown("DECLARE CURSOR"),
         }
         StatementKind::DeclareCursor { hold }
