@@ -104,6 +104,8 @@ const OPERATORS: &str = "
 
 const NONDETERMINISTIC: &str = "SELECT EXISTS (SELECT FROM pg_catalog.pg_collation WHERE NOT collisdeterministic)";
 
+const ENUMS: &str = "SELECT oid FROM pg_catalog.pg_type WHERE typtype = 'e'";
+
 /// Types that are not PostgreSQL's own; 16384 is its FirstNormalObjectId.
 const USER_TYPES: &str = "
     SELECT n.nspname::text || '.' || t.typname::text, t.oid
@@ -125,6 +127,7 @@ pub async fn inspect(version: u64, shards: &[Client], is_sharded: bool, harmless
         search_path: rows(home, SEARCH_PATH).await?.iter().map(|row| row.get(0)).collect(),
         has_nondeterministic_collations: rows(home, NONDETERMINISTIC).await?.iter().any(|row| row.get(0)),
         differing_types: HashSet::new(),
+        enums: rows(home, ENUMS).await?.iter().map(|row| row.get(0)).collect(),
     };
     if is_sharded {
         views(home, &mut schema).await?;

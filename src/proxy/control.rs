@@ -83,13 +83,22 @@ pub async fn keep_schema(instance: Arc<Instance>, database: Arc<Database>) {
 
 async fn read_schema(instance: &Instance, database: &Database, ticket: u64) -> Result<()> {
     let mut clients = Vec::with_capacity(database.shards.len());
-    for (index, shard) in database.shards.iter().enumerate() {
-        let Some(primary) = shard.nodes.first() else { continue };
-        clients.push(instance.connect(shard_id(index), primary).await?);
+    for shard in members(database) {
+        let primary = database.shards.get(shard.index()).and_then(|shard| shard.nodes.first());
+        let Some(primary) = primary else { continue };
+        clients.push(instance.connect(shard, primary).await?);
     }
     let schema = inspect::inspect(ticket, &clients, database.is_sharded(), &database.harmless_functions).await?;
     database.set_schema(schema, ticket);
     Ok(())
+}
+
+/// The shards whose schemas count: those that take part in a sharded database.
+fn members(database: &Database) -> Vec<ShardId> {
+    match database.map() {
+        Some(map) => map.shard_ids().collect(),
+        None => (0..database.shards.len()).map(shard_id).collect(),
+    }
 }
 
 /// Watches the replicas of one shard, for ever.

@@ -16,6 +16,9 @@ pub(super) fn element_type(oid: u32) -> Option<KeyType> {
         1182 => KeyType::Date,
         1115 => KeyType::Timestamp,
         1185 => KeyType::Timestamptz,
+        1231 => KeyType::Numeric,
+        1001 => KeyType::Bytea,
+        1000 => KeyType::Bool,
         _ => return None,
     })
 }
@@ -84,7 +87,7 @@ fn binary_elements(bytes: &[u8], element: KeyType) -> Option<Vec<KeyValue<'stati
     let mut rest = bytes;
     let dimensions = number(&mut rest)?;
     let _has_nulls = number(&mut rest)?;
-    if number(&mut rest)?.unsigned_abs() != element.oid() {
+    if Some(number(&mut rest)?.unsigned_abs()) != element.oid() {
         return None;
     }
     let count = match dimensions {

@@ -19,9 +19,11 @@ mod target;
 mod value;
 mod write;
 
+use std::cell::RefCell;
+
 use self::plan::{Access, Action, Part, PartText, Plan};
 use self::target::Target;
-use crate::shardmap::ShardMap;
+use crate::shardmap::{Key, Keyspace, ShardMap};
 use crate::sql::facts::{Effects, PinReason, Statement, StatementKind, TransactionCommand};
 use crate::sql::moment::names_moment;
 use crate::sql::scan::LiteralSpan;
@@ -82,8 +84,28 @@ pub struct Request<'a> {
 /// - [`crate::types::Kind::NullKey`] for an INSERT of a NULL key, [`crate::types::Kind::InvalidValue`] for one that no
 ///   shard owns.
 pub fn plan(request: &Request<'_>) -> Result<Plan> {
-    let action = Router { request: *request, targets: Vec::new() }.action()?;
-    Ok(Plan { epoch: request.map.epoch(), action })
+    plan_noting(request, &mut Vec::new())
+}
+
+/// As [`plan`], and notes the keys that no shard owns: the outcome, be it a plan or an error, holds only if nobody has
+/// given them an owner meanwhile.
+///
+/// # Errors
+/// As [`plan`].
+pub fn plan_noting(request: &Request<'_>, unowned: &mut Vec<UnownedKey>) -> Result<Plan> {
+    let noted = RefCell::default();
+    let action = Router { request: *request, targets: Vec::new(), unowned: &noted }.action();
+    unowned.append(&mut noted.into_inner());
+    Ok(Plan { epoch: request.map.epoch(), action: action? })
+}
+
+/// A key that a statement needs and no shard owns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnownedKey {
+    pub keyspace: String,
+    pub key: Key,
+    /// The statement would add a row or a table with it.
+    pub is_new: bool,
 }
 
 /// A request with its relations looked up.
@@ -91,6 +113,7 @@ struct Router<'a> {
     request: Request<'a>,
     /// By index into [`Statement::relations`].
     targets: Vec<Target<'a>>,
+    unowned: &'a RefCell<Vec<UnownedKey>>,
 }
 
 impl<'a> Router<'a> {
@@ -135,6 +158,11 @@ impl<'a> Router<'a> {
                 self.write()
             }
         }
+    }
+
+    fn note_unowned(&self, keyspace: &Keyspace, keys: Vec<Key>, is_new: bool) {
+        let noted = keys.into_iter().map(|key| UnownedKey { keyspace: keyspace.name.clone(), key, is_new });
+        self.unowned.borrow_mut().extend(noted);
     }
 
     fn statement(&self) -> &'a Statement {

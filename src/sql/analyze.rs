@@ -103,6 +103,8 @@ struct Analyzer<'a> {
     shape: Shape,
     /// An aggregate of a subquery belongs to a query around it: no level is known to be without aggregates.
     has_escaping_aggregate: bool,
+    /// Columns may be NULL where no row of their relation is: outer joins, grouping sets.
+    makes_nulls: bool,
     /// How many references to WITH queries and views were followed.
     expansions: usize,
     /// Queries in expressions that were analysed: where the values of their columns come from.
@@ -123,6 +125,7 @@ impl<'a> Analyzer<'a> {
             in_view: false,
             shape: Shape::default(),
             has_escaping_aggregate: false,
+            makes_nulls: false,
             expansions: 0,
             sublinks: HashMap::new(),
             wanted: HashMap::new(),

@@ -66,7 +66,10 @@ impl Analyzer<'_> {
             NodeEnum::AIndices(indices) => self.indices(indices, scope),
             NodeEnum::WindowDef(window) => self.window(window, scope),
             NodeEnum::GroupingFunc(grouping) => self.expressions(&grouping.args, scope),
-            NodeEnum::GroupingSet(set) => self.expressions(&set.content, scope),
+            NodeEnum::GroupingSet(set) => {
+                self.makes_nulls = true;
+                self.expressions(&set.content, scope);
+            }
             NodeEnum::ColumnDef(column) => self.type_name(column.type_name.as_ref()),
             NodeEnum::TypeName(name) => self.type_name(Some(name)),
             NodeEnum::XmlExpr(xml) => self.xml(xml, scope),

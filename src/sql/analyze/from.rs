@@ -174,6 +174,7 @@ impl<'a> Analyzer<'a> {
     {
         let left = self.join_side(join.larg.as_deref(), scope);
         let right = self.join_side(join.rarg.as_deref(), scope);
+        self.makes_nulls |= join.jointype() != JoinType::JoinInner;
         let filter = Filter::some(restricted_side(join.jointype(), &left, &right));
         let mut merged: Vec<String> = join.using_clause.iter().filter_map(string).map(str::to_owned).collect();
         if join.is_natural {

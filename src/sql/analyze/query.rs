@@ -244,7 +244,7 @@ impl<'a> Analyzer<'a> {
         let selected = output.columns.into_iter().enumerate().map(|(place, column)| {
             match values.get(place).filter(|_| is_aligned && column.columns.is_empty()) {
                 Some(value) => Selected::Value(value.clone()),
-                None if column.columns.is_empty() => Selected::Value(Operand::Computed),
+                None if column.columns.is_empty() || self.makes_nulls => Selected::Value(Operand::Computed),
                 None => Selected::From(column.columns),
             }
         });

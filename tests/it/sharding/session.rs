@@ -197,11 +197,8 @@ fn code_that_statements_do_not_show_is_refused() {
         "CREATE FUNCTION other_rows() RETURNS int8 STABLE LANGUAGE sql AS 'SELECT count(*) FROM customers'",
     );
     must(&mut client, "CREATE VIEW rich AS SELECT * FROM customers WHERE credit > 5");
-    for sql in [
-        "SELECT other_rows()",
-        "SELECT other_rows() FROM customers WHERE customer_id = 1",
-        "SELECT * FROM rich",
-    ] {
+    for sql in ["SELECT other_rows()", "SELECT other_rows() FROM customers WHERE customer_id = 1", "SELECT * FROM rich"]
+    {
         assert!(ask(&mut client, sql).refusal().is_some(), "{sql}");
     }
     story(&mut client, &[("SELECT name FROM rich WHERE customer_id = 11", "Cid")]);
