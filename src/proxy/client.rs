@@ -21,11 +21,12 @@ use crate::net::Conn;
 use crate::pool::database::{Database, SchemaRead};
 use crate::pool::freshness::Mark;
 use crate::pool::shared::NodeIndex;
+use crate::session::parameters::Parameters;
 use crate::session::settings::Settings;
+use crate::session::state::SessionState;
 use crate::session::statements::Names;
 use crate::session::transaction::{Lasting, Transaction};
 use crate::sql::code::CodeClass;
-use crate::sql::facts::PinReason;
 use crate::types::{Error, Kind, Origin, ShardId};
 use crate::wire::backend::{self, Severity};
 use crate::wire::frame::{self, Sender};
@@ -49,17 +50,15 @@ pub struct Client {
     /// When the client's servers go back to their pools.
     pub pool_mode: PoolMode,
     pub handle: Rc<Handle>,
-    /// What the client asked for in its StartupMessage.
-    pub settings: Arc<Settings>,
+    /// What the session holds beyond its transaction.
+    pub state: SessionState,
+    /// The run-time parameters that the client was told.
+    pub told: Rc<Parameters>,
     pub names: Names,
     /// The pools that the client has used.
     pub pools: FxHashMap<(ShardId, NodeIndex), PoolHere>,
     /// The servers that the client holds now: at most one per shard.
     pub links: Vec<Link>,
-    /// Why the client keeps its servers, if it does.
-    pub pinned: Option<PinReason>,
-    /// What the client did to its servers that DISCARD ALL does not undo.
-    pub indelible: Option<&'static str>,
     /// The open transaction block, where Weir itself keeps it: on a sharded database, and after the server of an
     /// open block was lost.
     pub block: Option<Transaction>,
@@ -79,6 +78,10 @@ pub struct Client {
     pub defined: CodeClass,
     /// The open transaction may have run code of users.
     pub ran_code: bool,
+    /// What is known of the database's code may be out of date.
+    pub doubts_code: bool,
+    /// It could not be read; it is not waited for again.
+    code_unread: bool,
     /// SET LOCAL was used in the open transaction.
     pub local_settings: bool,
     /// When the clock was last read for the client. Clocks are not free: what happens at one go has one time.
@@ -116,9 +119,9 @@ impl Client {
         user: Arc<User>,
         handle: Rc<Handle>,
         settings: Arc<Settings>,
-        standard_conforming_strings: bool,
+        told: Rc<Parameters>,
     ) -> Self {
-        let known = worker.known(&database, &settings, standard_conforming_strings);
+        let known = worker.known(&database, &settings, reads_standard_strings(&told));
         let pool_mode = worker.instance.pool_mode(&database, &user.name);
         let marks = vec![Mark::Nothing; database.shards.len()];
         Self {
@@ -129,12 +132,11 @@ impl Client {
             user,
             pool_mode,
             handle,
-            settings,
+            state: SessionState::new(settings),
+            told,
             names: Names::default(),
             pools: FxHashMap::default(),
             links: Vec::new(),
-            pinned: None,
-            indelible: None,
             block: None,
             lasting: Lasting::default(),
             marks,
@@ -144,6 +146,8 @@ impl Client {
             schema_touched: false,
             defined: CodeClass::default(),
             ran_code: false,
+            doubts_code: false,
+            code_unread: false,
             local_settings: false,
             now: Instant::now(),
             transaction_began: None,
@@ -174,9 +178,7 @@ impl Client {
         self.now = Instant::now();
         self.handle.state.set(State::Active(self.now));
         self.transaction_began.get_or_insert(self.now);
-        if let Some(ticket) = self.database.unknown_code() {
-            self.learn_code(ticket).await;
-        }
+        self.learn_code().await;
         let result = match unit {
             Unit::Query(message) => self.query(message).await,
             Unit::FunctionCall(message) => self.function_call(message).await,
@@ -188,11 +190,19 @@ impl Client {
         Ok(true)
     }
 
-    /// Waits until it is known what changes of the schema do to sessions; when that cannot be read, the worst is assumed.
-    async fn learn_code(&mut self, ticket: u64) {
-        if self.database.schema_as_of(ticket).await == SchemaRead::Failed {
-            self.defined = CodeClass::UNKNOWABLE;
+    /// Waits until it is known what changes of the schema do to sessions. Where that cannot be read, the worst is assumed
+    /// until it can: the reading may wait for a lock that this client's own block holds. A client that keeps its server
+    /// anyway needs no wait.
+    async fn learn_code(&mut self) {
+        let Some(ticket) = self.database.unknown_code() else {
+            (self.doubts_code, self.code_unread) = (false, false);
+            return;
+        };
+        let waits = self.pool_mode != PoolMode::Session;
+        if waits && !self.code_unread {
+            self.code_unread = self.database.schema_as_of(ticket).await == SchemaRead::Failed;
         }
+        self.doubts_code = !waits || self.code_unread;
     }
 
     /// Answers a unit that failed, gives servers back, and sends what is left to send.
@@ -210,7 +220,11 @@ impl Client {
         if self.pool_mode == PoolMode::Statement {
             self.end_stray_block()?;
         }
-        self.leave_servers().await;
+        let held = self.links.iter_mut().find_map(|link| link.server.session.ledger.take_held_ready());
+        self.leave_servers().await?;
+        if let Some(status) = held {
+            backend::ready_for_query(self.conn.queue(), status);
+        }
         self.conn.flush().await.map_err(|_| Stop::Gone)?;
         if !self.batch_open {
             self.handle.state.set(State::Idle);
@@ -362,6 +376,11 @@ impl Client {
     pub fn mark(&mut self, shard: ShardId) -> Option<&mut Mark> {
         self.marks.get_mut(shard.index())
     }
+}
+
+/// Whether texts are read with standard_conforming_strings on, as a server reported it.
+pub fn reads_standard_strings(told: &Parameters) -> bool {
+    told.get(b"standard_conforming_strings") != Some(b"off")
 }
 
 /// How long a client that is sent away may take to read why.

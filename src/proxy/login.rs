@@ -228,9 +228,9 @@ async fn accept_settings(
     }
     wait_for_schema(database).await?;
     let mut server = check_out(&pool, &settings).await?;
-    server.session.adopt_settings(server.conn.queue(), &settings);
+    let _answered_below = server.session.adopt_settings(server.conn.queue(), &settings);
     let result = server.finish_own_queries().await;
-    let parameters = Rc::new(server.session.parameters().to_vec());
+    let parameters = Rc::new(server.session.parameters().clone());
     let reports = Reports { parameters, version: pool.reports_version() };
     match result {
         Ok(_) => pool.check_in(server, Instant::now()),
@@ -245,7 +245,7 @@ async fn accept_settings(
 
 /// On a sharded database the servers' own settings must not make Weir misread texts either.
 fn check_reports(reports: &Reports) -> Result<()> {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
     let mut reports = reports.parameters.iter().map(|(name, value)| (text(name).to_ascii_lowercase(), text(value)));
     reports.try_for_each(|(name, value)| match name.as_str() {
         "client_encoding" | "datestyle" | "standard_conforming_strings" => route::check_setting(&name, Some(&value)),
@@ -305,9 +305,7 @@ impl LoggedIn {
             local_address,
         ));
         worker.remember(&handle);
-        let standard_conforming_strings =
-            !reports.parameters.iter().any(|(name, value)| name == b"standard_conforming_strings" && value == b"off");
-        Client::new(conn, worker, database, user, handle, settings, standard_conforming_strings).run().await;
+        Client::new(conn, worker, database, user, handle, settings, reports.parameters).run().await;
         drop(admission);
     }
 }

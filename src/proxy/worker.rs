@@ -18,6 +18,7 @@ use super::{login, report as reports};
 use crate::pool::database::Database;
 use crate::pool::local::Local;
 use crate::pool::shared::{Mail, NodeIndex, PoolId};
+use crate::session::parameters::Parameters;
 use crate::session::settings::Settings;
 use crate::session::statements::{Prepared, Registry, StatementId, StatementIds};
 use crate::sql::cache::FactsCache;
@@ -44,7 +45,7 @@ type LoginKey = (Arc<str>, Arc<str>, Arc<Settings>);
 /// What a login needs to know of the servers' run-time parameters, as the client wants them set.
 #[derive(Clone)]
 pub struct Reports {
-    pub parameters: Rc<Vec<(Vec<u8>, Vec<u8>)>>,
+    pub parameters: Rc<Parameters>,
     /// [`Local::reports_version`] of the pool that they came from.
     pub version: u64,
 }

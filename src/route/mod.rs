@@ -24,7 +24,7 @@ use std::cell::RefCell;
 use self::plan::{Access, Action, Part, PartText, Plan};
 use self::target::Target;
 use crate::shardmap::{Key, Keyspace, ShardMap};
-use crate::sql::facts::{Effects, PinReason, Statement, StatementKind, TransactionCommand};
+use crate::sql::facts::{Effects, Facets, Statement, StatementKind, TransactionCommand};
 use crate::sql::moment::names_moment;
 use crate::sql::scan::LiteralSpan;
 use crate::sql::schema::Schema;
@@ -192,18 +192,20 @@ impl<'a> Router<'a> {
                 format!("It cannot be seen what {names} reads or writes."),
             ));
         }
-        match statement.pin {
-            Some(PinReason::TemporaryTable) => Err(Error::refuse(
+        if statement.makes.contains(Facets::TEMPORARY) {
+            return Err(Error::refuse(
                 "temporary relations are not supported on a sharded database",
                 "A temporary relation would exist on one shard only.",
-            )),
-            Some(PinReason::Setting) => Err(Error::refuse(
+            ));
+        }
+        if !statement.set_configs.is_empty() {
+            return Err(Error::refuse(
                 "set_config() is not supported on a sharded database",
                 "The setting would change on one shard only.",
             )
-            .hint("Use SET or SET LOCAL.")),
-            _ => Ok(()),
+            .hint("Use SET or SET LOCAL."));
         }
+        Ok(())
     }
 
     /// The statement as it is, on one shard.
