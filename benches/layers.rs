@@ -133,8 +133,15 @@ fn routing(criterion: &mut Criterion) {
     let mut literals = Vec::new();
     let facts = FactsCache::new(1 << 20).get(POINT_READ, &schema, true, &mut literals);
     let statement = &facts.statements[0];
-    let request =
-        Request { text: POINT_READ, statement, literals: &literals, parameters: &[], map: &map, schema: &schema };
+    let request = Request {
+        text: POINT_READ,
+        statement,
+        literals: &literals,
+        parameters: &[],
+        map: &map,
+        schema: &schema,
+        named: None,
+    };
     let by_hash = Hash::even(HashFunction::default(), 4096, &[ShardId(0), ShardId(1)]).expect("an even placement");
     let mut group = criterion.benchmark_group("route");
     group.bench_function("by hash key", |bencher| bencher.iter(|| black_box(route::plan(&request)).expect("a plan")));

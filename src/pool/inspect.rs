@@ -93,6 +93,11 @@ const VIEWS: &str = "
       FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
      WHERE c.relkind = 'v' AND c.oid >= 16384 AND n.nspname !~ '^pg_(toast|temp)'";
 
+const USER_FUNCTIONS: &str = "
+    SELECT p.proname::text, n.nspname::text || '.' || p.proname::text
+      FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+     WHERE n.nspname NOT IN ('pg_catalog', 'information_schema')";
+
 const SEARCH_PATH: &str = "SELECT s FROM unnest(pg_catalog.current_schemas(false)) WITH ORDINALITY AS u(s, n)
     WHERE s <> 'pg_catalog' ORDER BY n";
 
@@ -112,9 +117,17 @@ const USER_TYPES: &str = "
       FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
      WHERE t.oid >= 16384 AND n.nspname !~ '^pg_(toast|temp)'";
 
+/// What the configuration says of a database.
+pub struct Declared<'d> {
+    pub is_sharded: bool,
+    /// Functions (`schema.name`) that are taken for proven to leave nothing in a session.
+    pub harmless: &'d BTreeSet<String>,
+    /// Functions that touch only the shard that they run on.
+    pub shard_local: &'d BTreeSet<String>,
+}
+
 /// Reads the catalogs of the home shard (the first of `shards`) and compares the user types of the others with it.
-/// Functions in `harmless` (`schema.name`) are taken for proven to leave nothing in a session.
-pub async fn inspect(version: u64, shards: &[Client], is_sharded: bool, harmless: &BTreeSet<String>) -> Result<Schema> {
+pub async fn inspect(version: u64, shards: &[Client], declared: &Declared<'_>) -> Result<Schema> {
     let Some((home, others)) = shards.split_first() else {
         return Err(Error::internal("a database without shards cannot be inspected"));
     };
@@ -122,14 +135,15 @@ pub async fn inspect(version: u64, shards: &[Client], is_sharded: bool, harmless
         version,
         functions: functions(home).await?,
         relations: relations(home).await?,
-        code: code::classes(home, harmless).await?,
+        code: code::classes(home, declared.harmless).await?,
+        shard_local: shard_local(home, declared.shard_local).await?,
         user_operators: rows(home, OPERATORS).await?.iter().map(|row| row.get(0)).collect(),
         search_path: rows(home, SEARCH_PATH).await?.iter().map(|row| row.get(0)).collect(),
         has_nondeterministic_collations: rows(home, NONDETERMINISTIC).await?.iter().any(|row| row.get(0)),
         differing_types: HashSet::new(),
         enums: rows(home, ENUMS).await?.iter().map(|row| row.get(0)).collect(),
     };
-    if is_sharded {
+    if declared.is_sharded {
         views(home, &mut schema).await?;
     }
     let own = user_types(home).await?;
@@ -181,6 +195,20 @@ async fn relations(client: &Client) -> Result<HashMap<(String, String), Relation
         }
     }
     Ok(relations)
+}
+
+/// The names that only declared functions have: an unqualified call could mean any function of its name.
+async fn shard_local(client: &Client, declared: &BTreeSet<String>) -> Result<HashSet<String>> {
+    if declared.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let found = rows(client, USER_FUNCTIONS).await?;
+    let is_declared = |row: &&Row| declared.contains(row.get::<_, &str>(1));
+    let mut names: HashSet<String> = found.iter().filter(is_declared).map(|row| row.get(0)).collect();
+    for other in found.iter().filter(|row| !is_declared(row)) {
+        names.remove(other.get::<_, &str>(0));
+    }
+    Ok(names)
 }
 
 async fn views(client: &Client, schema: &mut Schema) -> Result<()> {

@@ -158,11 +158,15 @@ fn column(name: &str, type_oid: u32) -> Column {
 }
 
 fn route_with(text: &str, parameters: &[Parameter<'_>], schema: &Schema) -> Result<Plan> {
+    route_named(text, parameters, schema, None)
+}
+
+fn route_named(text: &str, parameters: &[Parameter<'_>], schema: &Schema, named: Option<ShardId>) -> Result<Plan> {
     let mut literals = Vec::new();
     scan(text, true, &mut Vec::new(), &mut literals).expect(text);
     let facts = analyze(text, true, schema);
     let statement = &facts.statements[0];
-    plan(&Request { text, statement, literals: &literals, parameters, map: &map(), schema })
+    plan(&Request { text, statement, literals: &literals, parameters, map: &map(), schema, named })
 }
 
 fn route(text: &str) -> Result<Plan> {
@@ -670,6 +674,91 @@ fn what_the_catalogs_say_counts() {
     }
     assert_outcome("a domain", "several", &at("SELECT * FROM n WHERE k = 150", &domain));
     assert_outcome("a domain", "!its type", &at("INSERT INTO n (k) VALUES (150)", &domain));
+}
+
+#[test]
+fn a_named_shard_replaces_the_search_and_no_check() {
+    for (text, expected) in [
+        ("SELECT * FROM n", "1"),
+        ("SELECT * FROM n WHERE k = 50", "1"),
+        ("SELECT * FROM stray", "1"),
+        ("SELECT mine() FROM n", "1"),
+        ("SELECT mine()", "1"),
+        ("SELECT * FROM pg_class", "1"),
+        ("EXPLAIN SELECT * FROM n", "1"),
+        ("DO $$ begin end $$", "1"),
+        ("CALL mine()", "1"),
+        ("SELEKT 1", "1"),
+        ("UPDATE n SET v = 1", "1"),
+        ("DELETE FROM n", "1"),
+        ("INSERT INTO n VALUES (150, 1)", "1"),
+        ("INSERT INTO n VALUES (50, 1)", "!do not belong to shard"),
+        ("INSERT INTO n VALUES (v())", "!not known before"),
+        ("INSERT INTO n SELECT 1 FROM stray", "!no place"),
+        ("UPDATE n SET k = 5", "!change the shard key"),
+        ("UPDATE prices SET price = 1", "!on a named shard"),
+        ("DELETE FROM pg_class", "!on a named shard"),
+        ("SELECT nextval('s')", "!home shard"),
+        ("SELECT * FROM feelings", "!another OID"),
+        ("SELECT set_config('a.b', 'x', false)", "!set_config"),
+        ("WITH q AS (DELETE FROM n RETURNING *) SELECT * FROM q", "!data-modifying"),
+        ("LOAD 'x'", "!LOAD"),
+        ("COPY n FROM STDIN", "!COPY FROM"),
+        ("LOCK TABLE n", "!LOCK"),
+        ("CREATE TABLE n (k int)", "all"),
+        ("TRUNCATE n", "all"),
+        ("SET work_mem = '1MB'", "session"),
+        ("BEGIN", "session"),
+    ] {
+        assert_outcome(text, expected, &outcome(route_named(text, &[], &schema(), Some(ShardId(1)))));
+    }
+}
+
+#[test]
+fn code_runs_where_it_is_proven_or_declared_to_do_no_harm() {
+    use crate::sql::code::{CodeClasses, Definition, Unit, read};
+    let mut known = schema();
+    let class = FunctionClass { builtin: false, volatility: Volatility::Stable, aggregate: false, window: false };
+    let bodies = [
+        ("twice", "SELECT $1 * 2"),
+        ("four_times", "BEGIN RETURN twice(twice($1)); END"),
+        ("counts", "SELECT count(*) FROM n"),
+        ("calls", "SELECT counts()"),
+        ("dynamic", "BEGIN EXECUTE $1; END"),
+        ("numbers", "SELECT nextval('s')"),
+        ("catalogs", "SELECT count(*) FROM pg_class"),
+        ("names", "SELECT 'n'::regclass::text"),
+        ("report", "SELECT count(*) FROM n"),
+    ];
+    known.functions.extend(bodies.map(|(name, _)| (name.to_owned(), class)));
+    let definition = |unit, body| Definition { unit, code: read(body), runs: Vec::new() };
+    let functions = bodies.map(|(name, body)| definition(Unit::Function(name.to_owned()), body));
+    let tables = ["n", "m"].map(|table| definition(Unit::Reading(table.to_owned()), ""));
+    known.code = CodeClasses::of(functions.into_iter().chain(tables).collect());
+    known.shard_local = ["report".to_owned()].into();
+    for (text, expected) in [
+        ("SELECT twice(4)", "home"),
+        ("SELECT four_times(v) FROM n WHERE k = 150", "1"),
+        ("SELECT four_times(v) FROM n", "several"),
+        ("INSERT INTO n (k, v) VALUES (150, twice(2))", "1"),
+        ("INSERT INTO n (k, v) VALUES (twice(75), 2)", "!not known before"),
+        ("INSERT INTO prices VALUES (1, twice(2))", "!another value on each shard"),
+        ("SELECT counts() FROM n WHERE k = 150", "!counts()"),
+        ("SELECT calls()", "!calls()"),
+        ("SELECT dynamic('x')", "!dynamic()"),
+        ("SELECT numbers()", "!numbers()"),
+        ("SELECT catalogs()", "!catalogs()"),
+        ("SELECT names()", "!names()"),
+        ("SELECT report() FROM n WHERE k = 150", "1"),
+        ("DELETE FROM n WHERE k = 150 AND v = report()", "1"),
+        ("SELECT report()", "!shard_local"),
+        ("SELECT report() FROM n", "!shard_local"),
+        ("UPDATE prices SET price = report()", "!shard_local"),
+    ] {
+        assert_outcome(text, expected, &outcome(route_with(text, &[], &known)));
+    }
+    let refusal = route_with("SELECT counts()", &[], &known).expect_err("refused");
+    assert!(refusal.hint.is_some_and(|hint| hint.contains("counts") && hint.contains("shard_local")));
 }
 
 #[test]

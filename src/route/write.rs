@@ -46,7 +46,7 @@ impl<'a> Router<'a> {
     }
 
     /// A row whose key changes would have to move.
-    fn check_assigned(&self, index: usize, key: &[String]) -> Result<()> {
+    pub(super) fn check_assigned(&self, index: usize, key: &[String]) -> Result<()> {
         let mut assigned = self.statement().assigned.iter().filter(|used| used.relation == index);
         if let Some(key) = assigned.find(|used| key.contains(&used.column)).map(|used| &used.column) {
             return Err(Error::refuse(
@@ -56,6 +56,17 @@ impl<'a> Router<'a> {
             .hint("Delete the row and insert it with the new key."));
         }
         Ok(())
+    }
+
+    /// The shards of the rows that the statement adds to a sharded table.
+    pub(super) fn new_owners(&self) -> Result<Shards> {
+        let Some(shape) = &self.statement().insert else { return Ok(Shards::new()) };
+        match self.targets.get(shape.relation).copied() {
+            Some(Target::Sharded { keyspace, columns, relation }) => {
+                self.inserted_into(shape, &ShardKey { keyspace, columns, relation })
+            }
+            _ => Ok(Shards::new()),
+        }
     }
 
     fn write_sharded(&self, index: usize, key: &ShardKey<'_>) -> Result<Action> {
@@ -205,6 +216,7 @@ impl<'a> Router<'a> {
 
     /// Every shard must come to the same rows.
     fn check_reference_effects(&self, index: usize) -> Result<()> {
+        self.check_shard_local()?;
         if self.has(Effects::VOLATILE | Effects::STABLE) {
             return Err(differs("A function in it may give another value on each shard.")
                 .hint("Send the value as a literal or a parameter."));

@@ -154,9 +154,15 @@ impl<'a> Analyzer<'a> {
         self.statement.ends |= facets;
     }
 
-    fn opaque(&mut self, name: String) {
+    /// Code of users runs.
+    fn runs_unseen(&mut self) {
         self.effect(Effects::OPAQUE);
         self.ends(Facets::SHOWN);
+    }
+
+    /// Code runs of which nothing is known but its name.
+    fn opaque(&mut self, name: String) {
+        self.runs_unseen();
         if !self.statement.opaque_names.contains(&name) {
             self.statement.opaque_names.push(name);
         }

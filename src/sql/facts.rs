@@ -31,6 +31,8 @@ pub struct Statement {
     pub effects: Effects,
     /// What made the statement [`Effects::OPAQUE`]: functions by name, tables with the reason.
     pub opaque_names: Vec<String>,
+    /// Functions that are declared to touch only the shard that they run on.
+    pub shard_local_names: Vec<String>,
     /// What of the session's state the statement may make or change, so that it outlives the transaction.
     pub makes: Facets,
     /// What of the session's state the statement may end.
@@ -67,6 +69,7 @@ impl Statement {
             kind,
             effects: Effects::empty(),
             opaque_names: Vec::new(),
+            shard_local_names: Vec::new(),
             makes: Facets::empty(),
             ends: Facets::empty(),
             set_configs: Vec::new(),

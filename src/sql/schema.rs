@@ -19,6 +19,8 @@ pub struct Schema {
     pub relations: HashMap<(String, String), Relation>,
     /// What the code of users may leave in a session.
     pub code: CodeClasses,
+    /// Names of functions that are declared to touch only the shard that they run on.
+    pub shard_local: HashSet<String>,
     /// Operators by name that exist outside pg_catalog: an unqualified use may run code of users.
     pub user_operators: HashSet<String>,
     /// The schemas that an unqualified name is looked up in, in order (`search_path` of a fresh session,

@@ -156,11 +156,11 @@ pub(super) fn cast_side(cast: &pg::TypeCast) -> Option<Side<'_>> {
 /// Whether a column of this type (by its OID) compares under a cast as it does without.
 pub(super) fn is_faithful(actual: Option<u32>, cast: &pg::TypeCast) -> bool {
     let target = builtin_type(cast.type_name.as_ref());
-    match (actual, target.as_deref()) {
-        (Some(INT2), Some("int2" | "int4" | "int8")) => true,
-        (Some(INT4), Some("int4" | "int8")) => true,
-        (Some(INT8), Some("int8")) => true,
-        (Some(TEXT | VARCHAR), Some("text" | "varchar")) => true,
-        _ => false,
-    }
+    matches!(
+        (actual, target.as_deref()),
+        (Some(INT2), Some("int2" | "int4" | "int8"))
+            | (Some(INT4), Some("int4" | "int8"))
+            | (Some(INT8), Some("int8"))
+            | (Some(TEXT | VARCHAR), Some("text" | "varchar"))
+    )
 }

@@ -87,12 +87,29 @@ impl Analyzer<'_> {
 
     /// A function of users, or one that is not known.
     fn user_function(&mut self, name: &str, class: Option<FunctionClass>) {
-        self.opaque(format!("{name}()"));
         let known =
             name.rsplit('.').next().filter(|name| self.schema.functions.get(*name).is_some_and(|class| !class.builtin));
+        match known {
+            Some(known) if self.schema.code.is_pure(known) => self.pure_function(known),
+            Some(known) if self.schema.shard_local.contains(known) => {
+                self.runs_unseen();
+                self.statement.shard_local_names.push(format!("{name}()"));
+            }
+            _ => self.opaque(format!("{name}()")),
+        }
         self.runs(known.map_or(CodeClass::UNKNOWABLE, |name| self.schema.code.function(name)));
         if let Some(class) = class {
             self.shapes(class);
+        }
+    }
+
+    /// A function of users that is as good as one of PostgreSQL's own.
+    fn pure_function(&mut self, name: &str) {
+        self.runs_unseen();
+        match self.schema.functions.get(name).map(|class| class.volatility) {
+            Some(Volatility::Immutable) => {}
+            Some(Volatility::Stable) => self.effect(Effects::STABLE),
+            Some(Volatility::Volatile) | None => self.effect(Effects::VOLATILE),
         }
     }
 

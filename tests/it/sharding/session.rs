@@ -231,3 +231,48 @@ fn code_that_statements_do_not_show_is_refused() {
         ],
     );
 }
+
+#[test]
+fn a_client_may_name_the_shard() {
+    let shop = Shop::small();
+    let mut client = shop.client();
+    must(
+        &mut client,
+        "CREATE FUNCTION other_rows() RETURNS int8 STABLE LANGUAGE sql AS 'SELECT count(*) FROM customers'",
+    );
+    must(&mut client, "CREATE FUNCTION twice(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT $1 * 2'");
+    story(
+        &mut client,
+        &[
+            ("SELECT twice(4)", "8"),
+            ("SELECT twice(4), name FROM customers WHERE customer_id = 11", "8"),
+            ("SELECT other_rows()", "0A000"),
+            ("SET weir.shard = 'three'", "22023"),
+            ("SET weir.other = 'three'", "22023"),
+            ("SET weir.shard = 'two'", "SET"),
+            ("SELECT other_rows()", "2"),
+            ("SELECT min(name) FROM customers", "Cid"),
+            ("DO $$ BEGIN UPDATE customers SET credit = 3 WHERE customer_id = 12; END $$", "DO"),
+            ("INSERT INTO customers (customer_id, name) VALUES (3, 'elsewhere')", "0A000"),
+            ("UPDATE products SET price = 0", "0A000"),
+            ("/* weir shard=one */ SELECT min(name) FROM customers", "Ada"),
+            ("/* weir sharding_key=11 */ SELECT min(name) FROM customers", "0A000"),
+            ("/* weir sharding_key=customer:11 */ SELECT min(name) FROM customers", "Cid"),
+            ("/* weir somewhere */ SELECT 1", "22023"),
+            ("RESET weir.shard", "RESET"),
+            ("SELECT count(*) FROM customers", "4"),
+            ("SELECT credit FROM customers WHERE customer_id = 12", "3"),
+            ("BEGIN", "BEGIN"),
+            ("SET LOCAL weir.shard = 'one'", "SET"),
+            ("SELECT count(*) FROM customers", "2"),
+            ("SAVEPOINT s", "SAVEPOINT"),
+            ("SET weir.shard = 'two'", "SET"),
+            ("SELECT min(name) FROM customers", "Cid"),
+            ("ROLLBACK TO s", "ROLLBACK"),
+            ("SELECT min(name) FROM customers", "Ada"),
+            ("COMMIT", "COMMIT"),
+            ("SELECT count(*) FROM customers", "4"),
+            ("DISCARD ALL", "DISCARD ALL"),
+        ],
+    );
+}
