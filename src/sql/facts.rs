@@ -21,6 +21,23 @@ impl Facts {
     }
 }
 
+/// Functions of large objects by their fixed OIDs, which libpq and drivers call by FunctionCall. Open ones end with the
+/// transaction. Source: `pg_proc.dat`.
+const LARGE_OBJECT_FUNCTIONS: [u32; 13] = [715, 952, 953, 954, 955, 956, 957, 958, 964, 1004, 3170, 3171, 3172];
+
+impl Facts {
+    /// What a FunctionCall of this function may do.
+    pub fn of_function_call(oid: u32) -> Self {
+        let mut statement = Statement::new(StatementKind::Opaque);
+        statement.effects = Effects::OPAQUE | Effects::WRITES_ROWS;
+        if !LARGE_OBJECT_FUNCTIONS.contains(&oid) {
+            statement.effects |= Effects::SEQUENCES;
+            statement.makes = Facets::SHOWN | Facets::HIDDEN;
+        }
+        Self { statements: vec![statement] }
+    }
+}
+
 /// The facts of one statement.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Statement {

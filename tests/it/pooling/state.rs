@@ -348,6 +348,45 @@ fn row_level_security_by_a_custom_setting() {
     assert_eq!(nobody.value(count), "0");
 }
 
+/// libpq's functions for large objects are FunctionCalls; what they open ends with the transaction.
+#[test]
+fn function_calls_of_large_objects_do_not_pin() {
+    let front = front(1);
+    let mut client = front.app.raw();
+    let call = |client: &mut RawClient, oid: u32, argument: i32| {
+        let mut body = oid.to_be_bytes().to_vec();
+        body.extend_from_slice(&[0, 1, 0, 1, 0, 1, 0, 0, 0, 4]);
+        body.extend_from_slice(&argument.to_be_bytes());
+        body.extend_from_slice(&[0, 1]);
+        client.send_with(|out| {
+            weir::wire::backend::message(out, frontend::tag::FUNCTION_CALL, |out| out.extend_from_slice(&body))
+        });
+        client.until_ready()
+    };
+    // lo_creat(-1)
+    assert_eq!(sqlstate(&call(&mut client, 957, -1)), None);
+    assert_eq!(pins(&front), [""; 0]);
+    assert_eq!(front.app.value("SELECT count(*) FROM pg_largeobject_metadata"), "1");
+    // abs(-1): of other functions nothing is known by their OIDs.
+    assert_eq!(sqlstate(&call(&mut client, 1397, -1)), None);
+    assert_eq!(pins(&front), ["opaque_code"]);
+}
+
+/// A function of users that hides a built-in one under the session's own search_path.
+#[test]
+fn a_function_that_hides_a_builtin_one_is_asked_about() {
+    let front = front(1);
+    front.app.execute(
+        "CREATE SCHEMA own; CREATE FUNCTION own.lower(text) RETURNS text LANGUAGE sql AS \
+         $$ SELECT set_config('work_mem', '7MB', false) $$",
+    );
+    let mut client = front.app.raw();
+    client.run("SET search_path = own, pg_catalog");
+    assert_eq!(client.value("SELECT lower('A'::text)"), "7MB");
+    assert_eq!(front.app.value("SHOW work_mem"), "4MB");
+    assert_eq!(client.value("SHOW work_mem"), "7MB");
+}
+
 #[test]
 fn a_setting_that_the_next_server_refuses_is_an_error() {
     let front = front(1);
