@@ -175,7 +175,7 @@ impl Client {
     ) -> Result<Plan> {
         let map = self.database.map().ok_or_else(|| Error::internal("a sharded database without a shard map"))?;
         if let Some(action) = self.own_action(statement) {
-            return Ok(Plan { epoch: map.epoch(), action });
+            return Ok(Plan { epoch: map.epoch(), action, explanation: Vec::new() });
         }
         let named = self.named_shard(statement.text(text), &map)?;
         route::plan(&route::Request { text, statement, literals, parameters, map: &map, schema, named })
@@ -265,6 +265,11 @@ impl Client {
             .into());
         }
         match plan.action {
+            Action::One { part, access } if !plan.explanation.is_empty() && !matches!(task.asked, Asked::Batch(_)) => {
+                self.write_check(part.shard, access)?;
+                self.note(task.statement, &Values::default());
+                self.explained(&part, access, &plan.explanation, task).await
+            }
             Action::One { part, access } => {
                 self.write_check(part.shard, access)?;
                 self.note(task.statement, &Values::default());
@@ -458,7 +463,7 @@ fn common_shard(plans: &[Plan]) -> Option<(ShardId, Access)> {
 
 fn home_plan(epoch: crate::types::Epoch) -> Plan {
     let part = Part { shard: HOME, text: PartText::Untouched, ownership: None };
-    Plan { epoch, action: Action::One { part, access: Access::Read } }
+    Plan { epoch, action: Action::One { part, access: Access::Read }, explanation: Vec::new() }
 }
 
 /// One statement, one unnamed portal, all its rows, Sync: a batch that several shards can answer.

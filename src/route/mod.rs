@@ -9,6 +9,7 @@
 
 mod access;
 mod array;
+mod explain;
 mod fan;
 mod fixed;
 mod named;
@@ -99,9 +100,11 @@ pub fn plan(request: &Request<'_>) -> Result<Plan> {
 /// As [`plan`].
 pub fn plan_noting(request: &Request<'_>, unowned: &mut Vec<UnownedKey>) -> Result<Plan> {
     let noted = RefCell::default();
-    let action = Router { request: *request, targets: Vec::new(), unowned: &noted }.action();
-    unowned.append(&mut noted.into_inner());
-    Ok(Plan { epoch: request.map.epoch(), action: action? })
+    let mut router = Router { request: *request, targets: Vec::new(), unowned: &noted };
+    let action = router.action();
+    let explanation = router.explanation(action.as_ref().ok());
+    unowned.append(&mut noted.borrow_mut());
+    Ok(Plan { epoch: request.map.epoch(), action: action?, explanation: explanation? })
 }
 
 /// A key that a statement needs and no shard owns.
@@ -122,7 +125,7 @@ struct Router<'a> {
 }
 
 impl<'a> Router<'a> {
-    fn action(mut self) -> Result<Action> {
+    fn action(&mut self) -> Result<Action> {
         let statement = self.statement();
         if let Some(shard) = self.request.named
             && let Some(action) = self.on_named_shard(shard)?

@@ -38,7 +38,7 @@ impl<'a> Router<'a> {
     }
 
     /// The shards that one occurrence's rows can be on.
-    fn candidates(&self, relation: usize, keyspace: &Keyspace, columns: &[String]) -> Result<Shards> {
+    pub(super) fn candidates(&self, relation: usize, keyspace: &Keyspace, columns: &[String]) -> Result<Shards> {
         let key: Vec<ColumnUse> = columns.iter().map(|column| ColumnUse { relation, column: column.clone() }).collect();
         let columns: Vec<Option<&ColumnUse>> = key
             .iter()

@@ -611,6 +611,8 @@ fn parameters() {
         ("SELECT * FROM n WHERE k = ANY ($1)", &[text(1007, "{150}")], "1"),
         ("SELECT * FROM n WHERE k = ANY ($1)", &[text(1016, "{150}")], "1"),
         ("SELECT * FROM n WHERE k = ANY ($1::int8[])", &[text(0, "{150}")], "1"),
+        ("SELECT * FROM n WHERE k = ANY (ARRAY[$1, $2]::int8[])", &[text(0, "150"), text(0, "160")], "1"),
+        ("SELECT * FROM n WHERE k = ANY (ARRAY[$1, $2]::float8[])", &[text(0, "150"), text(0, "160")], "several"),
         ("SELECT * FROM n WHERE k = ANY ($1)", &[text(0, "{}")], "home"),
         ("SELECT * FROM n WHERE k = ANY ($1)", &[null], "home"),
         ("SELECT * FROM n WHERE k = ANY ($1)", &[binary(0, INT4_ARRAY)], "1"),

@@ -130,6 +130,8 @@ pub enum StatementKind {
     /// EXPLAIN of an optimizable statement; the statement's own facts are merged into this one's.
     Explain {
         analyze: bool,
+        /// The statement names a format.
+        formatted: bool,
     },
     Transaction(TransactionCommand),
     /// SET; `local` for SET LOCAL and SET TRANSACTION.

@@ -1,5 +1,7 @@
 //! The walk over expressions: a match that names every node that may stand in one.
 
+use std::sync::Arc;
+
 use pg_query::{Node, NodeEnum, protobuf as pg};
 
 use super::compare::{self, Share};
@@ -212,8 +214,20 @@ impl Analyzer<'_> {
         let name = cast.type_name.as_ref();
         match (cast.arg.as_deref(), builtin_type(name), array_element(name)) {
             (Some(arg), Some(name), _) => self.typed_value(arg, ParameterContext::Cast(name), scope),
-            (Some(arg), None, Some(element)) => self.typed_value(arg, ParameterContext::ArrayCast(element), scope),
+            (Some(arg), None, Some(element)) => self.cast_array(arg, &element, scope),
             (arg, ..) => self.optional(arg, scope),
+        }
+    }
+
+    /// A value cast to an array; the elements of a constructor are cast for themselves.
+    fn cast_array(&mut self, array: &Node, element: &Arc<str>, scope: &Scope<'_>) {
+        match inner(array) {
+            Some(NodeEnum::AArrayExpr(array)) => {
+                for value in &array.elements {
+                    self.typed_value(value, ParameterContext::Cast(Arc::clone(element)), scope);
+                }
+            }
+            _ => self.typed_value(array, ParameterContext::ArrayCast(Arc::clone(element)), scope),
         }
     }
 

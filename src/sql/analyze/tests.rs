@@ -535,8 +535,9 @@ fn kinds() {
         ("MERGE INTO a USING b ON a.k = b.k WHEN MATCHED THEN DELETE", K::Merge),
         ("COPY a FROM STDIN", K::CopyFrom),
         ("COPY a TO STDOUT", K::CopyTo),
-        ("EXPLAIN SELECT 1", K::Explain { analyze: false }),
-        ("EXPLAIN (ANALYZE, BUFFERS) SELECT 1", K::Explain { analyze: true }),
+        ("EXPLAIN SELECT 1", K::Explain { analyze: false, formatted: false }),
+        ("EXPLAIN (FORMAT json) SELECT 1", K::Explain { analyze: false, formatted: true }),
+        ("EXPLAIN (ANALYZE, BUFFERS) SELECT 1", K::Explain { analyze: true, formatted: false }),
         ("BEGIN", K::Transaction(T::Begin { isolation: None, read_only: false })),
         (
             "START TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",

@@ -245,7 +245,7 @@ fn a_client_may_name_the_shard() {
         &mut client,
         &[
             ("SELECT twice(4)", "8"),
-            ("SELECT twice(4), name FROM customers WHERE customer_id = 11", "8"),
+            ("SELECT twice(4), name FROM customers WHERE customer_id = 11", "8|Cid"),
             ("SELECT other_rows()", "0A000"),
             ("SET weir.shard = 'three'", "22023"),
             ("SET weir.other = 'three'", "22023"),
@@ -273,6 +273,37 @@ fn a_client_may_name_the_shard() {
             ("COMMIT", "COMMIT"),
             ("SELECT count(*) FROM customers", "4"),
             ("DISCARD ALL", "DISCARD ALL"),
+        ],
+    );
+}
+
+#[test]
+fn explain_tells_the_route_in_front_of_the_plan() {
+    let shop = Shop::small();
+    let mut client = shop.client();
+    let plan =
+        ask(&mut client, "EXPLAIN (COSTS off) SELECT * FROM customers JOIN products ON true WHERE customer_id = 11");
+    let lines: Vec<String> = plan.rows.into_iter().flatten().flatten().collect();
+    assert_eq!(
+        lines[..3],
+        [
+            "Weir: shard two, the statement as it is",
+            "  customers: range of customer_id in keyspace customer: shard two",
+            "  products: a reference table, on every shard",
+        ]
+    );
+    assert!(lines.len() > 3 && plan.command == "EXPLAIN", "{lines:?}");
+    let json = ask(&mut client, "EXPLAIN (FORMAT json) SELECT * FROM customers WHERE customer_id = 11");
+    assert!(json.rows[0][0].as_ref().is_some_and(|text| text.starts_with('[')), "{json:?}");
+    assert_eq!(ask(&mut client, "EXPLAIN SELECT nowhere FROM customers WHERE customer_id = 11").brief(), "42703");
+    story(
+        &mut client,
+        &[
+            ("SELECT name FROM customers WHERE customer_id = 11", "Cid"),
+            ("BEGIN", "BEGIN"),
+            ("EXPLAIN SELECT nowhere FROM customers WHERE customer_id = 11", "42703"),
+            ("SELECT 1", "25P02"),
+            ("ROLLBACK", "ROLLBACK"),
         ],
     );
 }
