@@ -223,14 +223,18 @@ impl Client {
             let message = format!("prepared statement \"{}\" already exists", String::from_utf8_lossy(parse.name));
             return Err(Error::new(Origin::Client, Kind::DuplicateStatement, message));
         }
-        let own_settings = self.local_settings || self.state.touched().contains(Facets::SETTINGS);
-        let is_as_others = !self.state.is_pinned() && !own_settings && !self.schema_touched;
-        let sharing = if is_as_others { Sharing::Shared } else { Sharing::Own };
+        let own_settings = self.has_own_settings();
+        let sharing = match self.state.is_pinned() || self.schema_touched {
+            _ if own_settings => Sharing::OwnSettings,
+            true => Sharing::Own,
+            false => Sharing::Shared,
+        };
         let born = self.database.schema_changes();
         let prepared = self.known.prepared(&self.worker.instance.statement_ids, schema, &parse, sharing, born)?;
-        if !parse.name.is_empty() && !prepared.is_repeatable() {
-            // Another server would parse it at another moment.
-            self.state.hold(Facets::STATEMENTS);
+        let cannot_be_read_again = !prepared.is_repeatable() || own_settings && prepared.has_constants();
+        if !parse.name.is_empty() && cannot_be_read_again {
+            // Another server would read it at another moment, or under other settings.
+            self.state.hold(Facets::CONSTANTS);
             self.show_pin();
         }
         self.names.set(parse.name, Rc::clone(&prepared));

@@ -52,7 +52,8 @@ pub mod serve;
 pub mod sharded;
 pub mod simple;
 pub mod survey;
-pub mod values;
+pub mod vacate;
+mod values;
 pub mod worker;
 
 pub use serve::{Running, serve};

@@ -13,7 +13,8 @@ use super::relay::{Listen, Seen};
 use super::simple::Ended;
 use crate::session::ledger::{Asker, Event, Look};
 use crate::session::statements::{Described, Prepared};
-use crate::types::Result;
+use crate::sql::facts::Facets;
+use crate::types::{Error, Result};
 
 /// Whether a client asks for a portal's columns before it reads rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,13 +59,20 @@ impl Client {
         redescribes: Redescribes,
         ended: &mut Ended,
     ) -> Step<Option<Rc<Prepared>>> {
+        let misreads = self.misreads(at, name, prepared);
         let server = &mut self.links[at].server;
-        if !server.session.must_compare(name, prepared) {
+        if !misreads && !server.session.must_compare(name, prepared) {
             return Ok(None);
         }
+        let back = if misreads { Some(self.read_as_before(at, prepared)?) } else { None };
+        let server = &mut self.links[at].server;
         server.session.prepare(server.conn.queue(), name, prepared);
         let mut seen = Seen::default();
         self.relay(at, Listen::Open, &mut seen).await?;
+        if let Some(back) = back {
+            let server = &mut self.links[at].server;
+            server.session.own_query(server.conn.queue(), &back);
+        }
         seen.events.iter().for_each(|event| ended.note(event));
         let changed = seen.events.into_iter().find_map(|event| match event {
             Event::Described(look, described) if look.statement == prepared.id => Some(described),
@@ -77,6 +85,36 @@ impl Client {
         let server = &mut self.links[at].server;
         server.session.refuse_changed(server.conn.queue());
         Ok(None)
+    }
+
+    /// Whether a server that lacks the statement would read its constants otherwise than the server that had it first: the
+    /// client has other settings now.
+    fn misreads(&self, at: usize, name: &[u8], prepared: &Prepared) -> bool {
+        !self.links[at].server.session.has(name, prepared)
+            && prepared.has_constants()
+            && (self.has_own_settings() || prepared.standing.reading.as_ref() != Some(&self.known.reading))
+    }
+
+    /// Gives the server the settings under which the statement's constants were read. Gives what takes them back.
+    fn read_as_before(&mut self, at: usize, prepared: &Prepared) -> Result<String> {
+        let server = &mut self.links[at].server;
+        let (now, then) = (&self.known.reading, prepared.standing.reading.as_ref());
+        match then.filter(|_| !server.session.ledger.is_unsynced() && !self.local_settings) {
+            Some(then) if !self.state.touched().contains(Facets::SETTINGS) => {
+                server.session.own_query(server.conn.queue(), &now.difference(then));
+                Ok(then.difference(now))
+            }
+            _ => Err(Error::refuse(
+                "a prepared statement cannot be read again under other settings",
+                "The server of the moment does not have it, and its constants were read under other settings.",
+            )
+            .hint("Prepare the statement again.")),
+        }
+    }
+
+    /// Whether the open transaction has settings of its own.
+    pub fn has_own_settings(&self) -> bool {
+        self.local_settings || self.state.touched().contains(Facets::SETTINGS)
     }
 
     /// Takes note of how a server describes a statement: for the first time, or otherwise than clients know it.

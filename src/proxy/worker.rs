@@ -13,7 +13,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::handle::{Handle, State};
-use super::instance::{Instance, Order, User, WorkerReport};
+use super::instance::{Instance, Order, Place, User, WorkerReport};
 use super::{login, report as reports};
 use crate::pool::database::Database;
 use crate::pool::local::Local;
@@ -80,6 +80,8 @@ pub struct Known {
     statements: RefCell<Registry>,
     standard_conforming_strings: bool,
     oids: Oids,
+    /// The settings that decide how constants are read.
+    pub reading: Arc<Settings>,
 }
 
 /// Whether a client's statements may be shared with others.
@@ -89,6 +91,8 @@ pub enum Sharing {
     Shared,
     /// The session has state of its own, which decides what a text means.
     Own,
+    /// The open transaction has settings of its own, which decide how constants are read.
+    OwnSettings,
 }
 
 impl Known {
@@ -109,7 +113,7 @@ impl Known {
     ) -> Result<Rc<Prepared>> {
         let found = match sharing {
             Sharing::Shared => self.statements.borrow().find(parse.definition),
-            Sharing::Own => None,
+            Sharing::Own | Sharing::OwnSettings => None,
         };
         let stands = |found: &Rc<Prepared>| found.standing.born == born && !found.standing.outdated.get();
         match found.filter(stands) {
@@ -119,7 +123,8 @@ impl Known {
         }
         let text = std::str::from_utf8(parse.query).ok().map(Arc::from);
         let definition = Bytes::copy_from_slice(parse.definition);
-        let standing = Rc::new(Standing::new(born, self.oids));
+        let reading = (sharing != Sharing::OwnSettings).then(|| Arc::clone(&self.reading));
+        let standing = Rc::new(Standing::new(born, self.oids, reading));
         let prepared = self.prepare(schema, ids.next(), definition, text, parse.parameter_types()?, standing);
         if sharing == Sharing::Shared && prepared.is_repeatable() {
             return Ok(self.statements.borrow_mut().insert(prepared));
@@ -137,7 +142,7 @@ impl Known {
         old: &Prepared,
         described: Option<Described>,
     ) -> Rc<Prepared> {
-        let standing = Rc::new(Standing::new(old.standing.born, self.oids));
+        let standing = Rc::new(Standing::new(old.standing.born, self.oids, Some(Arc::clone(&self.reading))));
         described.into_iter().for_each(|described| standing.learn(described));
         let types = old.parameter_types.clone();
         let renewed = self.prepare(schema, ids.next(), old.definition.clone(), old.text.clone(), types, standing);
@@ -235,6 +240,7 @@ impl Worker {
             Order::Report(scope, answer) => {
                 let _asker_left = answer.send(self.report(scope));
             }
+            Order::CloseIdle(place) => self.close_idle(&place),
             Order::Stop => {
                 self.stopping.set(true);
                 self.handles.borrow().values().for_each(|handle| handle.stop.say());
@@ -256,8 +262,16 @@ impl Worker {
     }
 
     fn sweep(&self) {
-        let pools: Vec<Rc<Local>> = self.pools.borrow().values().map(|(pool, _)| Rc::clone(pool)).collect();
-        pools.iter().for_each(Local::sweep);
+        self.locals().iter().for_each(Local::sweep);
+    }
+
+    fn close_idle(&self, place: &Place) {
+        let is_there = |pool: &&Rc<Local>| pool.shared.address == place.address && *pool.shared.dbname == *place.dbname;
+        self.locals().iter().filter(is_there).for_each(Local::close_idle);
+    }
+
+    fn locals(&self) -> Vec<Rc<Local>> {
+        self.pools.borrow().values().map(|(pool, _)| Rc::clone(pool)).collect()
     }
 
     /// This worker's part of a pool, and its counters.
@@ -279,7 +293,7 @@ impl Worker {
     pub fn known(&self, database: &Database, settings: &Settings, standard_conforming_strings: bool) -> Rc<Known> {
         let mut databases = self.databases.borrow_mut();
         let here = databases.entry(Arc::clone(&database.name)).or_default();
-        let settings = settings.for_parsing();
+        let (settings, reading) = (settings.for_parsing(), settings.for_constants());
         if here.by_settings.len() >= SETTINGS_MAX {
             here.by_settings.retain(|_, known| Rc::strong_count(known) > 1);
         }
@@ -289,6 +303,7 @@ impl Worker {
                 statements: RefCell::default(),
                 standard_conforming_strings,
                 oids: if database.is_sharded() { Oids::PerShard } else { Oids::Same },
+                reading: Arc::new(reading),
             })
         };
         Rc::clone(here.by_settings.entry((settings, standard_conforming_strings)).or_insert_with(make))

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::settings::Settings;
 use super::shape::{Oids, Shape};
 use crate::sql::facts::Facts;
 use crate::sql::moment;
@@ -71,6 +72,8 @@ pub struct Standing {
     pub born: u64,
     /// How object ids of servers compare.
     pub oids: Oids,
+    /// The settings under which its constants were read; `None` where they are not known.
+    pub reading: Option<Arc<Settings>>,
     /// What the statement takes and gives. It stays what it was, whatever becomes of the schema.
     described: OnceCell<Described>,
 }
@@ -84,8 +87,8 @@ pub struct Described {
 }
 
 impl Standing {
-    pub fn new(born: u64, oids: Oids) -> Self {
-        Self { born, oids, ..Self::default() }
+    pub fn new(born: u64, oids: Oids, reading: Option<Arc<Settings>>) -> Self {
+        Self { born, oids, reading, ..Self::default() }
     }
 
     /// What the statement takes and gives, once that is known.
@@ -111,6 +114,11 @@ impl Prepared {
         };
         let types = described.parameter_types.iter().enumerate().map(|(at, &oid)| settled(at, oid));
         Cow::Owned(frontend::redefined(&self.definition, types).to_vec())
+    }
+
+    /// Whether the text may have constants that are read when it is prepared, as the settings of that moment say.
+    pub fn has_constants(&self) -> bool {
+        self.text.as_deref().is_none_or(|text| text.contains(['\'', '$']))
     }
 
     /// Whether a second Parse of the definition gives the same statement. A literal like `'now'` is read when the

@@ -58,6 +58,8 @@ pub struct Statement {
     pub set_configs: Vec<SetConfig>,
     /// What code that the statement defines may do when it runs.
     pub defines: CodeClass,
+    /// A database that must have no sessions but this one: DROP DATABASE and its kin.
+    pub vacates: Option<String>,
     /// Every occurrence of a table or view, wherever it stands in the statement; not CTE names.
     pub relations: Vec<RelationUse>,
     /// What rows must satisfy to have any influence on the result.
@@ -91,6 +93,7 @@ impl Statement {
             ends: Facets::empty(),
             set_configs: Vec::new(),
             defines: CodeClass::default(),
+            vacates: None,
             relations: Vec::new(),
             restrictions: Vec::new(),
             carries: Vec::new(),
@@ -268,6 +271,8 @@ bitflags! {
         /// What the server shows when it is asked.
         const SHOWN = Self::SETTINGS.bits() | Self::STATEMENTS.bits() | Self::CHANNELS.bits()
             | Self::TEMPORARY.bits() | Self::LOCKS.bits() | Self::CURSORS.bits();
+        /// A prepared statement with constants that only its own moment could read.
+        const CONSTANTS = 1 << 9;
         /// What no catalog shows, left by code that cannot be seen into.
         const HIDDEN = 1 << 6;
         /// Libraries that LOAD brought in.
