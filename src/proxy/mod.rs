@@ -34,6 +34,7 @@ pub mod console;
 pub mod control;
 pub mod everywhere;
 pub mod exchange;
+pub mod explain;
 pub mod fan;
 pub mod handle;
 pub mod instance;
