@@ -33,7 +33,7 @@ impl<'a> Analyzer<'a> {
             NodeEnum::ClosePortalStmt(_) => self.close_cursor(),
             NodeEnum::ListenStmt(_) => self.listen(),
             NodeEnum::UnlistenStmt(_) => self.unlisten(),
-            NodeEnum::NotifyStmt(_) => StatementKind::Notify,
+            NodeEnum::NotifyStmt(_) => self.notify(),
             NodeEnum::LockStmt(lock) => self.lock(lock),
             NodeEnum::DoStmt(code) => self.do_block(code),
             NodeEnum::CallStmt(call) => self.call(call),
@@ -55,6 +55,11 @@ impl<'a> Analyzer<'a> {
 
     /// DDL, and what cannot run in a transaction block.
     fn schema_command(&mut self, node: &NodeEnum, env: Env<'_>) -> StatementKind {
+        self.statement.vacates = vacated_database(node);
+        // Types, functions and the like have no TEMP, but may be in that schema.
+        if self.text.to_ascii_lowercase().contains("pg_temp") {
+            self.makes(Facets::TEMPORARY);
+        }
         if is_standalone(node) {
             self.effect(Effects::WRITES_ROWS);
             return StatementKind::Standalone;
@@ -156,7 +161,7 @@ impl<'a> Analyzer<'a> {
             Some(NodeEnum::ExecuteStmt(execute)) => {
                 self.execute(&execute.params);
             }
-            Some(query) => self.subquery(query, env),
+            Some(query) => drop(self.subquery(query, env)),
             None => self.unknown("CREATE TABLE AS"),
         }
         self.inexplicable("CREATE TABLE AS")
@@ -231,16 +236,18 @@ impl<'a> Analyzer<'a> {
 
     /// The statement's own facts become the EXPLAIN's. An ANALYZE option counts as on, whatever its value is.
     fn explain(&mut self, explain: &pg::ExplainStmt, env: Env<'_>) -> StatementKind {
-        let analyze = explain.options.iter().any(
-            |option| matches!(inner(option), Some(NodeEnum::DefElem(option)) if option.defname.eq_ignore_ascii_case("analyze")),
-        );
+        let has = |name: &str| {
+            let is_named = |option: &Node| matches!(inner(option), Some(NodeEnum::DefElem(option)) if option.defname.eq_ignore_ascii_case(name));
+            explain.options.iter().any(is_named)
+        };
+        let (analyze, formatted) = (has("analyze"), has("format"));
         match explain.query.as_deref().and_then(inner) {
             Some(query) => {
                 self.command(query, env);
             }
             None => self.unknown("EXPLAIN"),
         }
-        StatementKind::Explain { analyze }
+        StatementKind::Explain { analyze, formatted }
     }
 
     fn prepare(&mut self, query: Option<&Node>, env: Env<'_>) -> StatementKind {
@@ -256,7 +263,7 @@ impl<'a> Analyzer<'a> {
         self.makes(Facets::STATEMENTS);
         self.opaque("EXECUTE".to_owned());
         self.effect(Effects::SEQUENCES);
-        self.effect(Effects::WRITES_ROWS);
+        self.effect(Effects::WRITES_ROWS | Effects::NOTIFIES);
         self.expressions(parameters, &Scope::new(Env::TOP));
         StatementKind::Execute
     }
@@ -267,7 +274,7 @@ impl<'a> Analyzer<'a> {
             self.makes(Facets::CURSORS);
         }
         match declare.query.as_deref().and_then(inner) {
-            Some(query) => self.subquery(query, env),
+            Some(query) => drop(self.subquery(query, env)),
             None => self.unknown("DECLARE CURSOR"),
         }
         StatementKind::DeclareCursor { hold }
@@ -281,6 +288,11 @@ impl<'a> Analyzer<'a> {
     fn unlisten(&mut self) -> StatementKind {
         self.ends(Facets::CHANNELS);
         StatementKind::Unlisten
+    }
+
+    fn notify(&mut self) -> StatementKind {
+        self.effect(Effects::NOTIFIES);
+        StatementKind::Notify
     }
 
     fn close_cursor(&mut self) -> StatementKind {
@@ -383,8 +395,28 @@ fn is_standalone(node: &NodeEnum) -> bool {
     }
 }
 
+/// The database that PostgreSQL wants to have no other sessions for this command.
+fn vacated_database(node: &NodeEnum) -> Option<String> {
+    match node {
+        NodeEnum::DropdbStmt(drop) => Some(drop.dbname.clone()),
+        NodeEnum::CreatedbStmt(create) => option_text(&create.options, "template"),
+        NodeEnum::RenameStmt(rename) if rename.rename_type() == ObjectType::ObjectDatabase => {
+            Some(rename.subname.clone())
+        }
+        NodeEnum::AlterDatabaseStmt(alter) if has_option(&alter.options, "tablespace") => Some(alter.dbname.clone()),
+        _ => None,
+    }
+}
+
 fn is_single_reindex(kind: ReindexObjectType) -> bool {
     matches!(kind, ReindexObjectType::ReindexObjectIndex | ReindexObjectType::ReindexObjectTable)
+}
+
+fn option_text(options: &[Node], name: &str) -> Option<String> {
+    options.iter().filter_map(inner).find_map(|option| match option {
+        NodeEnum::DefElem(option) if option.defname == name => string(option.arg.as_deref()?).map(str::to_owned),
+        _ => None,
+    })
 }
 
 fn has_option(options: &[Node], name: &str) -> bool {
