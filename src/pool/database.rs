@@ -40,6 +40,8 @@ pub struct Database {
     pub read_write_split: bool,
     /// See [`config::Database::harmless_functions`].
     pub harmless_functions: BTreeSet<String>,
+    /// See [`config::Database::shard_local`].
+    pub shard_local: BTreeSet<String>,
     pub sequence_state: SequenceState,
     pub limits: Limits,
     pub shards: Vec<Shard>,
@@ -77,6 +79,7 @@ impl Database {
             pool_mode: declared.pool_mode,
             read_write_split: declared.read_write_split,
             harmless_functions: declared.harmless_functions.clone(),
+            shard_local: declared.shard_local.clone(),
             sequence_state: declared.sequence_state,
             limits,
             shards,

@@ -12,7 +12,7 @@ use super::report::host_and_port;
 use crate::catalog::Decision;
 use crate::pool::database::{Database, Node};
 use crate::pool::freshness::Lsn;
-use crate::pool::inspect;
+use crate::pool::inspect::{self, Declared};
 use crate::telemetry::{
     DatabaseInfo, InDoubtInfo, Inspect, NodeInfo, Outcome, Scope, ShardInfo, Snapshot, SnapshotFuture,
 };
@@ -105,7 +105,12 @@ async fn read_schema(instance: &Instance, database: &Database, clients: &mut Vec
     if clients.is_empty() {
         *clients = connect_readers(instance, database).await?;
     }
-    let schema = inspect::inspect(ticket, clients, &database.harmless_functions).await?;
+    let declared = Declared {
+        is_sharded: database.is_sharded(),
+        harmless: &database.harmless_functions,
+        shard_local: &database.shard_local,
+    };
+    let schema = inspect::inspect(ticket, clients, &declared).await?;
     database.set_schema(schema, ticket);
     Ok(())
 }

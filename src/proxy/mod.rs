@@ -34,6 +34,7 @@ pub mod console;
 pub mod control;
 pub mod everywhere;
 pub mod exchange;
+pub mod explain;
 pub mod fan;
 pub mod handle;
 pub mod instance;
@@ -54,7 +55,8 @@ pub mod serve;
 pub mod sharded;
 pub mod simple;
 pub mod survey;
-pub mod values;
+pub mod vacate;
+mod values;
 pub mod worker;
 
 pub use serve::{Running, serve};

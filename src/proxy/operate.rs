@@ -82,8 +82,15 @@ impl Operate for Instance {
         let facts = analyze(sql, true, &schema);
         let mut routed = Vec::new();
         for (number, statement) in (1..).zip(&facts.statements) {
-            let request =
-                Request { text: sql, statement, literals: &literals, parameters: &[], map: &map, schema: &schema };
+            let request = Request {
+                text: sql,
+                statement,
+                literals: &literals,
+                parameters: &[],
+                map: &map,
+                schema: &schema,
+                named: None,
+            };
             let plan = route::plan(&request)?;
             routed.extend(described(number, statement.text(sql), plan.action, &map));
         }

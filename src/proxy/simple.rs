@@ -251,6 +251,9 @@ impl Client {
     /// Takes note of what a statement will do to the session, before it is sent.
     pub fn note(&mut self, statement: &Statement, values: &Values<'_>) {
         self.state.touch(statement.makes, statement.ends);
+        if let Some(dbname) = &statement.vacates {
+            self.vacate(dbname);
+        }
         match &statement.kind {
             StatementKind::Set { name, local } => {
                 self.local_settings |= *local;
@@ -270,7 +273,12 @@ impl Client {
             }
         }
         self.state.sequences.asked |= statement.effects & Effects::SEQUENCES;
-        self.schema_touched |= statement.effects.contains(Effects::DDL);
+        if statement.effects.contains(Effects::DDL) {
+            self.schema_touched = true;
+            if self.local_settings || self.state.makes_temporary_objects() {
+                self.state.touch(Facets::TEMPORARY, Facets::empty());
+            }
+        }
         if (self.doubts_code || self.defined.leaves > Leaves::Nothing) && may_run_code(statement) {
             self.state.touch(Facets::SHOWN | Facets::HIDDEN, Facets::empty());
         }
@@ -294,6 +302,9 @@ impl Client {
             return;
         }
         for statement in statements {
+            if let Some(dbname) = &statement.vacates {
+                self.want_schema_of(dbname);
+            }
             match &statement.kind {
                 StatementKind::Discard(DiscardTarget::All) => self.discard_all(),
                 StatementKind::Discard(DiscardTarget::Sequences) => self.sequences_discarded(),

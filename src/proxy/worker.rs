@@ -13,7 +13,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::handle::{Handle, State};
-use super::instance::{Instance, Order, User, WorkerReport};
+use super::instance::{Instance, Order, Place, User, WorkerReport};
 use super::{login, report as reports};
 use crate::pool::database::Database;
 use crate::pool::local::Local;
@@ -240,6 +240,7 @@ impl Worker {
             Order::Report(scope, answer) => {
                 let _asker_left = answer.send(self.report(scope));
             }
+            Order::CloseIdle(place) => self.close_idle(&place),
             Order::Stop => {
                 self.stopping.set(true);
                 self.handles.borrow().values().for_each(|handle| handle.stop.say());
@@ -261,8 +262,16 @@ impl Worker {
     }
 
     fn sweep(&self) {
-        let pools: Vec<Rc<Local>> = self.pools.borrow().values().map(|(pool, _)| Rc::clone(pool)).collect();
-        pools.iter().for_each(Local::sweep);
+        self.locals().iter().for_each(Local::sweep);
+    }
+
+    fn close_idle(&self, place: &Place) {
+        let is_there = |pool: &&Rc<Local>| pool.shared.address == place.address && *pool.shared.dbname == *place.dbname;
+        self.locals().iter().filter(is_there).for_each(Local::close_idle);
+    }
+
+    fn locals(&self) -> Vec<Rc<Local>> {
+        self.pools.borrow().values().map(|(pool, _)| Rc::clone(pool)).collect()
     }
 
     /// This worker's part of a pool, and its counters.

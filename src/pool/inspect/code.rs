@@ -148,9 +148,13 @@ fn function(row: &Row, harmless: &BTreeSet<String>) -> Definition {
     let is_harmless = harmless.contains(row.get::<_, &str>(1));
     let extension_is_harmless = row.get::<_, Option<&str>>(4).is_some_and(|name| HARMLESS_EXTENSIONS.contains(&name));
     let mut code = match language {
-        _ if is_harmless => Code::default(),
+        // Harmless to its session; what it reads nobody said.
+        _ if is_harmless => Code { reads_unseen: true, ..Code::default() },
         "sql" | "plpgsql" => read(row.get(5)),
-        "c" | "internal" if is_immutable || extension_is_harmless => Code::default(),
+        "c" | "internal" if is_immutable => Code::default(),
+        "c" | "internal" if extension_is_harmless => {
+            Code { reads_unseen: row.get::<_, Option<&str>>(4) == Some("pg_stat_statements"), ..Code::default() }
+        }
         _ => Code::of_class(CodeClass::UNKNOWABLE),
     };
     set_around(&mut code, row.get::<_, Option<Vec<String>>>(6).unwrap_or_default());

@@ -55,6 +55,11 @@ impl<'a> Analyzer<'a> {
 
     /// DDL, and what cannot run in a transaction block.
     fn schema_command(&mut self, node: &NodeEnum, env: Env<'_>) -> StatementKind {
+        self.statement.vacates = vacated_database(node);
+        // Types, functions and the like have no TEMP, but may be in that schema.
+        if self.text.to_ascii_lowercase().contains("pg_temp") {
+            self.makes(Facets::TEMPORARY);
+        }
         if is_standalone(node) {
             self.effect(Effects::WRITES_ROWS);
             return StatementKind::Standalone;
@@ -157,7 +162,7 @@ impl<'a> Analyzer<'a> {
             Some(NodeEnum::ExecuteStmt(execute)) => {
                 self.execute(&execute.params);
             }
-            Some(query) => self.subquery(query, env),
+            Some(query) => drop(self.subquery(query, env)),
             None => self.unknown("CREATE TABLE AS"),
         }
         self.inexplicable("CREATE TABLE AS")
@@ -271,16 +276,18 @@ impl<'a> Analyzer<'a> {
 
     /// The statement's own facts become the EXPLAIN's. An ANALYZE option counts as on, whatever its value is.
     fn explain(&mut self, explain: &pg::ExplainStmt, env: Env<'_>) -> StatementKind {
-        let analyze = explain.options.iter().any(
-            |option| matches!(inner(option), Some(NodeEnum::DefElem(option)) if option.defname.eq_ignore_ascii_case("analyze")),
-        );
+        let has = |name: &str| {
+            let is_named = |option: &Node| matches!(inner(option), Some(NodeEnum::DefElem(option)) if option.defname.eq_ignore_ascii_case(name));
+            explain.options.iter().any(is_named)
+        };
+        let (analyze, formatted) = (has("analyze"), has("format"));
         match explain.query.as_deref().and_then(inner) {
             Some(query) => {
                 self.command(query, env);
             }
             None => self.unknown("EXPLAIN"),
         }
-        StatementKind::Explain { analyze }
+        StatementKind::Explain { analyze, formatted }
     }
 
     fn prepare(&mut self, query: Option<&Node>, env: Env<'_>) -> StatementKind {
@@ -307,7 +314,7 @@ impl<'a> Analyzer<'a> {
             self.makes(Facets::CURSORS);
         }
         match declare.query.as_deref().and_then(inner) {
-            Some(query) => self.subquery(query, env),
+            Some(query) => drop(self.subquery(query, env)),
             None => self.unknown("DECLARE CURSOR"),
         }
         StatementKind::DeclareCursor { hold }
@@ -423,8 +430,28 @@ fn is_standalone(node: &NodeEnum) -> bool {
     }
 }
 
+/// The database that PostgreSQL wants to have no other sessions for this command.
+fn vacated_database(node: &NodeEnum) -> Option<String> {
+    match node {
+        NodeEnum::DropdbStmt(drop) => Some(drop.dbname.clone()),
+        NodeEnum::CreatedbStmt(create) => option_text(&create.options, "template"),
+        NodeEnum::RenameStmt(rename) if rename.rename_type() == ObjectType::ObjectDatabase => {
+            Some(rename.subname.clone())
+        }
+        NodeEnum::AlterDatabaseStmt(alter) if has_option(&alter.options, "tablespace") => Some(alter.dbname.clone()),
+        _ => None,
+    }
+}
+
 fn is_single_reindex(kind: ReindexObjectType) -> bool {
     matches!(kind, ReindexObjectType::ReindexObjectIndex | ReindexObjectType::ReindexObjectTable)
+}
+
+fn option_text(options: &[Node], name: &str) -> Option<String> {
+    options.iter().filter_map(inner).find_map(|option| match option {
+        NodeEnum::DefElem(option) if option.defname == name => string(option.arg.as_deref()?).map(str::to_owned),
+        _ => None,
+    })
 }
 
 fn has_option(options: &[Node], name: &str) -> bool {

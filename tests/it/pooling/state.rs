@@ -107,6 +107,22 @@ fn pins(front: &Front) -> Vec<String> {
     front.shown("SHOW CLIENTS", "pinned_by").into_iter().filter(|reason| !reason.is_empty()).collect()
 }
 
+/// A search_path leads to the temporary schema, too, and not only in the text that uses it.
+#[test]
+fn an_object_is_temporary_by_the_search_path() {
+    let front = Front::new(2);
+    let (mut owner, mut other) = (front.app.raw(), front.app.raw());
+    for set in ["BEGIN; SET LOCAL search_path = pg_temp", "SET search_path = pg_temp; BEGIN"] {
+        owner.run(set);
+        owner.run("CREATE TYPE mine AS ENUM ('a')");
+        owner.run("COMMIT");
+        assert_eq!(other.value(TEMPORARY_TYPE), "f", "{set}");
+        assert_eq!(other.value(TEMPORARY_TYPE), "f", "{set}");
+        assert_eq!(owner.value(TEMPORARY_TYPE), "t", "{set}");
+        owner.run("DROP TYPE pg_temp.mine");
+    }
+}
+
 #[test]
 fn state_that_follows_is_the_clients_own_on_one_server() {
     let front = front(1);
@@ -152,6 +168,7 @@ struct Keeper {
 }
 
 const TEMPORARY: &str = "SELECT to_regclass('pg_temp.mine') IS NOT NULL";
+const TEMPORARY_TYPE: &str = "SELECT to_regtype('pg_temp.mine') IS NOT NULL";
 const LOCKS: &str =
     "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid() AND objid = 42)";
 const CURSORS: &str = "SELECT EXISTS (SELECT FROM pg_cursors WHERE name = 'mine')";
@@ -176,6 +193,24 @@ const KEEPERS: &[Keeper] = &[
         ask: TEMPORARY,
         reason: "temporary_table",
         end: "BEGIN; SAVEPOINT s; DROP TABLE mine; RELEASE s; COMMIT",
+    },
+    Keeper {
+        make: "CREATE TYPE pg_temp.mine AS ENUM ('a')",
+        ask: TEMPORARY_TYPE,
+        reason: "temporary_table",
+        end: "DROP TYPE pg_temp.mine",
+    },
+    Keeper {
+        make: "BEGIN; SET LOCAL search_path = pg_temp; CREATE DOMAIN mine AS int; COMMIT",
+        ask: TEMPORARY_TYPE,
+        reason: "temporary_table",
+        end: "DROP DOMAIN pg_temp.mine",
+    },
+    Keeper {
+        make: "CREATE FUNCTION pg_temp.mine() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        ask: "SELECT to_regproc('pg_temp.mine') IS NOT NULL",
+        reason: "temporary_table",
+        end: "DROP FUNCTION pg_temp.mine",
     },
     Keeper {
         make: "SELECT pg_advisory_lock(42)",

@@ -11,5 +11,6 @@ mod operator;
 mod placement;
 mod random;
 mod replicas;
+mod routed;
 mod session;
 mod shop;
