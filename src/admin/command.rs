@@ -27,6 +27,7 @@ pub(super) enum Subject {
     Databases,
     Help,
     Keyspaces,
+    Listeners,
     Pools,
     Servers,
     ShardMap,
@@ -58,6 +59,7 @@ impl Subject {
         Self::Databases,
         Self::Help,
         Self::Keyspaces,
+        Self::Listeners,
         Self::Pools,
         Self::Servers,
         Self::ShardMap,
@@ -74,6 +76,7 @@ impl Subject {
             Self::Databases => "DATABASES",
             Self::Help => "HELP",
             Self::Keyspaces => "KEYSPACES",
+            Self::Listeners => "LISTENERS",
             Self::Pools => "POOLS",
             Self::Servers => "SERVERS",
             Self::ShardMap => "SHARD MAP",
@@ -91,6 +94,7 @@ impl Subject {
             Self::Databases => "each database as it is configured",
             Self::Help => "this list",
             Self::Keyspaces => "each way from a key to a shard",
+            Self::Listeners => "each database's connection that listens for its clients",
             Self::Pools => "clients and servers per database, user, shard and role",
             Self::Servers => "each connection to a PostgreSQL server",
             Self::ShardMap => "which part of each keyspace is on which shard",
@@ -109,6 +113,7 @@ impl Subject {
             Self::Databases
             | Self::Help
             | Self::Keyspaces
+            | Self::Listeners
             | Self::Pools
             | Self::ShardMap
             | Self::Shards

@@ -101,6 +101,7 @@ impl Console {
             Subject::Databases => show::databases(&snapshot, out),
             Subject::Help => show::help(out),
             Subject::Keyspaces => maps::keyspaces(&self.operate.maps(), out),
+            Subject::Listeners => show::listeners(&snapshot, out),
             Subject::Pools => show::pools(&snapshot, out),
             Subject::Servers => show::servers(&snapshot, out),
             Subject::ShardMap => maps::shard_map(&self.operate.maps(), out),

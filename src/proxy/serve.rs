@@ -126,6 +126,7 @@ fn start_control(instance: &Arc<Instance>, tasks: &mut JoinSet<()>) {
         if database.is_sharded() {
             tasks.spawn(placement::follow_catalog(Arc::clone(instance), Arc::clone(database)));
         }
+        tasks.spawn(control::hear_notifications(Arc::clone(instance), Arc::clone(database)));
         if database.read_write_split {
             for shard in (0..database.shards.len()).filter_map(|index| u16::try_from(index).ok()) {
                 tasks.spawn(control::watch_replicas(Arc::clone(instance), Arc::clone(database), ShardId(shard)));

@@ -86,12 +86,14 @@ impl Client {
             if let Err(stop) = self.perform(schema, plan, &task).await {
                 // Nothing runs after a failed statement.
                 if matches!(stop, Stop::Told) {
+                    self.heed_steps().await?;
                     self.ready();
                     return Ok(());
                 }
                 return Err(stop);
             }
         }
+        self.heed_steps().await?;
         self.ready();
         Ok(())
     }
@@ -260,6 +262,7 @@ impl Client {
         if let StatementKind::Transaction(command) = &task.statement.kind {
             self.preface(task, &Preface::default());
             self.block_command(command, task).await?;
+            self.heed_steps().await?;
             return self.answered(task);
         }
         if self.block.as_ref().is_some_and(crate::session::transaction::Transaction::is_failed) {

@@ -173,6 +173,9 @@ impl<'a> Analyzer<'a> {
         if class.sequences {
             self.effect(Effects::SEQUENCES);
         }
+        if class.notifies {
+            self.effect(Effects::NOTIFIES);
+        }
         self.makes(match class.leaves {
             Leaves::Nothing => Facets::empty(),
             Leaves::Visible => Facets::SHOWN,

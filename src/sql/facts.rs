@@ -31,7 +31,7 @@ impl Facts {
         let mut statement = Statement::new(StatementKind::Opaque);
         statement.effects = Effects::OPAQUE | Effects::WRITES_ROWS;
         if !LARGE_OBJECT_FUNCTIONS.contains(&oid) {
-            statement.effects |= Effects::SEQUENCES;
+            statement.effects |= Effects::SEQUENCES | Effects::NOTIFIES;
             statement.makes = Facets::SHOWN | Facets::HIDDEN;
         }
         Self { statements: vec![statement] }
@@ -108,7 +108,7 @@ impl Statement {
     /// A statement that may do anything.
     fn unreadable() -> Self {
         let mut statement = Self::new(StatementKind::Unparsed);
-        statement.effects = Effects::OPAQUE | Effects::WRITES_ROWS | Effects::SEQUENCES;
+        statement.effects = Effects::OPAQUE | Effects::WRITES_ROWS | Effects::SEQUENCES | Effects::NOTIFIES;
         statement.makes = Facets::SHOWN | Facets::UNREADABLE;
         statement.unknown = Some("text that PostgreSQL 18's grammar does not know".to_owned());
         statement
@@ -247,6 +247,8 @@ bitflags! {
         const ADVANCES_SEQUENCE = 1 << 12;
         /// May read that memory: currval(), lastval().
         const READS_SEQUENCE = 1 << 13;
+        /// May notify.
+        const NOTIFIES = 1 << 14;
         /// Both.
         const SEQUENCES = Self::ADVANCES_SEQUENCE.bits() | Self::READS_SEQUENCE.bits();
     }
@@ -260,7 +262,7 @@ bitflags! {
         const SETTINGS = 1;
         /// Statements that SQL's PREPARE made.
         const STATEMENTS = 1 << 1;
-        /// Channels that are listened to.
+        /// Channels that are listened to; whoever only looks at them is said to end them.
         const CHANNELS = 1 << 2;
         /// Temporary objects.
         const TEMPORARY = 1 << 3;
@@ -271,6 +273,8 @@ bitflags! {
         /// What the server shows when it is asked.
         const SHOWN = Self::SETTINGS.bits() | Self::STATEMENTS.bits() | Self::CHANNELS.bits()
             | Self::TEMPORARY.bits() | Self::LOCKS.bits() | Self::CURSORS.bits();
+        /// What a survey asks for. Channels are asked for by themselves, since they can follow the client.
+        const SURVEYED = Self::SHOWN.bits() & !Self::CHANNELS.bits();
         /// A prepared statement with constants that only its own moment could read.
         const CONSTANTS = 1 << 9;
         /// What no catalog shows, left by code that cannot be seen into.
@@ -299,7 +303,6 @@ pub enum PinReason {
     Setting,
     /// SQL-level PREPARE.
     Prepare,
-    Listen,
     TemporaryTable,
     AdvisoryLock,
     /// nextval, currval, lastval, setval.
@@ -317,7 +320,6 @@ impl PinReason {
     pub const ALL: [Self; Self::Unparsed as usize + 1] = [
         Self::Setting,
         Self::Prepare,
-        Self::Listen,
         Self::TemporaryTable,
         Self::AdvisoryLock,
         Self::Sequence,
@@ -332,7 +334,6 @@ impl PinReason {
         match self {
             Self::Setting => "setting",
             Self::Prepare => "prepare",
-            Self::Listen => "listen",
             Self::TemporaryTable => "temporary_table",
             Self::AdvisoryLock => "advisory_lock",
             Self::Sequence => "sequence",

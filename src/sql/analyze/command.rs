@@ -33,7 +33,7 @@ impl<'a> Analyzer<'a> {
             NodeEnum::ClosePortalStmt(_) => self.close_cursor(),
             NodeEnum::ListenStmt(_) => self.listen(),
             NodeEnum::UnlistenStmt(_) => self.unlisten(),
-            NodeEnum::NotifyStmt(_) => StatementKind::Notify,
+            NodeEnum::NotifyStmt(_) => self.notify(),
             NodeEnum::LockStmt(lock) => self.lock(lock),
             NodeEnum::DoStmt(code) => self.do_block(code),
             NodeEnum::CallStmt(call) => self.call(call),
@@ -303,7 +303,7 @@ impl<'a> Analyzer<'a> {
         self.makes(Facets::STATEMENTS);
         self.opaque("EXECUTE".to_owned());
         self.effect(Effects::SEQUENCES);
-        self.effect(Effects::WRITES_ROWS);
+        self.effect(Effects::WRITES_ROWS | Effects::NOTIFIES);
         self.expressions(parameters, &Scope::new(Env::TOP));
         StatementKind::Execute
     }
@@ -328,6 +328,11 @@ impl<'a> Analyzer<'a> {
     fn unlisten(&mut self) -> StatementKind {
         self.ends(Facets::CHANNELS);
         StatementKind::Unlisten
+    }
+
+    fn notify(&mut self) -> StatementKind {
+        self.effect(Effects::NOTIFIES);
+        StatementKind::Notify
     }
 
     fn close_cursor(&mut self) -> StatementKind {

@@ -59,6 +59,9 @@ impl Analyzer<'_> {
         }
         self.shapes(class);
         self.session_effects(name, arguments);
+        if name == "pg_notify" {
+            self.effect(Effects::NOTIFIES);
+        }
         if names::is_query_running_function(name) {
             self.opaque(format!("{name}()"));
         }
@@ -77,6 +80,9 @@ impl Analyzer<'_> {
             self.effect(Effects::PRIMARY_ONLY | Effects::HOME_ONLY);
         } else if names::is_unlock_function(name) {
             self.ends(Facets::LOCKS);
+            self.effect(Effects::PRIMARY_ONLY | Effects::HOME_ONLY);
+        } else if name == "pg_listening_channels" {
+            self.ends(Facets::CHANNELS);
             self.effect(Effects::PRIMARY_ONLY | Effects::HOME_ONLY);
         } else if names::is_passing_lock_function(name) || names::is_home_function(name) {
             self.effect(Effects::PRIMARY_ONLY | Effects::HOME_ONLY);

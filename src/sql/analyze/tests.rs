@@ -487,7 +487,31 @@ fn effects_and_state() {
     ];
     for (text, effects, makes) in cases {
         let statement = one(text);
-        assert_eq!((statement.effects - E::SEQUENCES, statement.makes), (*effects, *makes), "{text}");
+        let shown = statement.effects - E::SEQUENCES - E::NOTIFIES;
+        assert_eq!((shown, statement.makes), (*effects, *makes), "{text}");
+    }
+}
+
+#[test]
+fn what_may_notify() {
+    assert!(one("CREATE FUNCTION f() RETURNS void LANGUAGE plpgsql AS $$BEGIN NOTIFY c; END$$").defines.notifies);
+    assert!(!one("CREATE FUNCTION f() RETURNS void LANGUAGE plpgsql AS $$BEGIN PERFORM 1; END$$").defines.notifies);
+    let cases = [
+        ("NOTIFY c", true),
+        ("SELECT pg_notify('c', x) FROM a", true),
+        ("DO $$BEGIN NOTIFY c; END$$", true),
+        ("DO $$BEGIN PERFORM 1; END$$", false),
+        ("CALL p()", true),
+        ("EXECUTE p", true),
+        ("SELECT unheard_of(1)", true),
+        ("SELEKT 1", true),
+        ("SELECT x FROM a", false),
+        ("INSERT INTO a VALUES (1)", false),
+        ("LISTEN c", false),
+        ("COMMIT", false),
+    ];
+    for (text, notifies) in cases {
+        assert_eq!(one(text).effects.contains(Effects::NOTIFIES), notifies, "{text}");
     }
 }
 
