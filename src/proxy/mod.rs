@@ -21,6 +21,7 @@
 //! * [`block`]: transaction blocks over shards; [`fan`]: reads over shards; [`everywhere`]: all shards or none.
 //! * [`exchange`]: Weir talks to a server by itself, for those two.
 //! * [`console`]: the console's end of the wire.
+//! * [`placement`]: what is learnt about placement while Weir runs; [`operate`]: what an operator changes.
 //! * [`control`]: the thread for everything that is not a client's: replicas, schemas, the console's snapshots.
 //! * [`handle`]: what others may know of a client, and how a cancel aims; [`report`]: what the console is told.
 //! * [`outcome`]: how a step for a client can end early.
@@ -46,7 +47,9 @@ pub mod links;
 pub mod listening;
 pub mod login;
 pub mod mode;
+pub mod operate;
 pub mod outcome;
+pub mod placement;
 pub mod prepare;
 pub mod relay;
 pub mod replication;

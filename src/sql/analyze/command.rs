@@ -4,7 +4,7 @@ use pg_query::protobuf::{CopyStmt, DiscardMode, ObjectType, ReindexObjectType};
 use pg_query::{Node, NodeEnum, protobuf as pg};
 
 use super::scope::{Env, Scope};
-use super::{Analyzer, inner, node_name, string};
+use super::{Analyzer, inner, node_name, string, strings};
 use crate::sql::code::{self, CodeClass, Unit};
 use crate::sql::facts::{Ddl, DiscardTarget, Effects, Facets, StatementKind};
 
@@ -81,6 +81,7 @@ impl<'a> Analyzer<'a> {
             _ => match plain_schema_command(node) {
                 Some(command) => {
                     self.defined_code(node);
+                    self.tables_of(node);
                     self.plain_ddl(command)
                 }
                 None => self.other(node),
@@ -186,9 +187,48 @@ impl<'a> Analyzer<'a> {
     fn drop(&mut self, drop: &pg::DropStmt) -> StatementKind {
         self.ends(Facets::TEMPORARY);
         match drop.remove_type() {
-            ObjectType::ObjectTable => self.plain_ddl("DROP TABLE"),
+            ObjectType::ObjectTable => {
+                drop.objects.iter().for_each(|object| self.named_relation(object));
+                self.plain_ddl("DROP TABLE")
+            }
             _ => self.plain_ddl("DROP"),
         }
+    }
+
+    /// The tables that a schema command is about, so that it finds those which live on one shard.
+    fn tables_of(&mut self, node: &NodeEnum) {
+        match node {
+            NodeEnum::CreateTrigStmt(create) => self.defined_relations(create.relation.as_ref()),
+            NodeEnum::RuleStmt(create) => self.defined_relations(create.relation.as_ref()),
+            NodeEnum::CreatePolicyStmt(create) => self.defined_relations(create.table.as_ref()),
+            NodeEnum::AlterPolicyStmt(alter) => self.defined_relations(alter.table.as_ref()),
+            NodeEnum::GrantStmt(grant) => {
+                let ranges = grant.objects.iter().filter_map(|object| match inner(object) {
+                    Some(NodeEnum::RangeVar(range)) => Some(range),
+                    _ => None,
+                });
+                self.defined_relations(ranges);
+            }
+            NodeEnum::CommentStmt(comment) if comment.objtype() == ObjectType::ObjectTable => {
+                comment.object.iter().for_each(|object| self.named_relation(object));
+            }
+            _ => {}
+        }
+    }
+
+    fn defined_relations<'r>(&mut self, ranges: impl IntoIterator<Item = &'r pg::RangeVar>) {
+        ranges.into_iter().for_each(|range| self.defined_relation(range));
+    }
+
+    /// A relation that is given by a list of names.
+    fn named_relation(&mut self, object: &Node) {
+        let Some(NodeEnum::List(list)) = inner(object) else { return };
+        let (schema, name) = match strings(&list.items).as_slice() {
+            [name] => (String::new(), (*name).to_owned()),
+            [.., schema, name] => ((*schema).to_owned(), (*name).to_owned()),
+            [] => return,
+        };
+        self.defined_relation(&pg::RangeVar { schemaname: schema, relname: name, ..pg::RangeVar::default() });
     }
 
     fn truncate(&mut self, truncate: &pg::TruncateStmt) -> StatementKind {
