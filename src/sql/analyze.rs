@@ -239,6 +239,9 @@ impl<'a> Analyzer<'a> {
                 if names::is_primary_only_relation(&name.name) {
                     self.effect(Effects::PRIMARY_ONLY);
                 }
+                if name.name == "pg_prepared_statements" {
+                    self.effect(Effects::READS_STATEMENTS | Effects::PRIMARY_ONLY);
+                }
             }
             Resolved::User { relation, .. } => self.user_relation_effects(name, relation, written),
             // It may have been created a moment ago. Nothing is known against it, but a replica may not have it yet.
