@@ -6,6 +6,7 @@ use tokio_postgres::{Client, Row};
 
 use super::{query, rows};
 use crate::sql::code::{Code, CodeClass, CodeClasses, Definition, Leaves, Unit, read, read_definition};
+use crate::sql::facts::Effects;
 use crate::types::Result;
 
 /// Functions of users with their bodies; 16384 is PostgreSQL's FirstNormalObjectId. Bodies in SQL's own form are kept
@@ -182,16 +183,13 @@ fn relation(row: &Row) -> [Definition; 2] {
     let (name, reading, writing): (String, &str, &str) = (row.get(0), row.get(1), row.get(2));
     let (defaults, reached): (Option<&str>, Vec<String>) = (row.get(3), row.get(4));
     let (is_identity, has_user_types, is_foreign): (bool, bool, bool) = (row.get(5), row.get(6), row.get(7));
-    let defaults = defaults.unwrap_or_default();
     let mut types = if has_user_types { vec![Unit::Types] } else { vec![] };
     let mut reads = read(reading);
     let mut writes = read_definition(writing);
     writes.add(reads.clone());
-    let mut fresh = read(defaults);
-    fresh.class.numbers_rows = is_identity;
-    if !reads_numbers(defaults) {
-        fresh.class.numbers_rows |= std::mem::take(&mut fresh.class.sequences);
-    }
+    let mut fresh = read(defaults.unwrap_or_default());
+    fresh.class.numbers_rows = fresh.class.sequences.contains(Effects::ADVANCES_SEQUENCE) || is_identity;
+    fresh.class.sequences -= Effects::ADVANCES_SEQUENCE;
     writes.add(fresh);
     if is_foreign {
         reads.add(Code::of_class(CodeClass::UNKNOWABLE));
@@ -200,9 +198,4 @@ fn relation(row: &Row) -> [Definition; 2] {
     let read = Definition { unit: Unit::Reading(name.clone()), code: reads, runs: types.clone() };
     types.extend(reached.into_iter().map(Unit::Writing));
     [read, Definition { unit: Unit::Writing(name), code: writes, runs: types }]
-}
-
-/// Whether defaults of columns ask for a number that the session took before, and do not only take a new one.
-fn reads_numbers(defaults: &str) -> bool {
-    defaults.contains("currval") || defaults.contains("lastval")
 }
