@@ -413,7 +413,8 @@ fn end_listener(front: &Front) {
         "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
          WHERE datname = '{database}' AND application_name = 'weir' AND pid <> pg_backend_pid()"
     ));
-    assert_eq!(ended, "1");
+    // The schema may be read at the same time.
+    assert_ne!(ended, "0");
 }
 
 /// A client that must have been told that notifications may be missing.
