@@ -12,7 +12,7 @@ use super::listener::Listener;
 use super::shared::{Limits, MailSender, NodeIndex, PoolId, Shared};
 use crate::auth::Password;
 use crate::config::{self, PoolMode, SequenceState};
-use crate::shardmap::ShardMap;
+use crate::shardmap::{Key, ShardMap};
 use crate::sql::schema::Schema;
 use crate::types::ShardId;
 
@@ -104,6 +104,27 @@ impl Database {
     /// The shard map of now; `None` for an unsharded database.
     pub fn map(&self) -> Option<Arc<ShardMap>> {
         self.map.as_ref().map(ArcSwap::load_full)
+    }
+
+    /// Puts another version of the shard map in place, unless a newer one is there. Every statement that is planned from
+    /// now on follows it.
+    pub fn set_map(&self, map: ShardMap) {
+        if let Some(current) = &self.map {
+            let map = Arc::new(map);
+            current.rcu(|now| if now.epoch() > map.epoch() { Arc::clone(now) } else { Arc::clone(&map) });
+        }
+    }
+
+    /// Adds an entry of a directory to the map, which keeps its epoch: no plan has relied on the key having a shard.
+    pub fn learn_entry(&self, keyspace: &str, key: &Key, shard: ShardId) {
+        if let Some(current) = &self.map {
+            current.rcu(|map| {
+                let mut map = ShardMap::clone(map);
+                // A keyspace that is gone needs no entries.
+                let _gone = map.add_entry(keyspace, key.clone(), shard);
+                map
+            });
+        }
     }
 
     pub fn is_sharded(&self) -> bool {
