@@ -16,6 +16,7 @@ use super::links::Link;
 use super::listening::{Heed, Listening};
 use super::outcome::{Step, Stop};
 use super::relay::{Listen, Seen};
+use super::sql_names::Mentioned;
 use super::worker::{Known, PoolHere, Worker};
 use crate::config::PoolMode;
 use crate::net::Conn;
@@ -56,6 +57,8 @@ pub struct Client {
     /// The run-time parameters that the client was told.
     pub told: Rc<Parameters>,
     pub names: Names,
+    /// What the unit at hand mentions of them in SQL.
+    pub mentioned: Mentioned,
     /// The pools that the client has used.
     pub pools: FxHashMap<(ShardId, NodeIndex), PoolHere>,
     /// The servers that the client holds now: at most one per shard.
@@ -140,6 +143,7 @@ impl Client {
             state: SessionState::new(settings),
             told,
             names: Names::default(),
+            mentioned: Mentioned::default(),
             pools: FxHashMap::default(),
             links: Vec::new(),
             block: None,
@@ -221,6 +225,7 @@ impl Client {
             Err(stop) => return Err(stop),
         }
         self.handle.prepared.set(self.names.len());
+        self.mentioned = Mentioned::default();
         if !self.batch_open {
             self.end_open_batches(failed).await?;
         }

@@ -7,6 +7,7 @@
 //! * [`client`]: a client's life after login, one *unit* (a Query, or a batch up to Sync) after another.
 //! * [`simple`], [`batch`]: units of the simple and of the extended protocol.
 //! * [`prepare`]: statements that a server is given for a client that knows them.
+//! * [`sql_names`]: names that SQL's PREPARE gives, over servers.
 //! * [`links`]: the servers that a client holds, and how it gets and leaves them; [`leave`]: what becomes of them when
 //!   the client is gone.
 //! * [`listening`]: LISTEN and notifications for a client whose servers change.
@@ -56,6 +57,7 @@ pub mod report;
 pub mod serve;
 pub mod sharded;
 pub mod simple;
+pub mod sql_names;
 pub mod survey;
 pub mod vacate;
 mod values;

@@ -145,7 +145,7 @@ impl<'a> Router<'a> {
             StatementKind::Show | StatementKind::Listen | StatementKind::Unlisten | StatementKind::Notify => {
                 Ok(self.one(HOME))
             }
-            StatementKind::Prepare
+            StatementKind::Prepare { .. }
             | StatementKind::Execute
             | StatementKind::DeclareCursor { .. }
             | StatementKind::Fetch

@@ -25,8 +25,8 @@ impl<'a> Analyzer<'a> {
             NodeEnum::VariableSetStmt(set) => self.set(set),
             NodeEnum::VariableShowStmt(_) => self.show(),
             NodeEnum::DiscardStmt(discard) => self.discard(discard),
-            NodeEnum::PrepareStmt(prepare) => self.prepare(prepare.query.as_deref(), env),
-            NodeEnum::ExecuteStmt(execute) => self.execute(&execute.params),
+            NodeEnum::PrepareStmt(prepare) => self.prepare(prepare, env),
+            NodeEnum::ExecuteStmt(execute) => self.execute(execute),
             NodeEnum::DeallocateStmt(deallocate) => self.deallocate(deallocate),
             NodeEnum::DeclareCursorStmt(declare) => self.declare(declare, env),
             NodeEnum::FetchStmt(_) => StatementKind::Fetch,
@@ -160,7 +160,7 @@ impl<'a> Analyzer<'a> {
         }
         match create.query.as_deref().and_then(inner) {
             Some(NodeEnum::ExecuteStmt(execute)) => {
-                self.execute(&execute.params);
+                self.execute(execute);
             }
             Some(query) => drop(self.subquery(query, env)),
             None => self.unknown("CREATE TABLE AS"),
@@ -290,21 +290,18 @@ impl<'a> Analyzer<'a> {
         StatementKind::Explain { analyze, formatted }
     }
 
-    fn prepare(&mut self, query: Option<&Node>, env: Env<'_>) -> StatementKind {
-        self.makes(Facets::STATEMENTS);
-        if let Some(query) = query.and_then(inner) {
+    fn prepare(&mut self, prepare: &pg::PrepareStmt, env: Env<'_>) -> StatementKind {
+        if let Some(query) = prepare.query.as_deref().and_then(inner) {
             self.command(query, env);
         }
-        StatementKind::Prepare
+        StatementKind::Prepare { name: prepare.name.clone() }
     }
 
     /// What a prepared statement does is not in this text.
-    fn execute(&mut self, parameters: &[Node]) -> StatementKind {
-        self.makes(Facets::STATEMENTS);
-        self.opaque("EXECUTE".to_owned());
-        self.effect(Effects::SEQUENCES);
+    fn execute(&mut self, execute: &pg::ExecuteStmt) -> StatementKind {
+        self.statement.executes = Some(execute.name.clone());
         self.effect(Effects::WRITES_ROWS | Effects::NOTIFIES);
-        self.expressions(parameters, &Scope::new(Env::TOP));
+        self.expressions(&execute.params, &Scope::new(Env::TOP));
         StatementKind::Execute
     }
 
