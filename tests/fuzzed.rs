@@ -57,3 +57,27 @@ proptest! {
         scanner::check(text.as_bytes());
     }
 }
+
+/// What longer runs have found.
+mod found {
+    use super::*;
+
+    #[test]
+    fn a_bit_string_that_goes_on_knows_no_doubled_quote_either() {
+        for text in ["x''\n'''a'", "b'1'\n''''", "SELECT x'1F'\n'2E''a'"] {
+            scanner::check(text.as_bytes());
+        }
+    }
+
+    #[test]
+    fn an_end_behind_a_complete_answer_is_left() {
+        server_side::check(b"\xfb\xdb\x2b\x44\0\0\0\x08\xc0\x25\x50\x91\x45\0\0\0\x08\0\x0a\0\x44\x45\0\0\0\x08\x30\0\0\0\x45\x0b\0\x08\0\x05");
+    }
+
+    #[test]
+    fn a_session_step_by_step() {
+        session::check(
+            b"\x01\x08RR=R]`RRRRR!R=`RR!\xd2Y\xb2\x85\xe8\x02\x014\xf5rrrr\x85\x8d\x8d\x8dr\xf5\xf5\xf5\x08r!!",
+        );
+    }
+}

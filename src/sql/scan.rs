@@ -207,11 +207,11 @@ impl Scanner<'_> {
 
     /// Bit strings know no doubled quote: what looks like one would be the start of another literal.
     fn bits(&mut self, class: LiteralClass) -> Result<(), Unscannable> {
-        let end = skip_while(self.bytes, self.at + 2, |byte| byte != b'\'');
-        if end == self.bytes.len() || self.bytes.get(end + 1) == Some(&b'\'') {
-            return Err(Unscannable);
+        let mut end = bits_end(self.bytes, self.at + 1)?;
+        while let Some(quote) = continuation(self.bytes, end) {
+            end = bits_end(self.bytes, quote)?;
         }
-        self.string(1, false, class)
+        self.literal_to(end, class)
     }
 
     fn unicode_string(&mut self) -> Result<(), Unscannable> {
@@ -356,6 +356,12 @@ fn quote_end(bytes: &[u8], start: usize, escapes: bool) -> Result<usize, Unscann
             _ => at += 1,
         }
     }
+}
+
+/// The end of one part of a bit string, which begins with a quote.
+fn bits_end(bytes: &[u8], quote: usize) -> Result<usize, Unscannable> {
+    let end = skip_while(bytes, quote + 1, |byte| byte != b'\'');
+    if end == bytes.len() || bytes.get(end + 1) == Some(&b'\'') { Err(Unscannable) } else { Ok(end + 1) }
 }
 
 /// Where a string goes on: the next quote, if only white space with a line break and `--` comments stand before it.
