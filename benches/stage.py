@@ -116,7 +116,8 @@ class Stage(contextlib.ExitStack):
         pid = self.start("haproxy", [program, "-db", "-q", "-f", config])
         return wait_until_it_answers(Peer("haproxy", HOST, port, pid, server_per_client=True))
 
-    def weir(self, name, program, server, pool_size, workers):
+    def weir(self, name, program, server, pool_size, workers, under=()):
+        """Weir, run by the command `under` where there is one."""
         port = free_port()
         config = self.file(f"{name}.toml", f"""
             [weir]
@@ -134,7 +135,7 @@ class Stage(contextlib.ExitStack):
             name = "only"
             primary = "{server.host}:{server.port}"
             """)
-        pid = self.start(name, [program, "serve", "--config", config])
+        pid = self.start(name, [*under, os.path.abspath(program), "serve", "--config", config])
         return wait_until_it_answers(Peer(name, HOST, port, pid))
 
     def file(self, name, text):
