@@ -5,7 +5,7 @@ DEMO_DIR ?= /var/tmp/weir-demo
 # Tests start real servers: more threads than cores only make them wait for each other.
 TEST_THREADS ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: help setup setup-bench lint test demo demo-clean bench bench-layers soak fuzz clean
+.PHONY: help setup setup-bench lint test demo demo-clean bench bench-layers soak fuzz suites clean
 
 help:
 	@echo "make demo          start two shards, their replicas and Weir, with a shop to query (Ctrl-C stops it)"
@@ -14,6 +14,7 @@ help:
 	@echo "make bench         what pooling costs, beside PgBouncer and HAProxy (BENCH=--quick for a short run, BENCH=--help)"
 	@echo "make bench-layers  what parsing, routing and merging cost"
 	@echo "make soak          the long tests"
+	@echo "make suites        PostgreSQL's and drivers' own tests through Weir (SUITES=their scripts, OPTIONS=--help)"
 	@echo "make fuzz          every fuzz target for FUZZ_SECONDS (needs cargo-fuzz and a nightly toolchain)"
 
 setup:
@@ -45,6 +46,11 @@ bench-layers: setup
 
 soak: setup
 	$(CARGO) test --locked --release -- --ignored --test-threads=$(TEST_THREADS)
+
+# Test suites of others, in scripts that this project does not have: SUITES is their directory. OPTIONS=--help says more.
+suites: setup
+	$(CARGO) build --locked --release
+	SUITES="$(SUITES)" tests/suites/run.py $(OPTIONS)
 
 FUZZ_SECONDS ?= 1200
 

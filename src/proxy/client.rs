@@ -79,6 +79,10 @@ pub struct Client {
     pub defined: CodeClass,
     /// The open transaction may have run code of users.
     pub ran_code: bool,
+    /// What is known of the database's code may be out of date.
+    pub doubts_code: bool,
+    /// It could not be read; it is not waited for again.
+    code_unread: bool,
     /// SET LOCAL was used in the open transaction.
     pub local_settings: bool,
     /// When the clock was last read for the client. Clocks are not free: what happens at one go has one time.
@@ -144,6 +148,8 @@ impl Client {
             schema_touched: false,
             defined: CodeClass::default(),
             ran_code: false,
+            doubts_code: false,
+            code_unread: false,
             local_settings: false,
             now: Instant::now(),
             transaction_began: None,
@@ -174,9 +180,7 @@ impl Client {
         self.now = Instant::now();
         self.handle.state.set(State::Active(self.now));
         self.transaction_began.get_or_insert(self.now);
-        if let Some(ticket) = self.database.unknown_code() {
-            self.learn_code(ticket).await;
-        }
+        self.learn_code().await;
         let result = match unit {
             Unit::Query(message) => self.query(message).await,
             Unit::FunctionCall(message) => self.function_call(message).await,
@@ -188,11 +192,19 @@ impl Client {
         Ok(true)
     }
 
-    /// Waits until it is known what changes of the schema do to sessions; when that cannot be read, the worst is assumed.
-    async fn learn_code(&mut self, ticket: u64) {
-        if self.database.schema_as_of(ticket).await == SchemaRead::Failed {
-            self.defined = CodeClass::UNKNOWABLE;
+    /// Waits until it is known what changes of the schema do to sessions. Where that cannot be read, the worst is assumed,
+    /// and also in a block, which may hold the very locks that the reading waits for. A client that keeps its server
+    /// anyway needs no wait.
+    async fn learn_code(&mut self) {
+        let Some(ticket) = self.database.unknown_code() else {
+            (self.doubts_code, self.code_unread) = (false, false);
+            return;
+        };
+        let waits = !self.in_transaction() && !self.batch_open && self.pool_mode != PoolMode::Session;
+        if waits && !self.code_unread {
+            self.code_unread = self.database.schema_as_of(ticket).await == SchemaRead::Failed;
         }
+        self.doubts_code = !waits || self.code_unread;
     }
 
     /// Answers a unit that failed, gives servers back, and sends what is left to send.

@@ -21,6 +21,10 @@ use crate::types::{Error, Kind, Origin, Result, Role, ShardId};
 /// How long to wait before a server that could not be reached is tried again.
 const RETRY_PERIOD: Duration = Duration::from_millis(500);
 
+/// Looking at a view's definition locks the tables that it reads. Clients wait for the reading, so that it must not wait
+/// for as long as somebody has such a table locked.
+const LOCKS_ARE_BRIEF: &str = "SET lock_timeout = '1s'";
+
 /// How often replicas are looked at while sessions wait for one of them to catch up.
 const WATCH_PERIOD: Duration = Duration::from_millis(20);
 
@@ -85,7 +89,9 @@ async fn read_schema(instance: &Instance, database: &Database, ticket: u64) -> R
     let mut clients = Vec::with_capacity(database.shards.len());
     for (index, shard) in database.shards.iter().enumerate() {
         let Some(primary) = shard.nodes.first() else { continue };
-        clients.push(instance.connect(shard_id(index), primary).await?);
+        let (shard, client) = (shard_id(index), instance.connect(shard_id(index), primary).await?);
+        client.batch_execute(LOCKS_ARE_BRIEF).await.map_err(|error| inspect::failed(shard, error))?;
+        clients.push(client);
     }
     let schema = inspect::inspect(ticket, &clients, &database.harmless_functions).await?;
     database.set_schema(schema, ticket);

@@ -242,7 +242,7 @@ impl Client {
         if statement.effects.intersects(Effects::SEQUENCES) && statement.effects.contains(Effects::HOME_ONLY) {
             self.pin(PinReason::Sequence);
         }
-        if self.defined.leaves > Leaves::Nothing && may_run_code(statement) {
+        if (self.doubts_code || self.defined.leaves > Leaves::Nothing) && may_run_code(statement) {
             self.pin(PinReason::Opaque);
         }
         self.defined = self.defined.and(statement.defines);

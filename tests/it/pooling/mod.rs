@@ -16,6 +16,7 @@ mod pins;
 mod protocol;
 mod psql;
 mod replication;
+mod schema;
 mod settings;
 mod shutdown;
 mod statements;
@@ -80,13 +81,21 @@ impl Front {
 
     /// The number that a query about the sessions of the database gives; asked from elsewhere, and not counting Weir's own.
     fn sessions(&self, condition: &str) -> usize {
+        self.count_sessions(&format!("application_name <> 'weir' AND ({condition})"))
+    }
+
+    /// The same of Weir's own sessions.
+    fn sessions_of_weir(&self, condition: &str) -> usize {
+        self.count_sessions(&format!("application_name = 'weir' AND ({condition})"))
+    }
+
+    fn count_sessions(&self, condition: &str) -> usize {
         let Endpoint { database, .. } = &self.direct;
         let mut observer = self.direct.clone();
         observer.database = "postgres".to_owned();
         let question = format!(
             "SELECT count(*) FROM pg_stat_activity \
-             WHERE datname = '{database}' AND backend_type = 'client backend' AND application_name <> 'weir' \
-             AND ({condition})"
+             WHERE datname = '{database}' AND backend_type = 'client backend' AND {condition}"
         );
         observer.value(&question).parse().expect("a number")
     }
