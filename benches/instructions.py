@@ -31,8 +31,8 @@ def main():
 def read_options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weir", default="target/release/weir", help="the program (default: target/release/weir)")
-    parser.add_argument("--clients", type=lambda text: [int(part) for part in text.split(",")], default=[1, 16],
-                        help="clients whose transactions come at one go (default 1,16)")
+    parser.add_argument("--clients", type=lambda text: [int(part) for part in text.split(",")], default=[1, 64],
+                        help="clients whose transactions come at one go (default 1,64)")
     parser.add_argument("--transactions", type=int, default=1600)
     parser.add_argument("--by", choices=("function", "line"), default="function", help="what the list is of")
     parser.add_argument("--top", type=int, default=12, help="lines of the list (default 12)")
@@ -95,8 +95,8 @@ def message(tag, body):
     return tag + struct.pack("!i", len(body) + 4) + body
 
 
-def parse(name):
-    return message(b"P", name + b"\0" + QUERY + b"$1;\0" + struct.pack("!h", 0))
+def parse(name, more=b""):
+    return message(b"P", name + b"\0" + QUERY + b"$1" + more + b";\0" + struct.pack("!h", 0))
 
 
 def bind(name, key):

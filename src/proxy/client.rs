@@ -3,8 +3,10 @@
 //! A *unit* is what a client sends before it waits for ReadyForQuery: a Query, a FunctionCall, or a batch of the
 //! extended protocol up to its Sync. A batch also comes in pieces when the client flushes, or when it is very long.
 
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
@@ -158,7 +160,7 @@ impl Client {
     }
 
     /// Serves the client until it leaves.
-    pub async fn run(mut self) {
+    pub async fn run(&mut self) {
         let end = loop {
             match self.serve_unit().await {
                 Ok(true) => {}
@@ -181,13 +183,17 @@ impl Client {
         self.handle.state.set(State::Active(self.now));
         self.transaction_began.get_or_insert(self.now);
         self.learn_code().await;
-        let result = match unit {
+        // What is rare has a box of its own, so that it does not make the task of every client larger.
+        let result = match &unit {
             Unit::Query(message) => self.query(message).await,
-            Unit::FunctionCall(message) => self.function_call(message).await,
-            Unit::Batch { messages, complete } => self.batch(messages, complete).await,
-            Unit::Begun { message, rest } => self.begun(message, rest).await,
+            Unit::FunctionCall(message) => Box::pin(self.function_call(message)).await,
+            Unit::Batch { messages, complete } => self.batch(messages, *complete).await,
+            Unit::Begun { message, rest } => Box::pin(self.begun(message, *rest)).await,
             Unit::Terminate => return Ok(false),
         };
+        if let Unit::Query(used) | Unit::FunctionCall(used) | Unit::Batch { messages: used, .. } = unit {
+            self.conn.reuse(used);
+        }
         self.end_unit(result).await?;
         Ok(true)
     }
@@ -275,26 +281,25 @@ impl Client {
 
     /// Waits until the client sends something. When Weir stops, a client outside of transactions is sent away.
     async fn await_client(&mut self) -> Step {
-        let handle = Rc::clone(&self.handle);
         let may_leave = !self.batch_open && !self.in_transaction();
-        tokio::select! {
-            biased;
-            sent = self.client_sends() => sent,
-            () = handle.stop.heard(), if may_leave => Err(Stop::Fatal(shutting_down())),
-        }
-    }
-
-    async fn client_sends(&mut self) -> Step {
         if let Some(at) = self.link_to_watch() {
-            return self.watch(at).await;
+            let handle = Rc::clone(&self.handle);
+            return tokio::select! {
+                biased;
+                sent = self.watch(at) => sent,
+                () = handle.stop.heard(), if may_leave => Err(Stop::Fatal(shutting_down())),
+            };
         }
         if self.links.is_empty() {
             self.conn.release_buffers();
         }
-        match self.conn.fill().await {
-            Ok(1..) => Ok(()),
-            Ok(0) | Err(_) => Err(Stop::Gone),
-        }
+        poll_fn(|cx| match self.conn.poll_fill(cx) {
+            Poll::Ready(Ok(1..)) => Poll::Ready(Ok(())),
+            Poll::Ready(_) => Poll::Ready(Err(Stop::Gone)),
+            Poll::Pending if may_leave => self.handle.stop.poll_heard(cx).map(|()| Err(Stop::Fatal(shutting_down()))),
+            Poll::Pending => Poll::Pending,
+        })
+        .await
     }
 
     /// The server that may have something to say while the client is silent: it owes replies of an open batch, or it is

@@ -73,6 +73,7 @@ impl Client {
         }
         let link = self.take_server(shard, access).await?;
         self.handle.hold(&link.server, &link.pool, self.now);
+        self.links.reserve_exact(1);
         self.links.push(link);
         let at = self.links.len() - 1;
         self.bring_up(at).await?;
@@ -103,7 +104,7 @@ impl Client {
 
     /// Waits for the replies to Weir's own queries on a link.
     pub async fn own_replies(&mut self, at: usize) -> Step {
-        match self.links[at].server.finish_own_queries().await {
+        match Box::pin(self.links[at].server.finish_own_queries()).await {
             Ok(_) => Ok(()),
             Err(error) if error.kind == Kind::Reported => Err(Stop::Failed(error)),
             Err(error) => Err(self.lose(at, error)),
@@ -147,7 +148,7 @@ impl Client {
             Some(server) if server.session.suits(&self.settings) => (server, Duration::ZERO),
             unsuited => {
                 unsuited.into_iter().for_each(server::close);
-                self.wait_for_server(&pool).await?
+                Box::pin(self.wait_for_server(&pool)).await?
             }
         };
         stats.server_assigned(waited);

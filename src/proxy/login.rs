@@ -39,15 +39,20 @@ const SCHEMA_LIMIT: Duration = Duration::from_secs(10);
 pub async fn serve(worker: Rc<Worker>, socket: std::net::TcpStream) {
     let Ok(mut conn) = Conn::from_std(socket) else { return };
     let limit = worker.instance.config.pool.client_login_timeout;
-    let opening = open(&worker, &mut conn);
+    // Boxed, as all that is over when the client's life begins: its task is to be small.
+    let opening = Box::pin(open(&worker, &mut conn));
     let opened = match limit {
         Some(limit) => tokio::time::timeout(limit, opening).await.unwrap_or_else(|_| Err(Refusal::Silent)),
         None => opening.await,
     };
     match opened {
-        Ok(Opened::Client(login)) => login.into_client(worker, conn).await,
-        Ok(Opened::Replication(walsender)) => walsender.run(worker, conn).await,
-        Ok(Opened::Console(_place)) => super::console::run(&worker, conn).await,
+        Ok(Opened::Client(login)) => {
+            if let Some((mut client, _place)) = login.into_client(worker, conn).await {
+                client.run().await;
+            }
+        }
+        Ok(Opened::Replication(walsender)) => Box::pin(walsender.run(worker, conn)).await,
+        Ok(Opened::Console(_place)) => Box::pin(super::console::run(&worker, conn)).await,
         Ok(Opened::Cancel) | Err(Refusal::Silent) => {}
         Err(Refusal::Told(error)) => {
             worker.count_error(error.kind);
@@ -280,10 +285,10 @@ fn notice_truncation(conn: &mut Conn, name: &str) {
 }
 
 impl LoggedIn {
-    /// Tells the client that it is in, and serves it.
-    async fn into_client(self, worker: Rc<Worker>, mut conn: Conn) {
-        let Self { admission, protocol, database, user, settings, reports } = self;
-        let (Some(address), Some(local_address)) = (conn.peer(), conn.local()) else { return };
+    /// Tells the client that it is in. Gives `None` when it is gone already.
+    async fn into_client(self: Box<Self>, worker: Rc<Worker>, mut conn: Conn) -> Option<(Client, Admission)> {
+        let Self { admission, protocol, database, user, settings, reports } = *self;
+        let (address, local_address) = (conn.peer()?, conn.local()?);
         let number = worker.instance.client_number();
         let key = keys::make(admission.process_id, protocol);
         notice_truncation(&mut conn, settings.get("application_name").unwrap_or_default());
@@ -292,9 +297,7 @@ impl LoggedIn {
         }
         backend::backend_key_data(conn.queue(), key.process_id, &key.secret);
         backend::ready_for_query(conn.queue(), TransactionStatus::Idle);
-        if conn.flush().await.is_err() {
-            return;
-        }
+        conn.flush().await.ok()?;
         let handle = Rc::new(Handle::new(
             number as u64,
             key,
@@ -307,7 +310,7 @@ impl LoggedIn {
         worker.remember(&handle);
         let standard_conforming_strings =
             !reports.parameters.iter().any(|(name, value)| name == b"standard_conforming_strings" && value == b"off");
-        Client::new(conn, worker, database, user, handle, settings, standard_conforming_strings).run().await;
-        drop(admission);
+        let client = Client::new(conn, worker, database, user, handle, settings, standard_conforming_strings);
+        Some((client, admission))
     }
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use arc_swap::Guard;
-use bytes::BytesMut;
 
 use super::answer::Preface;
 use super::client::Client;
@@ -39,15 +38,15 @@ pub struct Ended {
 
 impl Client {
     /// Serves a simple Query.
-    pub async fn query(&mut self, message: BytesMut) -> Step {
+    pub async fn query(&mut self, message: &[u8]) -> Step {
         self.names.clear_unnamed();
         let schema = self.schema()?;
         let text = frontend::query_text(&message[frame::HEADER_LEN..])?;
         let Ok(text) = std::str::from_utf8(text) else {
-            return self.forward_query(&message, &Facts::unreadable()).await;
+            return self.forward_query(message, &Facts::unreadable()).await;
         };
         if self.database.is_sharded() {
-            return self.sharded_query(&schema, &message, text).await;
+            return Box::pin(self.sharded_query(&schema, message, text)).await;
         }
         let mut literals = Vec::new();
         let facts = self.known.facts(&schema, text, &mut literals);
@@ -56,7 +55,7 @@ impl Client {
         if self.answer_deallocate(&facts) {
             return Ok(());
         }
-        self.forward_query(&message, &facts).await
+        self.forward_query(message, &facts).await
     }
 
     /// Forwards a Query as it is to the only shard.
@@ -86,17 +85,17 @@ impl Client {
     }
 
     /// Serves a FunctionCall: a function by its OID, about which nothing is known.
-    pub async fn function_call(&mut self, message: BytesMut) -> Step {
+    pub async fn function_call(&mut self, message: &[u8]) -> Step {
         if self.database.is_sharded() {
             return Err(Error::refuse("a FunctionCall cannot be routed", "The function's arguments name no shard.")
                 .hint("Call the function with SELECT.")
                 .into());
         }
-        self.end_lost_block(None, Asked::Query(&message))?;
+        self.end_lost_block(None, Asked::Query(message))?;
         self.pin(PinReason::Opaque);
         let at = self.link(ShardId(0), Access::Primary { writes: true }).await?;
         let server = &mut self.links[at].server;
-        server.session.query(server.conn.queue(), &message);
+        server.session.query(server.conn.queue(), message);
         self.finish(at).await?;
         Ok(())
     }

@@ -272,6 +272,11 @@ impl Ledger {
         self.status = status;
     }
 
+    /// True when the client gets something next that no byte of the server's is needed for.
+    pub fn gives_by_itself(&self) -> bool {
+        matches!(self.entries.front(), Some(Entry::Insert(_) | Entry::ParseElided(_)))
+    }
+
     /// The number of entries, for limits.
     pub fn len(&self) -> usize {
         self.entries.len()

@@ -1,0 +1,34 @@
+//! Empty buffers that one thread's connections lend each other: a client that waits for long holds none, and its next
+//! message needs no allocator.
+
+use std::cell::RefCell;
+
+use bytes::BytesMut;
+
+/// Buffers kept for a thread.
+const SPARE_MAX: usize = 64;
+
+/// Bytes of the largest buffer kept.
+const SPARE_BYTES_MAX: usize = 16 * 1024;
+
+thread_local! {
+    static SPARE: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
+}
+
+/// An empty buffer; with room, if one was given.
+pub fn take() -> BytesMut {
+    SPARE.with_borrow_mut(Vec::pop).unwrap_or_default()
+}
+
+/// Takes a buffer that nobody needs now.
+pub fn give(mut buffer: BytesMut) {
+    if buffer.capacity() > SPARE_BYTES_MAX {
+        return;
+    }
+    buffer.clear();
+    SPARE.with_borrow_mut(|spare| {
+        if spare.len() < SPARE_MAX {
+            spare.push(buffer);
+        }
+    });
+}
