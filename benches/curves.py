@@ -120,7 +120,7 @@ def sharded(its_stage, program, count, keyspace):
 
 
 def count_instructions(its_stage, weir, connections, transaction):
-    tool = instructions.Callgrind(its_stage, weir.pid, "function")
+    tool = instructions.Callgrind(its_stage, weir.pid)
     for connection in connections:
         transaction.prepare(connection)
     rounds = max(TRANSACTIONS // len(connections), 2)

@@ -22,10 +22,10 @@ def main():
     with stage.Stage() as its_stage:
         server = its_stage.postgres(scale=1)
         weir = its_stage.weir("weir", options.weir, server, pool_size=20, workers=1, under=CALLGRIND)
-        tool = Callgrind(its_stage, weir.pid, options.by)
+        tool = Callgrind(its_stage, weir.pid, options.by, options.within)
         for clients in options.clients:
-            for mode, transaction in MODES.items():
-                measure(tool, weir, mode, transaction, clients, options)
+            for mode in options.modes:
+                measure(tool, weir, mode, MODES[mode], clients, options)
 
 
 def read_options():
@@ -35,6 +35,8 @@ def read_options():
                         help="clients whose transactions come at one go (default 1,64)")
     parser.add_argument("--transactions", type=int, default=1600)
     parser.add_argument("--by", choices=("function", "line"), default="function", help="what the list is of")
+    parser.add_argument("--within", default="", metavar="NAME", help="only functions with this in their name")
+    parser.add_argument("--modes", type=lambda text: text.split(","), default=list(MODES), help=",".join(MODES))
     parser.add_argument("--top", type=int, default=12, help="lines of the list (default 12)")
     return parser.parse_args()
 
@@ -113,8 +115,8 @@ CALLGRIND = ["valgrind", "--tool=callgrind", "--instr-atstart=no",
 class Callgrind:
     """Counts what a process does between `begin` and `end`."""
 
-    def __init__(self, its_stage, pid, by):
-        self.stage, self.pid, self.by, self.dumps = its_stage, pid, by, 0
+    def __init__(self, its_stage, pid, by="function", within=""):
+        self.stage, self.pid, self.by, self.within, self.dumps = its_stage, pid, by, within, 0
 
     def begin(self):
         self.control("--instr=on")
@@ -131,13 +133,13 @@ class Callgrind:
             if time.monotonic() > deadline:
                 raise RuntimeError("callgrind wrote no counts")
             time.sleep(0.05)
-        return read_counts(file, self.by)
+        return read_counts(file, self.by, self.within)
 
     def control(self, order):
         self.stage.run("callgrind_control", order, str(self.pid))
 
 
-def read_counts(file, by):
+def read_counts(file, by, within=""):
     """Instructions by function or by source line, from a file in callgrind's format. What was inlined counts for the function
     that it was inlined into, and for its own line."""
     names, counts, is_call = {}, collections.Counter(), False
@@ -159,7 +161,8 @@ def read_counts(file, by):
             line = {"": step, "+": line + step, "-": line - step, "*": line}[at[1]]
             # The line behind a call has what was spent in the function that is called: that counts there.
             if not is_call:
-                counts[function if by == "function" else f"{source}:{line}"] += int(at[3])
+                if within in function:
+                    counts[function if by == "function" else f"{source}:{line}"] += int(at[3])
             is_call = False
     return counts
 
