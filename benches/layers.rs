@@ -119,11 +119,11 @@ fn schema() -> Schema {
 fn shard_map() -> ShardMap {
     let shards = [ShardId(0), ShardId(1)];
     let hash = Hash::even(HashFunction::default(), 4096, &shards).expect("an even placement");
-    let keyspace = Keyspace { name: "account".into(), key_type: KeyType::Int4, method: Method::Hash(hash) };
+    let keyspace = Keyspace { name: "account".into(), key: vec![KeyType::Int4], method: Method::Hash(hash) };
     let accounts = Table {
         schema: "public".into(),
         name: "accounts".into(),
-        distribution: Distribution::Sharded { keyspace: "account".into(), column: "aid".into() },
+        distribution: Distribution::Sharded { keyspace: "account".into(), columns: vec!["aid".into()] },
     };
     ShardMap::new(Epoch(1), vec!["west".into(), "east".into()], vec![keyspace], vec![accounts]).expect("a map")
 }
@@ -139,9 +139,9 @@ fn routing(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("route");
     group.bench_function("by hash key", |bencher| bencher.iter(|| black_box(route::plan(&request)).expect("a plan")));
     group.bench_function("shard of an int8", |bencher| {
-        bencher.iter(|| by_hash.shard_of(black_box(&KeyValue::Int(4711))))
+        bencher.iter(|| by_hash.shard_of(black_box(&[KeyValue::Int(4711)])))
     });
-    let text = KeyValue::Text("4711 Plaza de la Constitución".into());
+    let text = [KeyValue::Text("4711 Plaza de la Constitución".into())];
     group.bench_function("shard of a text", |bencher| bencher.iter(|| by_hash.shard_of(black_box(&text))));
 }
 

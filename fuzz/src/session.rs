@@ -198,8 +198,10 @@ impl Run {
         }
         match choice % 3 {
             0 => self.session.own_query(&mut self.to_server, "own"),
-            1 => self.session.adopt_settings(&mut self.to_server, &settings("-c work_mem=1MB")),
-            _ => self.session.adopt_settings(&mut self.to_server, &settings("")),
+            choice => {
+                let wanted = settings(if choice == 1 { "-c work_mem=1MB" } else { "" });
+                let _in_order = self.session.adopt_settings(&mut self.to_server, &wanted);
+            }
         }
     }
 

@@ -48,8 +48,8 @@ fn compare<T>(
 
 fn keyspace_differences(name: &str, stored: &Keyspace, declared: &Keyspace) -> Vec<String> {
     let mut found = Vec::new();
-    if stored.key_type != declared.key_type {
-        let (stored, declared) = (stored.key_type, declared.key_type);
+    if stored.key != declared.key {
+        let (stored, declared) = (stored.type_names(), declared.type_names());
         found.push(format!("keyspace {name} has keys of type {stored} in the catalog, {declared} in the file"));
     }
     found.extend(method_difference(name, &stored.method, &declared.method));
@@ -61,7 +61,7 @@ fn method_difference(name: &str, stored: &Method, declared: &Method) -> Option<S
         (stored, declared) if stored == declared => None,
         (Method::Hash(stored), Method::Hash(declared)) => Some(hash_difference(name, stored, declared)),
         (Method::Range(_), Method::Range(_)) => Some(format!("keyspace {name} has other ranges than the file says")),
-        (Method::Directory(_), Method::Directory(_)) => {
+        (Method::Directory(_), Method::Directory(_)) | (Method::Schemas(_), Method::Schemas(_)) => {
             Some(format!("keyspace {name} has other entries than the file says"))
         }
         (Method::Geo(_), Method::Geo(_)) => Some(format!("keyspace {name} has other regions than the file says")),
@@ -85,8 +85,11 @@ fn hash_difference(name: &str, stored: &Hash, declared: &Hash) -> String {
 fn distributions(map: &ShardMap) -> BTreeMap<String, String> {
     named(map.tables().map(|(schema, table, placement)| {
         let words = match placement {
-            Placement::Sharded { keyspace, column } => format!("sharded by {column} in keyspace {}", keyspace.name),
+            Placement::Sharded { keyspace, columns } => {
+                format!("sharded by {} in keyspace {}", columns.join(", "), keyspace.name)
+            }
             Placement::Reference => "a reference table".to_owned(),
+            Placement::Single(shard) => format!("a table of shard {}", map.shard_name(shard)),
             Placement::Unmapped => "unmapped".to_owned(),
         };
         (format!("{schema}.{table}"), words)

@@ -1,18 +1,21 @@
-//! The catalog: the store of shard maps and of two-phase decisions, an SQLite file in the state directory.
+//! The catalog: the store of shard maps and of two-phase decisions. An SQLite file in the state directory, or, for several
+//! Weirs that serve the same databases, a PostgreSQL database.
 //!
 //! A shard map file seeds a database's placement at the first start. From then on the catalog is the truth: nothing
 //! in a file changes placement, and [`Catalog::drift`] tells where file and catalog differ.
 
 mod drift;
-mod placement;
+mod dump;
+mod maps;
 mod two_phase;
 
 use std::path::Path;
+use std::sync::Once;
 
-use sqlx::SqlitePool;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
+use sqlx::migrate::Migrator;
+use sqlx::{AnyPool, Executor};
 
-use crate::shardmap::ShardMap;
 use crate::types::{Error, Kind, Origin, Result};
 
 pub use two_phase::{Decision, TwoPhase};
@@ -20,11 +23,20 @@ pub use two_phase::{Decision, TwoPhase};
 /// The catalog's file in the state directory.
 const FILE_NAME: &str = "catalog.sqlite";
 
+/// Connections to a PostgreSQL catalog.
+const POSTGRES_CONNECTIONS: u32 = 4;
+
+static SQLITE_MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+static POSTGRES_MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
+
+/// What an SQLite connection is told first. FULL: what was written survives a crash of the machine.
+const SQLITE_SETTINGS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
+                               PRAGMA busy_timeout = 5000";
+
 /// An open catalog. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Catalog {
-    /// One connection: writes are few, and SQLite makes them wait for each other anyway.
-    pool: SqlitePool,
+    pool: AnyPool,
 }
 
 impl Catalog {
@@ -38,7 +50,8 @@ impl Catalog {
         std::fs::create_dir_all(state_dir).map_err(|error| {
             Error::new(Origin::Catalog, Kind::Internal, format!("cannot create {}", state_dir.display())).source(error)
         })?;
-        Self::connect(SqliteConnectOptions::new().filename(state_dir.join(FILE_NAME))).await
+        let catalog = Self::connect_sqlite(&format!("{}?mode=rwc", sqlite_url(state_dir)), true).await?;
+        catalog.migrate(&SQLITE_MIGRATIONS).await
     }
 
     /// Opens the catalog of a state directory for reading only; `None` when there is none.
@@ -46,13 +59,21 @@ impl Catalog {
     /// # Errors
     /// [`Origin::Catalog`] when the file cannot be opened.
     pub async fn open_existing(state_dir: &Path) -> Result<Option<Self>> {
-        let file = state_dir.join(FILE_NAME);
-        if !file.exists() {
+        if !state_dir.join(FILE_NAME).exists() {
             return Ok(None);
         }
-        let options = SqliteConnectOptions::new().filename(file).read_only(true);
-        let pool = one_connection().connect_with(options).await.map_err(failed("open the catalog"))?;
-        Ok(Some(Self { pool }))
+        Self::connect_sqlite(&format!("{}?mode=ro", sqlite_url(state_dir)), false).await.map(Some)
+    }
+
+    /// Opens the catalog in a PostgreSQL database (`postgres://user:password@host:port/database`), making its tables
+    /// where they are missing.
+    ///
+    /// # Errors
+    /// [`Origin::Catalog`] when the database cannot be reached, or a newer Weir made the tables.
+    pub async fn open_postgres(url: &str) -> Result<Self> {
+        let pool = AnyPoolOptions::new().max_connections(POSTGRES_CONNECTIONS).connect_with(options(url)?);
+        let catalog = Self { pool: pool.await.map_err(failed("open the catalog"))? };
+        catalog.migrate(&POSTGRES_MIGRATIONS).await
     }
 
     /// A catalog that is gone when it is dropped: for tests, and for looking at a configuration without a state.
@@ -60,57 +81,47 @@ impl Catalog {
     /// # Errors
     /// As [`Catalog::open`].
     pub async fn open_in_memory() -> Result<Self> {
-        Self::connect(SqliteConnectOptions::new().in_memory(true)).await
+        Self::connect_sqlite("sqlite::memory:", true).await?.migrate(&SQLITE_MIGRATIONS).await
     }
 
-    async fn connect(options: SqliteConnectOptions) -> Result<Self> {
-        let options = options
-            .create_if_missing(true)
-            .foreign_keys(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full);
-        let pool = one_connection().connect_with(options).await.map_err(failed("open the catalog"))?;
-        sqlx::migrate!().run(&pool).await.map_err(|error| {
+    /// One connection: writes are few, and SQLite makes them wait for each other anyway. It stays open: an in-memory
+    /// catalog lives as long as it, and nothing is gained by another one.
+    async fn connect_sqlite(url: &str, writes: bool) -> Result<Self> {
+        let pool = AnyPoolOptions::new().max_connections(1).min_connections(1).idle_timeout(None).max_lifetime(None);
+        let pool = pool.after_connect(move |connection, _| {
+            Box::pin(async move {
+                if writes {
+                    connection.execute(SQLITE_SETTINGS).await?;
+                }
+                Ok(())
+            })
+        });
+        Ok(Self { pool: pool.connect_with(options(url)?).await.map_err(failed("open the catalog"))? })
+    }
+
+    async fn migrate(self, migrations: &Migrator) -> Result<Self> {
+        migrations.run(&self.pool).await.map_err(|error| {
             Error::new(Origin::Catalog, Kind::Internal, "cannot bring the catalog to this version").source(error)
         })?;
-        Ok(Self { pool })
-    }
-
-    /// The placement of a database: as the catalog has it, or, when it has none yet, as `declared`, which it then
-    /// keeps. Shards are numbered in the order of `declared`.
-    ///
-    /// # Errors
-    /// - [`Kind::UnknownObject`]: the catalog places something on a shard that `declared` does not have.
-    /// - [`Kind::Internal`]: the store fails, or does not hold what it should.
-    pub async fn load_or_seed(&self, database: &str, declared: &ShardMap) -> Result<ShardMap> {
-        let failed = failed("read the shard map");
-        // Immediate: two processes that start at once must not both seed.
-        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
-        if let Some(map) = placement::load(&mut transaction, database, declared.shards()).await? {
-            return Ok(map);
-        }
-        placement::seed(&mut transaction, database, declared).await?;
-        transaction.commit().await.map_err(failed)?;
-        Ok(declared.clone())
-    }
-
-    /// Where the catalog's placement of a database differs from the declared one, a sentence each. Nothing when the
-    /// catalog has none yet.
-    ///
-    /// # Errors
-    /// [`Kind::Internal`] as in [`Catalog::load_or_seed`].
-    pub async fn drift(&self, database: &str, declared: &ShardMap) -> Result<Vec<String>> {
-        let mut connection = self.pool.acquire().await.map_err(failed("read the shard map"))?;
-        let stored_shards = placement::load_shards(&mut connection, database).await?;
-        let shards = drift::all_shards(declared.shards(), &stored_shards);
-        let stored = placement::load(&mut connection, database, &shards).await?;
-        Ok(stored.map_or_else(Vec::new, |stored| drift::differences(&stored, &stored_shards, declared)))
+        Ok(self)
     }
 }
 
-/// The connection stays open: an in-memory catalog lives as long as it, and nothing is gained by another one.
-fn one_connection() -> SqlitePoolOptions {
-    SqlitePoolOptions::new().max_connections(1).min_connections(1).idle_timeout(None).max_lifetime(None)
+fn options(url: &str) -> Result<AnyConnectOptions> {
+    // The drivers are known to the process once and for all; there is nothing in them that changes.
+    static DRIVERS: Once = Once::new();
+    DRIVERS.call_once(sqlx::any::install_default_drivers);
+    url.parse().map_err(failed("read the address of the catalog"))
+}
+
+/// The address of the catalog's file; what a URL gives a meaning to is escaped.
+fn sqlite_url(state_dir: &Path) -> String {
+    let path = state_dir.join(FILE_NAME);
+    let escaped = path.as_os_str().as_encoded_bytes().iter().map(|byte| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => char::from(*byte).to_string(),
+        byte => format!("%{byte:02X}"),
+    });
+    format!("sqlite://{}", escaped.collect::<String>())
 }
 
 /// Makes an error of the store an error of the catalog: what could not be done, and why.

@@ -1,6 +1,6 @@
 use super::*;
 use crate::config;
-use crate::shardmap::{Distribution, Keyspace, Table};
+use crate::shardmap::{Distribution, Keyspace, ShardMap, Table};
 use crate::types::Epoch;
 
 fn example(name: &str) -> ShardMap {
@@ -98,7 +98,7 @@ async fn shards_are_known_by_name() {
     };
     let with_shards = |names: &[&str]| {
         let keyspace = Keyspace { name: "k".to_owned(), ..seeded.keyspaces()[0].clone() };
-        let distribution = Distribution::Sharded { keyspace: "k".to_owned(), column: "id".to_owned() };
+        let distribution = Distribution::Sharded { keyspace: "k".to_owned(), columns: vec!["id".to_owned()] };
         let table = Table { schema: "public".to_owned(), name: "t".to_owned(), distribution };
         let names = names.iter().map(|name| (*name).to_owned()).collect();
         ShardMap::new(Epoch(1), names, vec![keyspace], vec![table]).unwrap()

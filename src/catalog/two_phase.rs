@@ -31,7 +31,7 @@ impl Decision {
         }
     }
 
-    fn from_str(text: &str) -> Result<Self> {
+    pub(super) fn from_str(text: &str) -> Result<Self> {
         match text {
             "commit" => Ok(Self::Commit),
             "abort" => Ok(Self::Abort),
@@ -48,7 +48,7 @@ impl Catalog {
     pub async fn begin_two_phase(&self, id: &str, database: &str, shards: &[&str]) -> Result<()> {
         let failed = failed("record the two-phase transaction");
         let mut transaction = self.pool.begin().await.map_err(failed)?;
-        sqlx::query("INSERT INTO two_phase (id, database, started_at) VALUES (?, ?, ?)")
+        sqlx::query("INSERT INTO two_phase (id, database, started_at) VALUES ($1, $2, $3)")
             .bind(id)
             .bind(database)
             .bind(unix_micros(SystemTime::now()))
@@ -56,7 +56,7 @@ impl Catalog {
             .await
             .map_err(failed)?;
         for (position, shard) in (0_i64..).zip(shards) {
-            sqlx::query("INSERT INTO two_phase_participant (id, position, shard) VALUES (?, ?, ?)")
+            sqlx::query("INSERT INTO two_phase_participant (id, position, shard) VALUES ($1, $2, $3)")
                 .bind(id)
                 .bind(position)
                 .bind(*shard)
@@ -76,8 +76,8 @@ impl Catalog {
     pub async fn decide(&self, id: &str, decision: Decision) -> Result<Decision> {
         // The empty update makes RETURNING give the row that was there first.
         let standing: String = sqlx::query_scalar(
-            "INSERT INTO two_phase_decision (id, decision, decided_at) VALUES (?, ?, ?) \
-             ON CONFLICT (id) DO UPDATE SET decision = decision RETURNING decision",
+            "INSERT INTO two_phase_decision (id, decision, decided_at) VALUES ($1, $2, $3) \
+             ON CONFLICT (id) DO UPDATE SET decision = two_phase_decision.decision RETURNING decision",
         )
         .bind(id)
         .bind(decision.as_str())
@@ -118,7 +118,7 @@ impl Catalog {
     pub async fn forget_two_phase(&self, id: &str) -> Result<()> {
         let failed = failed("forget the two-phase transaction");
         let mut transaction = self.pool.begin().await.map_err(failed)?;
-        for statement in ["DELETE FROM two_phase WHERE id = ?", "DELETE FROM two_phase_decision WHERE id = ?"] {
+        for statement in ["DELETE FROM two_phase WHERE id = $1", "DELETE FROM two_phase_decision WHERE id = $1"] {
             sqlx::query(statement).bind(id).execute(&mut *transaction).await.map_err(failed)?;
         }
         transaction.commit().await.map_err(failed)

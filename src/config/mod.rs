@@ -22,6 +22,7 @@ use crate::shardmap::ShardMap;
 use crate::types::PeerId;
 
 pub use mistake::Mistake;
+pub use shard_map::shard_map_text;
 
 /// Where Weir listens unless it is told where.
 const WEIR_PORT: u16 = 6432;

@@ -2,14 +2,15 @@
 //! message needs no allocator.
 
 use std::cell::RefCell;
+use std::ops::RangeInclusive;
 
 use bytes::BytesMut;
 
 /// Buffers kept for a thread.
 const SPARE_MAX: usize = 64;
 
-/// Bytes of the largest buffer kept.
-const SPARE_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of the buffers that are kept: smaller ones would have to grow at once, larger ones are rare.
+const SPARE_BYTES: RangeInclusive<usize> = 4 * 1024..=16 * 1024;
 
 thread_local! {
     static SPARE: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
@@ -22,7 +23,7 @@ pub fn take() -> BytesMut {
 
 /// Takes a buffer that nobody needs now.
 pub fn give(mut buffer: BytesMut) {
-    if buffer.capacity() > SPARE_BYTES_MAX {
+    if !SPARE_BYTES.contains(&buffer.capacity()) {
         return;
     }
     buffer.clear();

@@ -98,6 +98,8 @@ const OPERATORS: &str = "
 
 const NONDETERMINISTIC: &str = "SELECT EXISTS (SELECT FROM pg_catalog.pg_collation WHERE NOT collisdeterministic)";
 
+const ENUMS: &str = "SELECT oid FROM pg_catalog.pg_type WHERE typtype = 'e'";
+
 /// Types that are not PostgreSQL's own; 16384 is its FirstNormalObjectId.
 const USER_TYPES: &str = "
     SELECT n.nspname::text || '.' || t.typname::text, t.oid
@@ -119,6 +121,7 @@ pub async fn inspect(version: u64, shards: &[Client], harmless: &BTreeSet<String
         search_path: rows(home, SEARCH_PATH).await?.iter().map(|row| row.get(0)).collect(),
         has_nondeterministic_collations: rows(home, NONDETERMINISTIC).await?.iter().any(|row| row.get(0)),
         differing_types: HashSet::new(),
+        enums: rows(home, ENUMS).await?.iter().map(|row| row.get(0)).collect(),
     };
     let own = user_types(home).await?;
     for other in others {

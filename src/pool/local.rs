@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use super::server::{self, InTransit, Server};
 use super::shared::{Mail, Need, Place, Shared};
+use crate::session::parameters::Parameters;
 use crate::types::{Error, Kind, Origin, Result};
 
 /// How much longer somebody may wait on another worker before a server crosses over to it although somebody waits here.
@@ -42,7 +43,7 @@ pub struct Local {
     queue_is_watched: Cell<bool>,
     connecting: Cell<usize>,
     /// The run-time parameters that the newest server reported when it was opened, and how often they changed.
-    reported: RefCell<Vec<(Vec<u8>, Vec<u8>)>>,
+    reported: RefCell<Parameters>,
     reports_version: Cell<u64>,
 }
 
@@ -111,15 +112,15 @@ impl Local {
         }
     }
 
-    /// Takes a server that is idle, unless others wait for one.
-    pub fn check_out_now(self: &Rc<Self>) -> Option<Box<Server>> {
-        if self.waiting.borrow().is_empty() { self.take_idle() } else { None }
+    /// Takes an idle server that fits, unless others wait for one.
+    pub fn check_out_now(self: &Rc<Self>, fits: impl Fn(&Server) -> bool) -> Option<Box<Server>> {
+        if self.waiting.borrow().is_empty() { self.take_idle(fits) } else { None }
     }
 
     /// Takes a server, opens one if there is room, or waits for one.
     /// Cancel safe: a server that was about to be given goes to the next in the queue.
     pub async fn check_out(self: &Rc<Self>) -> Answer {
-        if let Some(server) = self.check_out_now() {
+        if let Some(server) = self.check_out_now(|_| true) {
             return Ok(server);
         }
         if self.waiting.borrow().is_empty()
@@ -159,7 +160,7 @@ impl Local {
     /// Somebody waits on another worker: gives an idle server away, now or when it has rested.
     pub fn wanted_elsewhere(self: &Rc<Self>) {
         if let Some(worker) = self.worker_to_help(Instant::now()) {
-            if let Some(server) = self.take_idle() {
+            if let Some(server) = self.take_idle(|_| true) {
                 self.hand_over(server, worker);
             }
         } else if !self.idle.borrow().is_empty() && !self.looks_again.replace(true) {
@@ -226,15 +227,18 @@ impl Local {
         self.idle.borrow().iter().for_each(|server| visit(server));
     }
 
-    /// An idle server that is still connected.
-    fn take_idle(self: &Rc<Self>) -> Option<Box<Server>> {
+    /// An idle server that fits and is still connected: the one that was used last, or with round robin the first.
+    fn take_idle(self: &Rc<Self>, fits: impl Fn(&Server) -> bool) -> Option<Box<Server>> {
         loop {
-            let candidate = if self.shared.limits.round_robin {
-                self.idle.borrow_mut().pop_front()
-            } else {
-                self.idle.borrow_mut().pop_back()
-            };
-            let server = candidate?;
+            let server = {
+                let mut idle = self.idle.borrow_mut();
+                let at = if self.shared.limits.round_robin {
+                    idle.iter().position(|server| fits(server))
+                } else {
+                    idle.iter().rposition(|server| fits(server))
+                };
+                at.and_then(|at| idle.remove(at))
+            }?;
             self.say_idle();
             // A server that sends something while idle was stopped, or tells of a changed parameter: not worth the doubt.
             if !server.conn.has_news() {
@@ -254,8 +258,8 @@ impl Local {
         // Boxed: it is large, rare, and would else be a part of every client's task.
         let server = Box::pin(Server::open(place)).await?;
         drop(connecting);
-        if *self.reported.borrow() != server.session.parameters() {
-            self.reported.replace(server.session.parameters().to_vec());
+        if *self.reported.borrow() != *server.session.parameters() {
+            self.reported.replace(server.session.parameters().clone());
             self.reports_version.set(self.reports_version.get() + 1);
         }
         Ok(server)

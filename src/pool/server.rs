@@ -115,23 +115,23 @@ impl Server {
             && self.conn.unsent() == 0
     }
 
-    /// Runs a query of Weir's own to its end and gives each column of the first row, as text.
+    /// Runs a query of Weir's own to its end and gives each column of its last row, as text.
     /// Not cancel safe: a dropped future leaves the server in the middle of an answer, so that it cannot be reused.
     pub async fn run(&mut self, sql: &str) -> Result<Vec<Option<Bytes>>> {
         self.session.own_query(self.conn.queue(), sql);
         self.finish_own_queries().await
     }
 
-    /// Reads until the server owes nothing. The first error among the replies is the result.
+    /// Reads until the server owes nothing. The first error among the replies is the result, else the last row.
     pub async fn finish_own_queries(&mut self) -> Result<Vec<Option<Bytes>>> {
         let mut failure = None;
-        let mut first_row = Vec::new();
+        let mut row = Vec::new();
         let mut hidden = BytesMut::new();
         let shard = self.shard();
         self.conn.flush().await.map_err(|error| lost(shard, error))?;
         while !self.session.ledger.owes_nothing() {
-            if let Some(row) = peek_row(&self.conn.input)?.filter(|_| first_row.is_empty()) {
-                first_row = row;
+            if let Some(later) = last_row(&self.conn.input)? {
+                row = later;
             }
             let scanned = self.session.ledger.scan(&self.conn.input, &mut hidden)?;
             let _used = self.conn.input.split_to(scanned.consumed);
@@ -146,7 +146,8 @@ impl Server {
                     | Event::Prepared(_)
                     | Event::NotPrepared(_)
                     | Event::NotEvicted(_)
-                    | Event::Parameter { .. } => {}
+                    | Event::Parameter { .. }
+                    | Event::OwnParameter { .. } => {}
                 }
             }
             if !self.session.ledger.owes_nothing() && self.conn.fill().await.map_err(|error| lost(shard, error))? == 0 {
@@ -155,7 +156,7 @@ impl Server {
         }
         match failure {
             Some(body) => Err(server_error(shard, &body)),
-            None => Ok(first_row),
+            None => Ok(row),
         }
     }
 
@@ -310,16 +311,18 @@ pub fn close(mut server: Box<Server>) {
     let _best_effort = server.conn.poll_send(&mut cx, &goodbye);
 }
 
-/// The first DataRow in `input`, if a whole one is there.
-fn peek_row(mut input: &[u8]) -> Result<Option<Vec<Option<Bytes>>>> {
+/// The last DataRow in `input`, if a whole one is there.
+fn last_row(mut input: &[u8]) -> Result<Option<Vec<Option<Bytes>>>> {
+    let mut last = None;
     while let Some(frame) = frame::first(input, Sender::Server)? {
         if frame.tag == tag::DATA_ROW {
-            let values = backend::read_data_row(frame.body)?;
-            return Ok(Some(values.into_iter().map(|value| value.map(Bytes::copy_from_slice)).collect()));
+            last = Some(frame.body);
         }
         input = &input[frame.raw.len()..];
     }
-    Ok(None)
+    let Some(body) = last else { return Ok(None) };
+    let values = backend::read_data_row(body)?;
+    Ok(Some(values.into_iter().map(|value| value.map(Bytes::copy_from_slice)).collect()))
 }
 
 fn unavailable(shard: ShardId, address: &str, error: std::io::Error) -> Error {

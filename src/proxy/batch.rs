@@ -11,11 +11,12 @@ use super::answer::Preface;
 use super::client::Client;
 use super::outcome::Step;
 use super::sharded::{Asked, Task, is_plain};
+use super::values::Values;
 use super::worker::Sharing;
 use crate::route::{self, plan::Access};
 use crate::session::request::ServerSession;
 use crate::session::statements::Prepared;
-use crate::sql::facts::{PinReason, Statement, StatementKind};
+use crate::sql::facts::{Facets, Statement, StatementKind};
 use crate::sql::schema::Schema;
 use crate::types::{Error, Kind, Origin, Result, ShardId};
 use crate::wire::TransactionStatus;
@@ -96,8 +97,8 @@ impl Client {
         received: usize,
         complete: bool,
     ) -> Step {
-        let before = self.pins();
-        bound_statements(requests).for_each(|statement| self.note(statement));
+        let before = self.state.mark();
+        requests.iter().for_each(|request| self.note_request(request));
         let at = self.link(shard, access).await?;
         let link = &mut self.links[at];
         link.stats.received(received);
@@ -111,6 +112,14 @@ impl Client {
         let ended = self.finish(at).await?;
         self.after(bound_statements(requests), ended, before);
         Ok(())
+    }
+
+    fn note_request(&mut self, request: &Request<'_>) {
+        if let Request::Bind { prepared, body, .. } = request {
+            let text = prepared.text.as_deref().unwrap_or_default();
+            let values = Values { text, literals: &prepared.literals, bound: Some(body) };
+            prepared.facts.statements.iter().for_each(|statement| self.note(statement, &values));
+        }
     }
 
     /// Reads the messages, resolving the client's names.
@@ -168,11 +177,13 @@ impl Client {
             let message = format!("prepared statement \"{}\" already exists", String::from_utf8_lossy(parse.name));
             return Err(Error::new(Origin::Client, Kind::DuplicateStatement, message));
         }
-        let sharing = if self.pinned.is_none() && !self.local_settings { Sharing::Shared } else { Sharing::Own };
+        let own_settings = self.local_settings || self.state.touched().contains(Facets::SETTINGS);
+        let sharing = if self.state.is_pinned() || own_settings { Sharing::Own } else { Sharing::Shared };
         let prepared = self.known.prepared(&self.worker.instance.statement_ids, schema, &parse, sharing)?;
         if !parse.name.is_empty() && !prepared.is_repeatable() {
             // Another server would parse it at another moment.
-            self.pin(PinReason::Prepare);
+            self.state.hold(Facets::STATEMENTS);
+            self.show_pin();
         }
         self.names.set(parse.name, Rc::clone(&prepared));
         Ok(Request::Parse { name: parse.name, prepared })

@@ -10,24 +10,23 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use rustc_hash::FxHashMap;
 
 use super::handle::{Handle, State};
 use super::instance::User;
 use super::links::Link;
 use super::outcome::{Step, Stop};
 use super::relay::{Listen, Seen};
-use super::worker::{Known, PoolHere, Worker};
+use super::worker::{Known, Pools, Worker};
 use crate::config::PoolMode;
 use crate::net::Conn;
 use crate::pool::database::{Database, SchemaRead};
 use crate::pool::freshness::Mark;
-use crate::pool::shared::NodeIndex;
+use crate::session::parameters::Parameters;
 use crate::session::settings::Settings;
+use crate::session::state::SessionState;
 use crate::session::statements::Names;
 use crate::session::transaction::{Lasting, Transaction};
 use crate::sql::code::CodeClass;
-use crate::sql::facts::PinReason;
 use crate::types::{Error, Kind, Origin, ShardId};
 use crate::wire::backend::{self, Severity};
 use crate::wire::frame::{self, Sender};
@@ -51,23 +50,21 @@ pub struct Client {
     /// When the client's servers go back to their pools.
     pub pool_mode: PoolMode,
     pub handle: Rc<Handle>,
-    /// What the client asked for in its StartupMessage.
-    pub settings: Arc<Settings>,
+    /// What the session holds beyond its transaction.
+    pub state: SessionState,
+    /// The run-time parameters that the client was told.
+    pub told: Rc<Parameters>,
     pub names: Names,
-    /// The pools that the client has used.
-    pub pools: FxHashMap<(ShardId, NodeIndex), PoolHere>,
+    /// The pools of the client's database and user on this worker.
+    pub pools: Rc<Pools>,
     /// The servers that the client holds now: at most one per shard.
     pub links: Vec<Link>,
-    /// Why the client keeps its servers, if it does.
-    pub pinned: Option<PinReason>,
-    /// What the client did to its servers that DISCARD ALL does not undo.
-    pub indelible: Option<&'static str>,
     /// The open transaction block, where Weir itself keeps it: on a sharded database, and after the server of an
     /// open block was lost.
     pub block: Option<Transaction>,
     /// SET statements that every server of the session must have, on a sharded database.
     pub lasting: Lasting,
-    /// What a replica of each shard must have replayed.
+    /// What a replica of each shard must have replayed; empty where no replica is read.
     pub marks: Vec<Mark>,
     /// An extended batch is open: no Sync yet.
     pub batch_open: bool,
@@ -122,11 +119,12 @@ impl Client {
         user: Arc<User>,
         handle: Rc<Handle>,
         settings: Arc<Settings>,
-        standard_conforming_strings: bool,
+        told: Rc<Parameters>,
     ) -> Self {
-        let known = worker.known(&database, &settings, standard_conforming_strings);
+        let known = worker.known(&database, &settings, reads_standard_strings(&told));
         let pool_mode = worker.instance.pool_mode(&database, &user.name);
-        let marks = vec![Mark::Nothing; database.shards.len()];
+        let marks = if database.read_write_split { vec![Mark::Nothing; database.shards.len()] } else { Vec::new() };
+        let pools = worker.pools_of(&database, &user);
         Self {
             conn,
             worker,
@@ -135,12 +133,11 @@ impl Client {
             user,
             pool_mode,
             handle,
-            settings,
+            state: SessionState::new(settings),
+            told,
             names: Names::default(),
-            pools: FxHashMap::default(),
+            pools,
             links: Vec::new(),
-            pinned: None,
-            indelible: None,
             block: None,
             lasting: Lasting::default(),
             marks,
@@ -171,7 +168,7 @@ impl Client {
         if let Some(error) = end {
             self.worker.count_error(error.kind);
             backend::error_response(self.conn.queue(), Severity::Fatal, &error);
-            let _unsent = tokio::time::timeout(FAREWELL_LIMIT, self.conn.flush()).await;
+            let _unsent = Box::pin(tokio::time::timeout(FAREWELL_LIMIT, self.conn.flush())).await;
         }
         self.leave();
     }
@@ -179,34 +176,41 @@ impl Client {
     /// Serves one unit; false when the client said goodbye.
     async fn serve_unit(&mut self) -> Step<bool> {
         let unit = self.next_unit().await?;
+        if matches!(unit, Unit::Terminate) {
+            return Ok(false);
+        }
+        // In a box, which is there only while the client has something to do: its task is small while it has not.
+        Box::pin(self.serve(unit)).await?;
+        Ok(true)
+    }
+
+    async fn serve(&mut self, unit: Unit) -> Step {
         self.now = Instant::now();
         self.handle.state.set(State::Active(self.now));
         self.transaction_began.get_or_insert(self.now);
-        self.learn_code().await;
-        // What is rare has a box of its own, so that it does not make the task of every client larger.
+        match self.database.unknown_code() {
+            Some(ticket) => Box::pin(self.learn_code(ticket)).await,
+            None => (self.doubts_code, self.code_unread) = (false, false),
+        }
+        // What is rare has a box of its own, too.
         let result = match &unit {
             Unit::Query(message) => self.query(message).await,
             Unit::FunctionCall(message) => Box::pin(self.function_call(message)).await,
             Unit::Batch { messages, complete } => self.batch(messages, *complete).await,
             Unit::Begun { message, rest } => Box::pin(self.begun(message, *rest)).await,
-            Unit::Terminate => return Ok(false),
+            Unit::Terminate => Ok(()),
         };
         if let Unit::Query(used) | Unit::FunctionCall(used) | Unit::Batch { messages: used, .. } = unit {
             self.conn.reuse(used);
         }
-        self.end_unit(result).await?;
-        Ok(true)
+        self.end_unit(result).await
     }
 
-    /// Waits until it is known what changes of the schema do to sessions. Where that cannot be read, the worst is assumed,
-    /// and also in a block, which may hold the very locks that the reading waits for. A client that keeps its server
+    /// Waits until it is known what changes of the schema do to sessions. Where that cannot be read, the worst is assumed
+    /// until it can: the reading may wait for a lock that this client's own block holds. A client that keeps its server
     /// anyway needs no wait.
-    async fn learn_code(&mut self) {
-        let Some(ticket) = self.database.unknown_code() else {
-            (self.doubts_code, self.code_unread) = (false, false);
-            return;
-        };
-        let waits = !self.in_transaction() && !self.batch_open && self.pool_mode != PoolMode::Session;
+    async fn learn_code(&mut self, ticket: u64) {
+        let waits = self.pool_mode != PoolMode::Session;
         if waits && !self.code_unread {
             self.code_unread = self.database.schema_as_of(ticket).await == SchemaRead::Failed;
         }
@@ -228,7 +232,11 @@ impl Client {
         if self.pool_mode == PoolMode::Statement {
             self.end_stray_block()?;
         }
-        self.leave_servers().await;
+        let held = self.links.iter_mut().find_map(|link| link.server.session.ledger.take_held_ready());
+        self.leave_servers().await?;
+        if let Some(status) = held {
+            backend::ready_for_query(self.conn.queue(), status);
+        }
         self.conn.flush().await.map_err(|_| Stop::Gone)?;
         if !self.batch_open {
             self.handle.state.set(State::Idle);
@@ -286,7 +294,7 @@ impl Client {
             let handle = Rc::clone(&self.handle);
             return tokio::select! {
                 biased;
-                sent = self.watch(at) => sent,
+                sent = Box::pin(self.watch(at)) => sent,
                 () = handle.stop.heard(), if may_leave => Err(Stop::Fatal(shutting_down())),
             };
         }
@@ -379,6 +387,11 @@ impl Client {
     pub fn mark(&mut self, shard: ShardId) -> Option<&mut Mark> {
         self.marks.get_mut(shard.index())
     }
+}
+
+/// Whether texts are read with standard_conforming_strings on, as a server reported it.
+pub fn reads_standard_strings(told: &Parameters) -> bool {
+    told.get(b"standard_conforming_strings") != Some(b"off")
 }
 
 /// How long a client that is sent away may take to read why.

@@ -21,9 +21,13 @@ use crate::types::{Error, Kind, Origin, Result, Role, ShardId};
 /// How long to wait before a server that could not be reached is tried again.
 const RETRY_PERIOD: Duration = Duration::from_millis(500);
 
+/// How long a connection that has read the schema is kept for the next reading. Changes of the schema come in rows, and a
+/// new session has the catalogs' caches to fill first.
+const READER_IDLE: Duration = Duration::from_secs(1);
+
 /// Looking at a view's definition locks the tables that it reads. Clients wait for the reading, so that it must not wait
 /// for as long as somebody has such a table locked.
-const LOCKS_ARE_BRIEF: &str = "SET lock_timeout = '1s'";
+const LOCKS_ARE_BRIEF: &str = "SET lock_timeout = '300ms'";
 
 /// How often replicas are looked at while sessions wait for one of them to catch up.
 const WATCH_PERIOD: Duration = Duration::from_millis(20);
@@ -68,11 +72,19 @@ fn with_causes(error: &Error) -> String {
 /// Reads a database's schema whenever somebody wants it, for ever.
 pub async fn keep_schema(instance: Arc<Instance>, database: Arc<Database>) {
     let mut told = String::new();
+    let mut clients = Vec::new();
     loop {
-        let ticket = database.schema_wanted().await;
-        match read_schema(&instance, &database, ticket).await {
+        let ticket = match tokio::time::timeout(READER_IDLE, database.schema_wanted()).await {
+            Ok(ticket) => ticket,
+            Err(_) => {
+                clients.clear();
+                database.schema_wanted().await
+            }
+        };
+        match read_schema(&instance, &database, &mut clients, ticket).await {
             Ok(()) => told.clear(),
             Err(error) => {
+                clients.clear();
                 let reason = with_causes(&error);
                 if told != reason {
                     tracing::warn!(database = &*database.name, reason, "the schema cannot be read; trying again");
@@ -85,17 +97,38 @@ pub async fn keep_schema(instance: Arc<Instance>, database: Arc<Database>) {
     }
 }
 
-async fn read_schema(instance: &Instance, database: &Database, ticket: u64) -> Result<()> {
+async fn read_schema(instance: &Instance, database: &Database, clients: &mut Vec<Client>, ticket: u64) -> Result<()> {
+    // A connection has the search_path that held when it was opened. Routing over shards needs that of now.
+    if database.is_sharded() || clients.iter().any(Client::is_closed) {
+        clients.clear();
+    }
+    if clients.is_empty() {
+        *clients = connect_readers(instance, database).await?;
+    }
+    let schema = inspect::inspect(ticket, clients, &database.harmless_functions).await?;
+    database.set_schema(schema, ticket);
+    Ok(())
+}
+
+/// A connection to each shard's primary.
+async fn connect_readers(instance: &Instance, database: &Database) -> Result<Vec<Client>> {
     let mut clients = Vec::with_capacity(database.shards.len());
-    for (index, shard) in database.shards.iter().enumerate() {
-        let Some(primary) = shard.nodes.first() else { continue };
-        let (shard, client) = (shard_id(index), instance.connect(shard_id(index), primary).await?);
+    for shard in members(database) {
+        let primary = database.shards.get(shard.index()).and_then(|shard| shard.nodes.first());
+        let Some(primary) = primary else { continue };
+        let client = instance.connect(shard, primary).await?;
         client.batch_execute(LOCKS_ARE_BRIEF).await.map_err(|error| inspect::failed(shard, error))?;
         clients.push(client);
     }
-    let schema = inspect::inspect(ticket, &clients, &database.harmless_functions).await?;
-    database.set_schema(schema, ticket);
-    Ok(())
+    Ok(clients)
+}
+
+/// The shards whose schemas count: those that take part in a sharded database.
+fn members(database: &Database) -> Vec<ShardId> {
+    match database.map() {
+        Some(map) => map.shard_ids().collect(),
+        None => (0..database.shards.len()).map(shard_id).collect(),
+    }
 }
 
 /// Watches the replicas of one shard, for ever.

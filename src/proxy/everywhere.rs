@@ -46,7 +46,8 @@ impl Client {
         // Two of these at a time could wait for each other's locks on different shards for ever.
         let _turn = database.everywhere.lock().await;
         let id = format!("weir_{:016x}", rand::rng().random::<u64>());
-        let names: Vec<&str> = database.shards.iter().map(|shard| &*shard.name).collect();
+        let concerned = parts.iter().filter_map(|part| database.shards.get(part.shard.index()));
+        let names: Vec<&str> = concerned.map(|shard| &*shard.name).collect();
         let catalog = self.worker.instance.catalog.clone();
         catalog.begin_two_phase(&id, &database.name, &names).await?;
         let shards: Vec<ShardId> = parts.iter().map(|part| part.shard).collect();

@@ -188,6 +188,10 @@ impl Handle {
 
     /// Cancels what the client runs now, on every server; does nothing when it runs nothing.
     pub async fn cancel(self: Rc<Self>) {
+        if self.state.get() == State::Idle {
+            // A busy worker can come to the cancel first although the query was there before it.
+            let_others_read().await;
+        }
         if matches!(self.state.get(), State::Waiting(_)) {
             self.canceled_waiting.say();
             return;
@@ -205,5 +209,48 @@ impl Handle {
         }
         self.cancels.set(self.cancels.get() - 1);
         self.cancels_done.notify_waiters();
+    }
+}
+
+/// Lets the other tasks of this thread have what has arrived on their sockets.
+async fn let_others_read() {
+    // The first turn looks for what has arrived, the second one lets those read it who were woken by that.
+    for _ in 0..2 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use tokio::task::{LocalSet, spawn_local};
+
+    use super::*;
+
+    fn handle() -> Rc<Handle> {
+        let key = ClientKey { process_id: 1, secret: Box::default() };
+        let address = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+        Rc::new(Handle::new(1, key, "weir".into(), "app".into(), String::new(), address, address))
+    }
+
+    #[tokio::test]
+    async fn a_cancel_hits_a_query_that_came_before_it_and_is_not_read_yet() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, _) = listener.accept().await.unwrap();
+        let handle = handle();
+        let run = async {
+            let serving = Rc::clone(&handle);
+            spawn_local(async move {
+                server.readable().await.unwrap();
+                serving.state.set(State::Waiting(Instant::now()));
+            });
+            tokio::task::yield_now().await;
+            client.write_all(b"Q").unwrap();
+            Rc::clone(&handle).cancel().await;
+            handle.canceled_waiting.heard().await;
+        };
+        tokio::time::timeout(Duration::from_secs(20), LocalSet::new().run_until(run)).await.expect("the cancel counts");
     }
 }

@@ -15,6 +15,7 @@ use super::links::Link;
 use crate::pool::local::Local;
 use crate::pool::server::{self, Server, ended, lost};
 use crate::session::ledger::{Copying, Event};
+use crate::session::request::SequenceMemory;
 use crate::types::{Result, ShardId};
 use crate::wire::{TransactionStatus, frontend};
 
@@ -25,10 +26,10 @@ impl Client {
     /// The client is gone: its servers are brought to rest and given back, or closed.
     pub fn leave(&mut self) {
         self.worker.forget(&self.handle);
-        let dirty = self.keeps_servers();
+        let dirty = self.keeps_servers() || !self.state.touched().is_empty();
         for Link { server, pool, .. } in std::mem::take(&mut self.links) {
             self.handle.let_go(server.cancel_key);
-            let may_stay = self.indelible.is_none();
+            let may_stay = !self.state.is_indelible();
             tokio::task::spawn_local(tidy(pool, server, Rc::clone(&self.handle), may_stay.then_some(dirty)));
         }
     }
@@ -149,6 +150,7 @@ pub async fn clean(pool: Rc<Local>, mut server: Box<Server>, dirty: bool) {
             server.run("DISCARD ALL").await?;
             server.session.forget_statements();
             server.session.forget_settings();
+            server.session.sequences = SequenceMemory::Nobody;
         }
         Ok::<_, crate::types::Error>(())
     });

@@ -16,12 +16,13 @@ use crate::pool::server::{self, Server};
 use crate::pool::shared::NodeIndex;
 use crate::route::plan::Access;
 use crate::session::ledger::Event;
+use crate::session::request::Adopted;
 use crate::session::settings::Settings;
 use crate::session::transaction::Transaction;
 use crate::sql::code::CodeClass;
 use crate::telemetry::PoolStats;
 use crate::types::{Error, Kind, Origin, Result, ShardId};
-use crate::wire::TransactionStatus;
+use crate::wire::{TransactionStatus, backend};
 
 /// A server that works for the client, and the pool it came from.
 #[derive(Debug)]
@@ -63,30 +64,53 @@ impl Client {
     /// holds none.
     pub async fn link_apart(&mut self, shard: ShardId, access: Access) -> Step<usize> {
         if let Some(at) = self.links.iter().position(|link| link.server.shard() == shard) {
-            // RESET ALL and DISCARD ALL take a server's settings away; the client's own ones come back here.
-            let server = &mut self.links[at].server;
-            server.session.adopt_settings(server.conn.queue(), &self.settings);
             if !self.links[at].is_in_transaction() {
                 self.join_block(at).await?;
             }
+            self.use_sequences(at);
             return Ok(at);
         }
+        let mut at = self.add_server(shard, access).await?;
+        if let Err(stop) = self.bring_up(at).await {
+            self.drop_doubtful(shard);
+            if !is_refusal(&stop) {
+                return Err(stop);
+            }
+            // What its last client left may be in the way: a limit of time, or of memory. A second server decides.
+            at = self.add_server(shard, access).await?;
+            if let Err(stop) = self.bring_up(at).await {
+                self.drop_doubtful(shard);
+                return Err(stop);
+            }
+        }
+        self.use_sequences(at);
+        Ok(at)
+    }
+
+    async fn add_server(&mut self, shard: ShardId, access: Access) -> Step<usize> {
         let link = self.take_server(shard, access).await?;
         self.handle.hold(&link.server, &link.pool, self.now);
         self.links.reserve_exact(1);
         self.links.push(link);
-        let at = self.links.len() - 1;
-        self.bring_up(at).await?;
-        Ok(at)
+        Ok(self.links.len() - 1)
+    }
+
+    /// A server that did not take the client's state is of no use to anybody.
+    fn drop_doubtful(&mut self, shard: ShardId) {
+        if let Some(at) = self.links.iter().position(|link| link.server.shard() == shard) {
+            let link = self.links.swap_remove(at);
+            self.handle.let_go(link.server.cancel_key);
+            server::close(link.server);
+        }
     }
 
     /// Brings a server that has just been taken to the client's state.
     async fn bring_up(&mut self, at: usize) -> Step {
-        let Self { links, settings, lasting, .. } = self;
+        let Self { links, state, lasting, .. } = self;
         let Server { conn, session, .. } = &mut *links[at].server;
-        session.adopt_settings(conn.queue(), settings);
+        let adopted = session.adopt_settings(conn.queue(), state.wanted());
         lasting.statements().for_each(|sql| session.own_query(conn.queue(), sql));
-        if !lasting.is_empty() {
+        if adopted == Adopted::Perhaps || !lasting.is_empty() {
             self.own_replies(at).await?;
         }
         self.join_block(at).await
@@ -130,7 +154,7 @@ impl Client {
     /// back in time by changing to another one.
     fn replica_for(&mut self, shard: ShardId) -> Option<NodeIndex> {
         let free =
-            self.database.read_write_split && self.pinned.is_none() && !self.in_transaction() && !self.batch_open;
+            self.database.read_write_split && !self.state.is_pinned() && !self.in_transaction() && !self.batch_open;
         if !free || self.pool_mode == PoolMode::Session {
             return None;
         }
@@ -144,23 +168,33 @@ impl Client {
 
     async fn take_from(&mut self, shard: ShardId, node: NodeIndex) -> Step<Link> {
         let (pool, stats) = self.pool(shard, node)?;
-        let (server, waited) = match pool.check_out_now() {
-            Some(server) if server.session.suits(&self.settings) => (server, Duration::ZERO),
-            unsuited => {
-                unsuited.into_iter().for_each(server::close);
-                Box::pin(self.wait_for_server(&pool)).await?
-            }
+        let (server, waited) = match self.idle_server(&pool) {
+            Some(server) => (server, Duration::ZERO),
+            None => Box::pin(self.wait_for_server(&pool)).await?,
         };
         stats.server_assigned(waited);
         Ok(Link { server, pool, stats, asked: None })
     }
 
+    /// An idle server on which the client finds nothing of others; the one that has its values of sequences, where the unit
+    /// may read them.
+    fn idle_server(&mut self, pool: &Rc<Local>) -> Option<Box<Server>> {
+        let wanted = self.state.wanted();
+        if let Some(own) = self.sequences_wanted() {
+            let server = pool.check_out_now(|server| server.session.sequences == own && server.session.suits(wanted));
+            if server.is_some() {
+                return server;
+            }
+        }
+        pool.check_out_now(|server| server.session.suits(wanted))
+    }
+
     fn pool(&mut self, shard: ShardId, node: NodeIndex) -> Result<PoolHere> {
-        if let Some(here) = self.pools.get(&(shard, node)) {
+        if let Some(here) = self.pools.borrow().get(&(shard, node)) {
             return Ok(here.clone());
         }
         let here = self.worker.pool(&self.database, &self.user, shard, node)?;
-        self.pools.insert((shard, node), here.clone());
+        self.pools.borrow_mut().insert((shard, node), here.clone());
         Ok(here)
     }
 
@@ -171,7 +205,7 @@ impl Client {
         let state = self.handle.state.replace(State::Waiting(began));
         let result = tokio::select! {
             biased;
-            result = check_out(pool, &self.settings) => result.map_err(Stop::Failed),
+            result = check_out(pool, self.state.wanted()) => result.map_err(Stop::Failed),
             () = self.handle.canceled_waiting() => Err(Stop::Failed(canceled())),
             () = until_gone(&mut self.conn) => Err(Stop::Gone),
             () = self.handle.stop.heard(), if may_leave => Err(Stop::Fatal(super::client::shutting_down())),
@@ -187,6 +221,7 @@ impl Client {
         let link = &mut self.links[at];
         let result = relay::relay(&mut self.conn, &mut link.server, listen, seen).await;
         link.stats.sent(std::mem::take(&mut seen.sent));
+        let mut texts_read_otherwise = false;
         for event in &seen.events {
             match event {
                 Event::Prepared(gives) => {
@@ -201,13 +236,23 @@ impl Client {
                 }
                 Event::OwnError(body) => {
                     let error = server::server_error(self.links[at].server.shard(), body);
-                    tracing::error!(%error, "a server did not accept a client's settings");
-                    self.links[at].server.retire("its settings are not certain");
+                    tracing::error!(%error, "a server did not accept a client's state");
+                    self.links[at].server.retire("its state is not certain");
+                    return Err(Stop::Fatal(
+                        error.hint("Connect again: the session's settings could not be restored."),
+                    ));
                 }
                 Event::SyncIgnored => self.batch_open = true,
                 Event::SyncCounted => self.batch_open = false,
-                Event::ClientError(_) | Event::NotEvicted(_) | Event::Parameter { .. } | Event::Fatal(_) => {}
+                Event::Parameter { name, value } => {
+                    Rc::make_mut(&mut self.told).report(name, value);
+                    texts_read_otherwise |= name == b"standard_conforming_strings";
+                }
+                Event::ClientError(_) | Event::NotEvicted(_) | Event::OwnParameter { .. } | Event::Fatal(_) => {}
             }
+        }
+        if texts_read_otherwise {
+            self.follow_settings();
         }
         match result {
             Ok(End::ClientGone) => Err(Stop::Gone),
@@ -258,17 +303,25 @@ impl Client {
     }
 
     /// Gives back the servers that the client does not need any more.
-    pub async fn leave_servers(&mut self) {
-        if self.batch_open || self.in_transaction() {
-            return;
+    pub async fn leave_servers(&mut self) -> Step {
+        if self.batch_open {
+            return Ok(());
+        }
+        if self.in_transaction() {
+            self.settle_links().await?;
+            self.tell_parameters();
+            return Ok(());
         }
         if self.links.is_empty() {
             self.transaction_began = None;
-            return;
+            return Ok(());
         }
+        self.survey().await?;
+        self.settle_links().await?;
+        self.tell_parameters();
         self.transaction_ended();
         if self.keeps_servers() {
-            return;
+            return Ok(());
         }
         if self.handle.has_cancels() {
             let handle = Rc::clone(&self.handle);
@@ -279,18 +332,44 @@ impl Client {
         while let Some(link) = self.links.pop() {
             self.leave_server(link);
         }
+        self.state.left_server();
         self.ran_code = false;
+        Ok(())
+    }
+
+    /// Tells the client of run-time parameters that changed where it did not see it: another server, a new configuration,
+    /// Weir's own questions. Those of a replica are not the session's.
+    fn tell_parameters(&mut self) {
+        let Some(link) = self.links.first().filter(|link| link.is_primary()) else { return };
+        let parameters = link.server.session.parameters();
+        if *self.told == *parameters {
+            return;
+        }
+        for (name, value) in self.told.news(parameters) {
+            backend::parameter_status(self.conn.queue(), name, value);
+        }
+        self.told = Rc::new(parameters.clone());
+        self.follow_settings();
+    }
+
+    /// Sends what Weir still has to say to the servers, and reads the answers.
+    async fn settle_links(&mut self) -> Step {
+        let unsettled = |link: &Link| link.server.conn.unsent() > 0 || !link.server.session.ledger.is_settled();
+        while let Some(at) = self.links.iter().position(unsettled) {
+            self.own_replies(at).await?;
+        }
+        Ok(())
     }
 
     pub fn keeps_servers(&self) -> bool {
-        self.pinned.is_some() || self.pool_mode == PoolMode::Session
+        self.state.is_pinned() || self.pool_mode == PoolMode::Session
     }
 
     /// Statistics, the marks of replicas and the schema, once the client's transaction is over.
     fn transaction_ended(&mut self) {
         if let (Some(began), Some(link)) = (self.transaction_began.take(), self.links.first()) {
             link.stats.transaction_done(self.now.saturating_duration_since(began));
-            if let Some(reason) = self.pinned {
+            if let Some(reason) = self.state.pin_reason() {
                 link.stats.pinned(reason);
             }
         }
@@ -315,14 +394,19 @@ impl Client {
 
     fn leave_server(&self, mut link: Link) {
         self.handle.let_go(link.server.cancel_key);
-        if let Some(reason) = self.indelible {
-            link.server.retire(reason);
+        if self.state.is_indelible() {
+            link.server.retire("its client left on it what no command takes away");
         }
         if self.ran_code && self.database.unknown_code().is_some() {
             link.server.retire("code of the database changed while it may have run");
         }
         link.pool.check_in(link.server, self.now);
     }
+}
+
+/// Whether a server said no to what Weir asked of it.
+fn is_refusal(stop: &Stop) -> bool {
+    matches!(stop, Stop::Failed(error) if error.kind == Kind::Reported)
 }
 
 /// Takes a server that holds nothing of other clients'. Cancel safe, as [`Local::check_out`] is.

@@ -37,22 +37,25 @@ const SCHEMA_LIMIT: Duration = Duration::from_secs(10);
 
 /// Serves a connection to its end.
 pub async fn serve(worker: Rc<Worker>, socket: std::net::TcpStream) {
-    let Ok(mut conn) = Conn::from_std(socket) else { return };
+    // In a box, for it is over when the client's life begins: a client's task is to be small.
+    if let Some((mut client, _place)) = Box::pin(begin(worker, socket)).await {
+        client.run().await;
+    }
+}
+
+/// Gives the client that a connection turns out to be; serves what is no client.
+async fn begin(worker: Rc<Worker>, socket: std::net::TcpStream) -> Option<(Client, Admission)> {
+    let mut conn = Conn::from_std(socket).ok()?;
     let limit = worker.instance.config.pool.client_login_timeout;
-    // Boxed, as all that is over when the client's life begins: its task is to be small.
-    let opening = Box::pin(open(&worker, &mut conn));
+    let opening = open(&worker, &mut conn);
     let opened = match limit {
         Some(limit) => tokio::time::timeout(limit, opening).await.unwrap_or_else(|_| Err(Refusal::Silent)),
         None => opening.await,
     };
     match opened {
-        Ok(Opened::Client(login)) => {
-            if let Some((mut client, _place)) = login.into_client(worker, conn).await {
-                client.run().await;
-            }
-        }
-        Ok(Opened::Replication(walsender)) => Box::pin(walsender.run(worker, conn)).await,
-        Ok(Opened::Console(_place)) => Box::pin(super::console::run(&worker, conn)).await,
+        Ok(Opened::Client(login)) => return login.into_client(worker, conn).await,
+        Ok(Opened::Replication(walsender)) => walsender.run(worker, conn).await,
+        Ok(Opened::Console(_place)) => super::console::run(&worker, conn).await,
         Ok(Opened::Cancel) | Err(Refusal::Silent) => {}
         Err(Refusal::Told(error)) => {
             worker.count_error(error.kind);
@@ -60,6 +63,7 @@ pub async fn serve(worker: Rc<Worker>, socket: std::net::TcpStream) {
             let _unsent = tokio::time::timeout(FAREWELL_LIMIT, conn.flush()).await;
         }
     }
+    None
 }
 
 /// What a connection turned out to be.
@@ -233,9 +237,9 @@ async fn accept_settings(
     }
     wait_for_schema(database).await?;
     let mut server = check_out(&pool, &settings).await?;
-    server.session.adopt_settings(server.conn.queue(), &settings);
+    let _answered_below = server.session.adopt_settings(server.conn.queue(), &settings);
     let result = server.finish_own_queries().await;
-    let parameters = Rc::new(server.session.parameters().to_vec());
+    let parameters = Rc::new(server.session.parameters().clone());
     let reports = Reports { parameters, version: pool.reports_version() };
     match result {
         Ok(_) => pool.check_in(server, Instant::now()),
@@ -250,7 +254,7 @@ async fn accept_settings(
 
 /// On a sharded database the servers' own settings must not make Weir misread texts either.
 fn check_reports(reports: &Reports) -> Result<()> {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
     let mut reports = reports.parameters.iter().map(|(name, value)| (text(name).to_ascii_lowercase(), text(value)));
     reports.try_for_each(|(name, value)| match name.as_str() {
         "client_encoding" | "datestyle" | "standard_conforming_strings" => route::check_setting(&name, Some(&value)),
@@ -308,9 +312,7 @@ impl LoggedIn {
             local_address,
         ));
         worker.remember(&handle);
-        let standard_conforming_strings =
-            !reports.parameters.iter().any(|(name, value)| name == b"standard_conforming_strings" && value == b"off");
-        let client = Client::new(conn, worker, database, user, handle, settings, standard_conforming_strings);
+        let client = Client::new(conn, worker, database, user, handle, settings, reports.parameters);
         Some((client, admission))
     }
 }

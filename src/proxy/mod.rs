@@ -8,6 +8,8 @@
 //! * [`simple`], [`batch`]: units of the simple and of the extended protocol.
 //! * [`links`]: the servers that a client holds, and how it gets and leaves them; [`leave`]: what becomes of them when
 //!   the client is gone.
+//! * [`survey`]: what a transaction left in the session, and where it can be from now on.
+//! * [`values`]: values that are plain to see in a statement and its parameters.
 //! * [`mode`]: what statement pooling refuses.
 //! * [`sharded`]: units for a sharded database.
 //! * [`answer`]: answers that Weir gives itself.
@@ -46,6 +48,8 @@ pub mod report;
 pub mod serve;
 pub mod sharded;
 pub mod simple;
+pub mod survey;
+pub mod values;
 pub mod worker;
 
 pub use serve::{Running, serve};

@@ -124,7 +124,7 @@ impl Walsender {
         let Self { admission, protocol, user, application_name, kind, mut server } = self;
         let (Some(address), Some(local_address)) = (client.peer(), client.local()) else { return };
         let key = keys::make(admission.process_id, protocol);
-        for (name, value) in server.session.parameters() {
+        for (name, value) in server.session.parameters().iter() {
             backend::parameter_status(client.queue(), name, value);
         }
         backend::backend_key_data(client.queue(), key.process_id, &key.secret);

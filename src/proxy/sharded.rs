@@ -8,6 +8,7 @@ use super::client::Client;
 use super::links::Link;
 use super::outcome::{Step, Stop};
 use super::simple::Ended;
+use super::values::Values;
 use crate::route::plan::{Access, Action, Part, PartText, Plan};
 use crate::route::{self, Parameter};
 use crate::session::statements::Prepared;
@@ -72,7 +73,8 @@ impl Client {
             plans.push(self.plan(schema, statement, text, literals, &[])?);
         }
         if let Some((shard, access)) = common_shard(&plans) {
-            facts.statements.iter().for_each(|statement| self.note(statement));
+            let values = Values { text, literals, bound: None };
+            facts.statements.iter().for_each(|statement| self.note(statement, &values));
             self.on_one(shard, access, &Asked::Query(message), text).await?;
             self.follow_block_status();
             return Ok(());
@@ -227,7 +229,7 @@ impl Client {
         match plan.action {
             Action::One { part, access } => {
                 self.write_check(part.shard, access)?;
-                self.note(task.statement);
+                self.note(task.statement, &Values::default());
                 let ended = self.on_part(&part, access, task).await?;
                 self.follow_block_status();
                 self.told(ended, task)
@@ -373,7 +375,7 @@ impl Client {
             StatementKind::Reset { .. } | StatementKind::ResetAll => return self.forget_settings(task.statement),
             _ => return,
         };
-        self.note(task.statement);
+        self.note(task.statement, &Values::default());
         match &mut self.block {
             Some(block) => {
                 if assignments(task.text).iter().any(needs_one_snapshot) {
@@ -392,8 +394,8 @@ impl Client {
             StatementKind::Reset { name } => self.lasting.forget(name),
             _ => self.lasting.clear(),
         }
-        let pins = self.pins();
-        self.after(std::iter::once(reset), Ended::default(), pins);
+        let before = self.state.mark();
+        self.after(std::iter::once(reset), Ended::default(), before);
     }
 }
 

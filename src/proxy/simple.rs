@@ -6,26 +6,24 @@ use arc_swap::Guard;
 
 use super::answer::Preface;
 use super::client::Client;
+use super::links::Link;
 use super::outcome::{Step, Stop};
 use super::relay::{End, Listen, Seen};
 use super::sharded::{Asked, Task};
+use super::values::Values;
 use crate::route::{self, plan::Access};
 use crate::session::ledger::{Attempt, Event};
+use crate::session::request::SequenceMemory;
+use crate::session::state::Mark;
 use crate::session::transaction::aborted;
 use crate::sql::code::{CodeClass, Leaves};
-use crate::sql::facts::{DiscardTarget, Effects, Facts, PinReason, Statement, StatementKind, TransactionCommand};
+use crate::sql::facts::{DiscardTarget, Effects, Facets, Facts, Statement, StatementKind, TransactionCommand};
 use crate::sql::schema::Schema;
 use crate::types::{Error, Result, ShardId};
+use crate::wire::TransactionStatus;
 use crate::wire::backend;
 use crate::wire::frame::{self, Sender};
 use crate::wire::frontend::{self, tag};
-
-/// Why a client keeps its servers, and why nobody may have them afterwards.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pins {
-    pinned: Option<PinReason>,
-    indelible: Option<&'static str>,
-}
 
 /// How a complete exchange with a server ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,7 +41,7 @@ impl Client {
         let schema = self.schema()?;
         let text = frontend::query_text(&message[frame::HEADER_LEN..])?;
         let Ok(text) = std::str::from_utf8(text) else {
-            return self.forward_query(message, &Facts::unreadable()).await;
+            return self.forward_query(message, &Facts::unreadable(), &Values::default()).await;
         };
         if self.database.is_sharded() {
             return Box::pin(self.sharded_query(&schema, message, text)).await;
@@ -55,11 +53,11 @@ impl Client {
         if self.answer_deallocate(&facts) {
             return Ok(());
         }
-        self.forward_query(message, &facts).await
+        self.forward_query(message, &facts, &Values { text, literals: &literals, bound: None }).await
     }
 
     /// Forwards a Query as it is to the only shard.
-    async fn forward_query(&mut self, message: &[u8], facts: &Facts) -> Step {
+    async fn forward_query(&mut self, message: &[u8], facts: &Facts, values: &Values<'_>) -> Step {
         if self.database.is_sharded() {
             return Err(Error::refuse(
                 "a text that is not valid UTF-8 cannot be routed",
@@ -73,8 +71,8 @@ impl Client {
             return Ok(());
         }
         let access = facts.statements.iter().map(route::unsharded).fold(Access::Read, Access::and);
-        let before = self.pins();
-        facts.statements.iter().for_each(|statement| self.note(statement));
+        let before = self.state.mark();
+        facts.statements.iter().for_each(|statement| self.note(statement, values));
         let at = self.link(ShardId(0), access).await?;
         let link = &mut self.links[at];
         link.stats.received(message.len());
@@ -92,7 +90,8 @@ impl Client {
                 .into());
         }
         self.end_lost_block(None, Asked::Query(message))?;
-        self.pin(PinReason::Opaque);
+        self.state.touch(Facets::SHOWN | Facets::HIDDEN, Facets::empty());
+        self.show_pin();
         let at = self.link(ShardId(0), Access::Primary { writes: true }).await?;
         let server = &mut self.links[at].server;
         server.session.query(server.conn.queue(), message);
@@ -109,6 +108,8 @@ impl Client {
     /// another Sync to send: then the batch is open again.
     pub async fn finish(&mut self, at: usize) -> Step<Ended> {
         let mut ended = Ended::default();
+        let hold = self.will_survey();
+        self.links[at].server.session.ledger.hold_ready(hold);
         let changes_code = (self.defined != CodeClass::default()).then(|| Arc::clone(&self.database));
         let mut seen = Seen { changes_code, ..Seen::default() };
         loop {
@@ -208,14 +209,14 @@ impl Client {
         let [Statement { kind: StatementKind::Deallocate { name }, .. }] = facts.statements.as_slice() else {
             return false;
         };
-        if self.status() == crate::wire::TransactionStatus::Failed || self.block.is_some() {
+        if self.status() == TransactionStatus::Failed || self.block.is_some() {
             return false;
         }
         let tag = match name {
             Some(name) if !self.names.remove(name.as_bytes()) => return false,
             Some(_) => "DEALLOCATE",
             // A pinned client may have statements of its own on its server; the server drops them all.
-            None if self.pinned.is_some() => return false,
+            None if self.state.is_pinned() => return false,
             None => {
                 self.names.clear();
                 "DEALLOCATE ALL"
@@ -228,89 +229,86 @@ impl Client {
     }
 
     /// Takes note of what a statement will do to the session, before it is sent.
-    pub fn note(&mut self, statement: &Statement) {
-        if let Some(reason) = statement.pin {
-            self.pin(reason);
+    pub fn note(&mut self, statement: &Statement, values: &Values<'_>) {
+        self.state.touch(statement.makes, statement.ends);
+        match &statement.kind {
+            StatementKind::Set { name, local } => {
+                self.local_settings |= *local;
+                if *local || name.contains('.') {
+                    self.state.touch_setting(name, *local);
+                }
+            }
+            StatementKind::Reset { name } if name.contains('.') => self.state.touch_setting(name, false),
+            _ => {}
         }
-        if may_make_custom_setting(statement) {
-            // PostgreSQL keeps the setting's name for ever: it reads as '' where a fresh session has NULL.
-            self.indelible = Some("a custom setting was set on it");
+        for call in &statement.set_configs {
+            self.local_settings |= call.local;
+            match values.text(&call.name) {
+                Some(name) => self.state.touch_setting(&name, call.local),
+                // Any setting, custom ones included, whose names no catalog shows.
+                None => self.state.touch(Facets::SETTINGS | Facets::HIDDEN, Facets::empty()),
+            }
         }
-        self.local_settings |= matches!(statement.kind, StatementKind::Set { local: true, .. });
+        self.state.sequences.asked |= statement.effects & Effects::SEQUENCES;
         self.schema_touched |= statement.effects.contains(Effects::DDL);
-        if statement.effects.intersects(Effects::SEQUENCES) && statement.effects.contains(Effects::HOME_ONLY) {
-            self.pin(PinReason::Sequence);
-        }
         if (self.doubts_code || self.defined.leaves > Leaves::Nothing) && may_run_code(statement) {
-            self.pin(PinReason::Opaque);
+            self.state.touch(Facets::SHOWN | Facets::HIDDEN, Facets::empty());
         }
         self.defined = self.defined.and(statement.defines);
         self.ran_code |= may_run_code(statement);
+        self.show_pin();
     }
 
-    pub fn pin(&mut self, reason: PinReason) {
-        if matches!(reason, PinReason::Opaque | PinReason::Unparsed | PinReason::Load) {
-            self.indelible = Some("code whose effects cannot be seen ran on it");
-        }
-        self.pinned.get_or_insert(reason);
-        self.handle.pinned.set(self.pinned);
+    /// Lets others see what keeps the client's server.
+    pub fn show_pin(&self) {
+        self.handle.pinned.set(self.state.pin_reason());
     }
 
-    /// What keeps the client's servers, for a time when that turns out to be nothing after all.
-    pub fn pins(&self) -> Pins {
-        Pins { pinned: self.pinned, indelible: self.indelible }
-    }
-
-    fn restore_pins(&mut self, pins: Pins) {
-        (self.pinned, self.indelible) = (pins.pinned, pins.indelible);
-        self.handle.pinned.set(self.pinned);
-    }
-
-    /// Takes note of what statements did to the session, after they ran. `before` are the pins without them.
-    pub fn after<'s>(&mut self, statements: impl Iterator<Item = &'s Statement>, ended: Ended, before: Pins) {
+    /// Takes note of what statements did to the session, after they ran. `before` is the state without them.
+    pub fn after<'s>(&mut self, statements: impl Iterator<Item = &'s Statement>, ended: Ended, before: Mark) {
         if ended.refused {
-            self.restore_pins(before);
+            self.state.go_back(before);
+            self.show_pin();
+        }
+        if ended.failed {
+            return;
         }
         for statement in statements {
-            if ended.failed {
-                self.doubt_settings(statement);
-                continue;
-            }
             match &statement.kind {
                 StatementKind::Discard(DiscardTarget::All) => self.discard_all(),
+                StatementKind::Discard(DiscardTarget::Sequences) => self.sequences_discarded(),
                 StatementKind::Deallocate { name: None } => {
                     self.names.clear();
                     self.links.iter_mut().for_each(|link| link.server.session.forget_statements());
                 }
-                StatementKind::ResetAll => {
-                    // The client's own settings are adopted again in front of its next statement.
-                    self.links.iter_mut().for_each(|link| link.server.session.forget_settings());
-                }
-                StatementKind::Reset { name } => {
-                    self.links.iter_mut().for_each(|link| link.server.session.forget_setting(name));
-                }
+                StatementKind::ResetAll => self.restore_settings(None),
+                StatementKind::Reset { name } => self.restore_settings(Some(name)),
                 _ => {}
             }
         }
     }
 
-    /// A query with a RESET failed. A COMMIT in front of the failure may have kept the RESET: the settings that the client
-    /// asked for at its login are sent again, unless it may have set others.
-    fn doubt_settings(&mut self, statement: &Statement) {
-        let resets = matches!(statement.kind, StatementKind::Reset { .. } | StatementKind::ResetAll);
-        if resets && self.pinned.is_none() {
-            self.links.iter_mut().for_each(|link| link.server.session.forget_settings());
+    /// RESET went back to the server's own values, where the client's session goes back to what it connected with.
+    fn restore_settings(&mut self, name: Option<&str>) {
+        let sql = self.state.startup().restoring(name);
+        if sql.is_empty() || self.status() == TransactionStatus::Failed {
+            return;
+        }
+        for Link { server, .. } in &mut self.links {
+            server.session.own_query(server.conn.queue(), &sql);
         }
     }
 
     pub fn discard_all(&mut self) {
         self.names.clear();
         self.lasting.clear();
-        self.pinned = None;
-        self.handle.pinned.set(None);
-        for link in &mut self.links {
-            link.server.session.forget_statements();
-            link.server.session.forget_settings();
+        self.state.discard_all();
+        self.show_pin();
+        for Link { server, .. } in &mut self.links {
+            server.session.forget_statements();
+            server.session.forget_settings();
+            server.session.sequences = SequenceMemory::Nobody;
+            let _in_order = server.session.adopt_settings(server.conn.queue(), self.state.wanted());
         }
     }
 }
@@ -318,13 +316,4 @@ impl Client {
 /// Whether code that was defined a moment ago may run with a statement, however the schema was before.
 fn may_run_code(statement: &Statement) -> bool {
     !statement.relations.is_empty() || statement.effects.intersects(Effects::OPAQUE | Effects::USER_TYPE)
-}
-
-/// SET with a dot in the name, or set_config() with whatever name.
-fn may_make_custom_setting(statement: &Statement) -> bool {
-    match &statement.kind {
-        StatementKind::Set { name, .. } | StatementKind::Reset { name } => name.contains('.'),
-        StatementKind::ResetAll => false,
-        _ => statement.pin == Some(PinReason::Setting),
-    }
 }

@@ -18,6 +18,7 @@ use super::{login, report as reports};
 use crate::pool::database::Database;
 use crate::pool::local::Local;
 use crate::pool::shared::{Mail, NodeIndex, PoolId};
+use crate::session::parameters::Parameters;
 use crate::session::settings::Settings;
 use crate::session::statements::{Prepared, Registry, StatementId, StatementIds};
 use crate::sql::cache::FactsCache;
@@ -38,13 +39,18 @@ const SWEEP_PERIOD: Duration = Duration::from_secs(5);
 /// A pool on this worker and this worker's counters for it.
 pub type PoolHere = (Rc<Local>, Arc<PoolStats>);
 
+/// The pools of one database and user on this worker, as far as they were used.
+pub type Pools = RefCell<FxHashMap<(ShardId, NodeIndex), PoolHere>>;
+
+type DatabaseAndUser = (Arc<str>, Arc<str>);
+
 /// What logins have in common that report the same: database, user, settings.
 type LoginKey = (Arc<str>, Arc<str>, Arc<Settings>);
 
 /// What a login needs to know of the servers' run-time parameters, as the client wants them set.
 #[derive(Clone)]
 pub struct Reports {
-    pub parameters: Rc<Vec<(Vec<u8>, Vec<u8>)>>,
+    pub parameters: Rc<Parameters>,
     /// [`Local::reports_version`] of the pool that they came from.
     pub version: u64,
 }
@@ -54,6 +60,7 @@ pub struct Worker {
     pub index: usize,
     pub instance: Arc<Instance>,
     pools: RefCell<HashMap<PoolId, PoolHere>>,
+    by_user: RefCell<HashMap<DatabaseAndUser, Rc<Pools>>>,
     databases: RefCell<FxHashMap<Arc<str>, Here>>,
     handles: RefCell<FxHashMap<i32, Rc<Handle>>>,
     reports: RefCell<HashMap<LoginKey, Reports>>,
@@ -164,6 +171,7 @@ pub fn run(index: usize, instance: Arc<Instance>, inbox: Inbox) -> std::io::Resu
         index,
         instance,
         pools: RefCell::default(),
+        by_user: RefCell::default(),
         databases: RefCell::default(),
         handles: RefCell::default(),
         reports: RefCell::default(),
@@ -243,6 +251,12 @@ impl Worker {
         let here = (Rc::new(Local::new(shared, self.index)), self.instance.telemetry.register(&key));
         self.pools.borrow_mut().insert(id, here.clone());
         Ok(here)
+    }
+
+    /// What the clients of a database and user share, to find their pools fast.
+    pub fn pools_of(&self, database: &Database, user: &User) -> Rc<Pools> {
+        let key = (Arc::clone(&database.name), Arc::clone(&user.name));
+        Rc::clone(self.by_user.borrow_mut().entry(key).or_default())
     }
 
     /// What this worker knows of the statements of clients with these settings.

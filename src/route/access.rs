@@ -18,7 +18,8 @@ pub fn unsharded(statement: &Statement) -> Access {
 fn is_free_of_effects(statement: &Statement) -> bool {
     matches!(statement.kind, StatementKind::Select | StatementKind::Explain { .. })
         && HARMLESS.contains(statement.effects)
-        && statement.pin.is_none()
+        && statement.makes.is_empty()
+        && statement.set_configs.is_empty()
         && statement.unknown.is_none()
 }
 

@@ -39,10 +39,11 @@ pub(super) fn plan_fan(request: &Request<'_>, shards: &[ShardId]) -> Result<Acti
 fn placement(request: &Request<'_>, name: &RelationName) -> TablePlacement {
     match lookup(request, name) {
         Target::System => TablePlacement::System,
-        Target::Sharded { keyspace, column, .. } => {
-            TablePlacement::Sharded { keyspace: keyspace.name.clone(), key_column: column.to_owned() }
+        Target::Sharded { keyspace, columns, .. } => {
+            TablePlacement::Sharded { keyspace: keyspace.name.clone(), key_columns: columns.to_vec() }
         }
         Target::Reference { .. } => TablePlacement::Reference,
+        Target::Single { shard, .. } => TablePlacement::Single { shard: request.map.shard_name(shard).to_owned() },
         Target::Unmapped => TablePlacement::Unmapped,
     }
 }

@@ -18,10 +18,12 @@ mod target;
 mod value;
 mod write;
 
+use std::cell::RefCell;
+
 use self::plan::{Access, Action, Part, PartText, Plan};
 use self::target::Target;
-use crate::shardmap::ShardMap;
-use crate::sql::facts::{Effects, PinReason, Statement, StatementKind, TransactionCommand};
+use crate::shardmap::{Key, Keyspace, ShardMap};
+use crate::sql::facts::{Effects, Facets, Statement, StatementKind, TransactionCommand};
 use crate::sql::moment::names_moment;
 use crate::sql::scan::LiteralSpan;
 use crate::sql::schema::Schema;
@@ -81,8 +83,28 @@ pub struct Request<'a> {
 /// - [`crate::types::Kind::NullKey`] for an INSERT of a NULL key, [`crate::types::Kind::InvalidValue`] for one that no
 ///   shard owns.
 pub fn plan(request: &Request<'_>) -> Result<Plan> {
-    let action = Router { request: *request, targets: Vec::new() }.action()?;
-    Ok(Plan { epoch: request.map.epoch(), action })
+    plan_noting(request, &mut Vec::new())
+}
+
+/// As [`plan`], and notes the keys that no shard owns: the outcome, be it a plan or an error, holds only if nobody has
+/// given them an owner meanwhile.
+///
+/// # Errors
+/// As [`plan`].
+pub fn plan_noting(request: &Request<'_>, unowned: &mut Vec<UnownedKey>) -> Result<Plan> {
+    let noted = RefCell::default();
+    let action = Router { request: *request, targets: Vec::new(), unowned: &noted }.action();
+    unowned.append(&mut noted.into_inner());
+    Ok(Plan { epoch: request.map.epoch(), action: action? })
+}
+
+/// A key that a statement needs and no shard owns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnownedKey {
+    pub keyspace: String,
+    pub key: Key,
+    /// The statement would add a row or a table with it.
+    pub is_new: bool,
 }
 
 /// A request with its relations looked up.
@@ -90,6 +112,7 @@ struct Router<'a> {
     request: Request<'a>,
     /// By index into [`Statement::relations`].
     targets: Vec<Target<'a>>,
+    unowned: &'a RefCell<Vec<UnownedKey>>,
 }
 
 impl<'a> Router<'a> {
@@ -136,6 +159,11 @@ impl<'a> Router<'a> {
         }
     }
 
+    fn note_unowned(&self, keyspace: &Keyspace, keys: Vec<Key>, is_new: bool) {
+        let noted = keys.into_iter().map(|key| UnownedKey { keyspace: keyspace.name.clone(), key, is_new });
+        self.unowned.borrow_mut().extend(noted);
+    }
+
     fn statement(&self) -> &'a Statement {
         self.request.statement
     }
@@ -163,18 +191,20 @@ impl<'a> Router<'a> {
                 format!("It cannot be seen what {names} reads or writes."),
             ));
         }
-        match statement.pin {
-            Some(PinReason::TemporaryTable) => Err(Error::refuse(
+        if statement.makes.contains(Facets::TEMPORARY) {
+            return Err(Error::refuse(
                 "temporary relations are not supported on a sharded database",
                 "A temporary relation would exist on one shard only.",
-            )),
-            Some(PinReason::Setting) => Err(Error::refuse(
+            ));
+        }
+        if !statement.set_configs.is_empty() {
+            return Err(Error::refuse(
                 "set_config() is not supported on a sharded database",
                 "The setting would change on one shard only.",
             )
-            .hint("Use SET or SET LOCAL.")),
-            _ => Ok(()),
+            .hint("Use SET or SET LOCAL."));
         }
+        Ok(())
     }
 
     /// The statement as it is, on one shard.

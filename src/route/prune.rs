@@ -3,9 +3,9 @@
 use super::Router;
 use super::target::Target;
 use super::value::{Family, Value};
-use crate::shardmap::Keyspace;
+use crate::shardmap::{KeyType, KeyValue, Keyspace, Known};
 use crate::sql::facts::{ColumnUse, Operand};
-use crate::types::{Kind, Result, ShardId};
+use crate::types::{Result, ShardId};
 
 /// A set of shards, in ascending order.
 pub(super) type Shards = Vec<ShardId>;
@@ -16,8 +16,11 @@ impl<'a> Router<'a> {
     pub(super) fn needed(&self, except: Option<usize>) -> Result<Shards> {
         let mut needed = Shards::new();
         for (index, target) in self.targets.iter().enumerate() {
-            if let (Target::Sharded { keyspace, column, .. }, false) = (target, except == Some(index)) {
-                needed.extend(self.candidates(index, keyspace, column)?);
+            match target {
+                _ if except == Some(index) => {}
+                Target::Sharded { keyspace, columns, .. } => needed.extend(self.candidates(index, keyspace, columns)?),
+                Target::Single { shard, .. } => needed.push(*shard),
+                Target::System | Target::Reference { .. } | Target::Unmapped => {}
             }
         }
         needed.sort_unstable();
@@ -25,32 +28,38 @@ impl<'a> Router<'a> {
         Ok(needed)
     }
 
-    pub(super) fn all_shards(&self) -> Shards {
-        self.request.map.shard_ids().collect()
+    /// The shards that one occurrence's rows can be on.
+    fn candidates(&self, relation: usize, keyspace: &Keyspace, columns: &[String]) -> Result<Shards> {
+        let known: Vec<Known<'_>> = keyspace
+            .key
+            .iter()
+            .zip(columns)
+            .map(|(key_type, column)| self.known(&ColumnUse { relation, column: column.clone() }, *key_type))
+            .collect();
+        let owners = keyspace.owners(&known)?;
+        self.note_unowned(keyspace, owners.unowned, false);
+        Ok(owners.shards)
     }
 
-    /// The shards that one occurrence's rows can be on.
-    fn candidates(&self, relation: usize, keyspace: &Keyspace, column: &str) -> Result<Shards> {
-        let key = ColumnUse { relation, column: column.to_owned() };
-        let mut candidates: Option<Shards> = None;
-        if self.is_prunable(&key, keyspace) {
-            for equal in self.equal_columns(&key, Family::of(keyspace.key_type)) {
-                for one_of in self.restrictions_on(equal) {
-                    if let Some(shards) = self.owners(one_of, keyspace)? {
-                        candidates = Some(match candidates {
-                            None => shards,
-                            Some(known) => known.into_iter().filter(|shard| shards.contains(shard)).collect(),
-                        });
-                    }
+    /// What is known of one column of the key.
+    fn known(&self, column: &ColumnUse, key_type: KeyType) -> Known<'a> {
+        let mut known: Option<Vec<KeyValue<'a>>> = None;
+        if self.is_prunable(column, key_type) {
+            for equal in self.equal_columns(column, Family::of(key_type)) {
+                for values in self.restrictions_on(equal).filter_map(|one_of| self.values(one_of, key_type)) {
+                    known = Some(match known {
+                        None => values,
+                        Some(known) => known.into_iter().filter(|value| values.contains(value)).collect(),
+                    });
                 }
             }
         }
-        Ok(candidates.unwrap_or_else(|| self.all_shards()))
+        known.map_or(Known::Any, Known::OneOf)
     }
 
     /// Whether equal values of the key column are equal in their bytes, as the map takes them to be.
-    fn is_prunable(&self, key: &ColumnUse, keyspace: &Keyspace) -> bool {
-        let family = Family::of(keyspace.key_type);
+    fn is_prunable(&self, key: &ColumnUse, key_type: KeyType) -> bool {
+        let family = Family::of(key_type);
         let deterministic = family != Family::Text || !self.request.schema.has_nondeterministic_collations;
         deterministic && self.column_type(key).is_some_and(|actual| Family::of(actual) == family)
     }
@@ -79,22 +88,17 @@ impl<'a> Router<'a> {
         equal
     }
 
-    /// The owners of these values; `None` when one of them is not known.
-    fn owners(&self, one_of: &[Operand], keyspace: &Keyspace) -> Result<Option<Shards>> {
-        let mut shards = Shards::new();
+    /// The values that one of the operands gives; `None` when one of them is not known.
+    fn values(&self, one_of: &[Operand], key_type: KeyType) -> Option<Vec<KeyValue<'a>>> {
+        let mut values = Vec::with_capacity(one_of.len());
         for operand in one_of {
-            match self.value(operand, keyspace.key_type) {
-                Value::Unknown => return Ok(None),
+            match self.value(operand, key_type) {
+                Value::Unknown => return None,
                 // Equality with NULL is true of no row.
                 Value::Null => {}
-                Value::Known(value) => match keyspace.shard_of(&value) {
-                    Ok(shard) => shards.push(shard),
-                    // A value that no shard owns is in no row.
-                    Err(error) if error.kind == Kind::InvalidValue => {}
-                    Err(error) => return Err(error),
-                },
+                Value::Known(value) => values.push(value),
             }
         }
-        Ok(Some(shards))
+        Some(values)
     }
 }

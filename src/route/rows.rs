@@ -10,7 +10,7 @@ use crate::types::{Error, Result, ShardId};
 
 impl Router<'_> {
     pub(super) fn read(&self) -> Result<Action> {
-        if !self.touches_sharded() {
+        if !self.touches_shards() {
             self.check_shard(HOME)?;
             return Ok(self.one(HOME));
         }
@@ -22,8 +22,9 @@ impl Router<'_> {
         }
     }
 
-    fn touches_sharded(&self) -> bool {
-        self.targets.iter().any(|target| matches!(target, Target::Sharded { .. }))
+    /// Whether some rows are not on every shard.
+    fn touches_shards(&self) -> bool {
+        self.targets.iter().any(|target| matches!(target, Target::Sharded { .. } | Target::Single { .. }))
     }
 
     fn read_one(&self, shard: ShardId) -> Result<Action> {
@@ -53,10 +54,12 @@ impl Router<'_> {
 
     fn key_hint(&self) -> String {
         let keys = self.targets.iter().zip(&self.statement().relations).filter_map(|(target, used)| match target {
-            Target::Sharded { column, .. } => Some(format!("{}.{column}", used.name.name)),
-            Target::System | Target::Reference { .. } | Target::Unmapped => None,
+            Target::Sharded { columns, .. } => {
+                Some(columns.iter().map(|column| format!("{}.{column}", used.name.name)))
+            }
+            Target::System | Target::Reference { .. } | Target::Single { .. } | Target::Unmapped => None,
         });
-        let mut keys: Vec<String> = keys.collect();
+        let mut keys: Vec<String> = keys.flatten().collect();
         keys.sort();
         keys.dedup();
         format!("Restrict the shard key by a value: {}.", keys.join(", "))
@@ -95,7 +98,7 @@ impl Router<'_> {
     }
 
     fn shard_name(&self, shard: ShardId) -> &str {
-        self.request.map.shards().get(shard.index()).map_or("?", String::as_str)
+        self.request.map.shard_name(shard)
     }
 }
 

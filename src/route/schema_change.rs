@@ -3,8 +3,9 @@
 use super::Router;
 use super::plan::Action;
 use super::target::{Target, lookup, unmapped};
+use super::untouched;
 use crate::sql::facts::{Ddl, Effects, ForeignKey, Uniqueness};
-use crate::types::{Error, Result};
+use crate::types::{Error, Result, ShardId};
 
 /// The parts of CREATE TABLE and ALTER TABLE that are checked alike.
 struct TableChange<'d> {
@@ -37,7 +38,29 @@ impl Router<'_> {
             Some(Ddl::Other { .. }) => {}
             None => return Err(Error::internal("DDL without its description")),
         }
-        Ok(self.everywhere(true))
+        Ok(match self.only_shard()? {
+            Some(shard) => Action::Everywhere { parts: vec![untouched(shard)], changes_schema: true },
+            None => self.everywhere(true),
+        })
+    }
+
+    /// The shard that a statement about tables which live on one shard concerns; `None` for all others.
+    fn only_shard(&self) -> Result<Option<ShardId>> {
+        let of = |target: &Target<'_>| match target {
+            Target::Single { shard, .. } => Some(*shard),
+            Target::Sharded { .. } | Target::Reference { .. } | Target::System | Target::Unmapped => None,
+        };
+        let mut shards: Vec<Option<ShardId>> = self.targets.iter().map(of).collect();
+        shards.dedup();
+        match shards.as_slice() {
+            [] | [None] => Ok(None),
+            [Some(shard)] => Ok(Some(*shard)),
+            _ => Err(Error::refuse(
+                "cannot change tables on different shards in one statement",
+                "Some of them live on one shard, the others on another one or on all.",
+            )
+            .hint("Use a statement for each.")),
+        }
     }
 
     /// The table that the statement is about; CREATE, ALTER and RENAME have exactly one.
@@ -48,7 +71,7 @@ impl Router<'_> {
     fn check_mapped(&self) -> Result<()> {
         let unknown = self.targets.iter().zip(&self.statement().relations).find(|(target, _)| match target {
             Target::Unmapped | Target::System => true,
-            Target::Sharded { .. } | Target::Reference { .. } => false,
+            Target::Sharded { .. } | Target::Reference { .. } | Target::Single { .. } => false,
         });
         match unknown {
             Some((_, used)) => Err(unmapped(&used.name)),
@@ -58,10 +81,13 @@ impl Router<'_> {
 
     fn check_key_column(&self, columns: &[String]) -> Result<()> {
         match self.table() {
-            Some(Target::Sharded { column, .. }) if !columns.iter().any(|known| known == column) => Err(Error::refuse(
-                format!("the sharded table lacks its key column \"{column}\""),
-                format!("The shard map says that column \"{column}\" decides on which shard a row lives."),
-            )),
+            Some(Target::Sharded { columns: key, .. }) => match missing(key, columns) {
+                None => Ok(()),
+                Some(column) => Err(Error::refuse(
+                    format!("the sharded table lacks its key column \"{column}\""),
+                    format!("The shard map says that column \"{column}\" decides on which shard a row lives."),
+                )),
+            },
             _ => Ok(()),
         }
     }
@@ -88,13 +114,14 @@ impl Router<'_> {
     /// Shards check uniqueness for themselves, which is enough only if equal rows are on one shard.
     fn check_uniqueness(&self, unique: &Uniqueness) -> Result<()> {
         match self.table() {
-            Some(Target::Sharded { column, .. }) if !unique.columns.iter().any(|known| known == column) => {
-                Err(Error::refuse(
+            Some(Target::Sharded { columns, .. }) => match missing(columns, &unique.columns) {
+                None => Ok(()),
+                Some(column) => Err(Error::refuse(
                     format!("{} on a sharded table must include its shard key", unique.kind),
                     format!("Without column \"{column}\" equal rows could be on different shards."),
                 )
-                .hint(format!("Add \"{column}\" to the columns of the constraint.")))
-            }
+                .hint(format!("Add \"{column}\" to the columns of the constraint."))),
+            },
             _ => Ok(()),
         }
     }
@@ -103,13 +130,24 @@ impl Router<'_> {
         let referenced = lookup(&self.request, &foreign_key.referenced);
         match (self.table(), referenced) {
             (_, Target::Unmapped | Target::System) => Err(unmapped(&foreign_key.referenced)),
-            (Some(Target::Reference { .. }), Target::Sharded { .. }) => Err(Error::refuse(
-                "a reference table cannot refer to a sharded table",
+            (Some(Target::Reference { .. }), Target::Sharded { .. } | Target::Single { .. }) => Err(Error::refuse(
+                "a reference table cannot refer to a table that is not on every shard",
                 "The referenced row would be on one shard, the referring one on all.",
             )),
-            (Some(Target::Sharded { column, .. }), _)
-                if foreign_key.assigns && foreign_key.columns.iter().any(|known| known == column) =>
+            (Some(Target::Single { shard, .. }), Target::Single { shard: other, .. }) if shard == other => Ok(()),
+            (Some(Target::Single { .. }), Target::Sharded { .. } | Target::Single { .. })
+            | (Some(Target::Sharded { .. }), Target::Single { .. }) => Err(Error::refuse(
+                "a foreign key must not lead to another shard",
+                format!(
+                    "The row of \"{}\" that is referred to could be on another shard.",
+                    foreign_key.referenced.name
+                ),
+            )),
+            (Some(Target::Sharded { columns, .. }), _)
+                if foreign_key.assigns && columns.iter().any(|column| foreign_key.columns.contains(column)) =>
             {
+                let column = columns.iter().find(|column| foreign_key.columns.contains(column));
+                let column = column.map_or("", String::as_str);
                 Err(Error::refuse(
                     "a foreign key must not change a shard key",
                     format!(
@@ -119,9 +157,10 @@ impl Router<'_> {
                 .hint("Use NO ACTION or RESTRICT."))
             }
             (
-                Some(Target::Sharded { keyspace, column, .. }),
-                Target::Sharded { keyspace: other_keyspace, column: other_column, .. },
-            ) if keyspace.name != other_keyspace.name || !pairs(foreign_key, column, other_column) => {
+                Some(Target::Sharded { keyspace, columns, .. }),
+                Target::Sharded { keyspace: other_keyspace, columns: other_columns, .. },
+            ) if keyspace.name != other_keyspace.name || !pairs_all(foreign_key, columns, other_columns) => {
+                let (column, other_column) = (columns.join(", "), other_columns.join(", "));
                 Err(Error::refuse(
                     "a foreign key between sharded tables must include their shard keys",
                     format!(
@@ -137,7 +176,8 @@ impl Router<'_> {
 
     fn check_alter(&self, touched: &[String]) -> Result<()> {
         match self.table() {
-            Some(Target::Sharded { column, .. }) if touched.iter().any(|name| name == column) => {
+            Some(Target::Sharded { columns, .. }) if touched.iter().any(|name| columns.contains(name)) => {
+                let column = touched.iter().find(|name| columns.contains(name)).map_or("", String::as_str);
                 return Err(Error::refuse(
                     format!("cannot alter the shard key \"{column}\""),
                     "The shard map names the column, and its values decide where the rows live.",
@@ -157,13 +197,25 @@ impl Router<'_> {
 
     fn check_rename(&self) -> Result<()> {
         match (self.table(), self.statement().relations.first()) {
-            (Some(Target::Sharded { .. } | Target::Reference { .. }), Some(used)) => Err(Error::refuse(
-                format!("cannot rename table \"{}\"", used.name.name),
-                "The shard map knows the table by its name and schema.",
-            )),
+            (Some(Target::Sharded { .. } | Target::Reference { .. } | Target::Single { .. }), Some(used)) => {
+                Err(Error::refuse(
+                    format!("cannot rename table \"{}\"", used.name.name),
+                    "The shard map knows the table by its name and schema.",
+                ))
+            }
             _ => Ok(()),
         }
     }
+}
+
+/// The first of the key's columns that is not among `columns`.
+fn missing<'k>(key: &'k [String], columns: &[String]) -> Option<&'k str> {
+    key.iter().find(|column| !columns.contains(column)).map(String::as_str)
+}
+
+/// Whether a foreign key makes every column of a key refer to the same column of the other key.
+fn pairs_all(foreign_key: &ForeignKey, columns: &[String], others: &[String]) -> bool {
+    columns.iter().zip(others).all(|(column, other)| pairs(foreign_key, column, other))
 }
 
 /// Whether a foreign key makes `column` refer to `other`. A primary key that is not spelled out includes its table's

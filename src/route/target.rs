@@ -4,7 +4,7 @@ use super::Request;
 use crate::shardmap::{Keyspace, Placement};
 use crate::sql::facts::RelationName;
 use crate::sql::schema::{Relation, Resolved};
-use crate::types::{Error, Result};
+use crate::types::{Error, Result, ShardId};
 
 /// Where the rows of an occurrence are.
 #[derive(Clone, Copy)]
@@ -13,10 +13,16 @@ pub(super) enum Target<'a> {
     System,
     Sharded {
         keyspace: &'a Keyspace,
-        column: &'a str,
+        /// In the order of the keyspace's key.
+        columns: &'a [String],
         relation: Option<&'a Relation>,
     },
     Reference {
+        relation: Option<&'a Relation>,
+    },
+    /// All rows are on one shard.
+    Single {
+        shard: ShardId,
         relation: Option<&'a Relation>,
     },
     /// Only DDL may name what the map does not know.
@@ -27,7 +33,7 @@ impl<'a> Target<'a> {
     /// The relation's columns, if the catalogs told them.
     pub fn relation(&self) -> Option<&'a Relation> {
         match self {
-            Self::Sharded { relation, .. } | Self::Reference { relation } => *relation,
+            Self::Sharded { relation, .. } | Self::Reference { relation } | Self::Single { relation, .. } => *relation,
             Self::System | Self::Unmapped => None,
         }
     }
@@ -60,9 +66,9 @@ fn mapped<'a>(target: Target<'a>, name: &RelationName) -> Result<Target<'a>> {
 pub(super) fn unmapped(name: &RelationName) -> Error {
     Error::refuse(
         format!("relation \"{}\" has no place in the shard map", name.name),
-        format!("Neither a sharded nor a reference table of the shard map is called \"{}\".", name.name),
+        format!("No table of the shard map is called \"{}\".", name.name),
     )
-    .hint("Name the table in the shard map, as a sharded or as a reference table, before the catalog is first made.")
+    .hint("Give it one on the console: ALTER TABLE ... SHARD BY, SET REFERENCE, or SET SHARD.")
 }
 
 pub(super) fn lookup<'a>(request: &Request<'a>, name: &RelationName) -> Target<'a> {
@@ -81,8 +87,9 @@ pub(super) fn lookup<'a>(request: &Request<'a>, name: &RelationName) -> Target<'
 
 fn place<'a>(request: &Request<'a>, schema: &str, name: &str, relation: Option<&'a Relation>) -> Target<'a> {
     match request.map.placement(schema, name) {
-        Placement::Sharded { keyspace, column } => Target::Sharded { keyspace, column, relation },
+        Placement::Sharded { keyspace, columns } => Target::Sharded { keyspace, columns, relation },
         Placement::Reference => Target::Reference { relation },
+        Placement::Single(shard) => Target::Single { shard, relation },
         Placement::Unmapped => Target::Unmapped,
     }
 }

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use super::Router;
 use super::target::Target;
-use crate::shardmap::{KeyType, KeyValue};
+use crate::shardmap::{Decimal, KeyType, KeyValue};
 use crate::sql::facts::{ColumnUse, Operand, ParameterContext};
 use crate::sql::scan::{LiteralClass, LiteralSpan};
 use crate::sql::schema::Column;
@@ -26,6 +26,16 @@ impl<'a> From<Option<KeyValue<'a>>> for Value<'a> {
     }
 }
 
+impl Value<'_> {
+    /// The value as PostgreSQL compares it with a key of another type of numbers.
+    fn into_type(self, key_type: KeyType) -> Self {
+        match self {
+            Self::Known(value) => value.into_type(key_type).into(),
+            other => other,
+        }
+    }
+}
+
 /// Types whose values are equal where their operators say so, and hash alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Family {
@@ -34,12 +44,26 @@ pub(super) enum Family {
     Only(KeyType),
 }
 
+/// Whether PostgreSQL compares an operand of one type with a key of another by an equality that the key's own type
+/// shares: within a family, and integers with numerics.
+fn compares_exactly(operand: KeyType, key_type: KeyType) -> bool {
+    let is_number = |of: KeyType| of == KeyType::Numeric || Family::of(of) == Family::Integer;
+    Family::of(operand) == Family::of(key_type) || is_number(operand) && is_number(key_type)
+}
+
 impl Family {
     pub fn of(key_type: KeyType) -> Self {
         match key_type {
             KeyType::Int2 | KeyType::Int4 | KeyType::Int8 => Self::Integer,
             KeyType::Text | KeyType::Varchar => Self::Text,
-            KeyType::Uuid | KeyType::Date | KeyType::Timestamp | KeyType::Timestamptz => Self::Only(key_type),
+            KeyType::Uuid
+            | KeyType::Date
+            | KeyType::Timestamp
+            | KeyType::Timestamptz
+            | KeyType::Numeric
+            | KeyType::Bytea
+            | KeyType::Bool
+            | KeyType::Enum => Self::Only(key_type),
         }
     }
 }
@@ -55,7 +79,7 @@ impl<'a> Router<'a> {
             },
             Operand::Parameter(number) => self.parameter(*number, key_type),
             Operand::Cast { operand, type_name } => match KeyType::from_name(type_name) {
-                Some(cast) if Family::of(cast) == Family::of(key_type) => self.value(operand, cast),
+                Some(cast) if compares_exactly(cast, key_type) => self.value(operand, cast).into_type(key_type),
                 _ => Value::Unknown,
             },
             Operand::Computed | Operand::Default => Value::Unknown,
@@ -65,9 +89,7 @@ impl<'a> Router<'a> {
     fn literal(&self, literal: &LiteralSpan, negated: bool, key_type: KeyType) -> Option<KeyValue<'a>> {
         let text = literal.value(self.request.text)?;
         match literal.class {
-            LiteralClass::Int4 | LiteralClass::Int8 | LiteralClass::Numeric => {
-                (Family::of(key_type) == Family::Integer).then(|| integer(&text, negated)).flatten()
-            }
+            LiteralClass::Int4 | LiteralClass::Int8 | LiteralClass::Numeric => number(&text, negated, key_type),
             LiteralClass::String | LiteralClass::EscapeString if !negated => owned_text(key_type, text),
             _ => None,
         }
@@ -81,16 +103,17 @@ impl<'a> Router<'a> {
         let Some(bytes) = parameter.value else { return Value::Null };
         let declared = match parameter.type_oid {
             0 => self.inferred_type(number),
-            oid => KeyType::from_oid(oid),
+            oid => self.request.schema.key_type(oid),
         };
-        match (declared, parameter.format) {
-            (Some(declared), _) if Family::of(declared) != Family::of(key_type) => Value::Unknown,
-            (Some(declared), Format::Binary) => KeyValue::from_binary(declared, bytes).into(),
+        let value = match (declared, parameter.format) {
+            (Some(declared), _) if !compares_exactly(declared, key_type) => None,
+            (Some(declared), Format::Binary) => KeyValue::from_binary(declared, bytes),
             (Some(declared), Format::Text) => {
-                std::str::from_utf8(bytes).ok().and_then(|text| KeyValue::from_text(declared, text)).into()
+                std::str::from_utf8(bytes).ok().and_then(|text| KeyValue::from_text(declared, text))
             }
-            (None, _) => Value::Unknown,
-        }
+            (None, _) => None,
+        };
+        Value::from(value).into_type(key_type)
     }
 
     /// The type that the server gives a parameter which the client did not declare, if all its places agree on it.
@@ -107,7 +130,7 @@ impl<'a> Router<'a> {
             ParameterContext::Position(position) => {
                 let insert = self.request.statement.insert.as_ref()?;
                 let columns = &self.targets.get(insert.relation)?.relation()?.columns;
-                KeyType::from_oid(columns.get(*position)?.type_oid)
+                self.request.schema.key_type(columns.get(*position)?.type_oid)
             }
             ParameterContext::Cast(name) => KeyType::from_name(name),
             ParameterContext::Unknown => None,
@@ -118,8 +141,11 @@ impl<'a> Router<'a> {
     pub(super) fn column_type(&self, used: &ColumnUse) -> Option<KeyType> {
         let target = self.targets.get(used.relation)?;
         match (target.relation(), target) {
-            (Some(relation), _) => KeyType::from_oid(find_column(&relation.columns, &used.column)?.type_oid),
-            (None, Target::Sharded { keyspace, column, .. }) if *column == used.column => Some(keyspace.key_type),
+            (Some(relation), _) => self.request.schema.key_type(find_column(&relation.columns, &used.column)?.type_oid),
+            (None, Target::Sharded { keyspace, columns, .. }) => {
+                let place = columns.iter().position(|column| *column == used.column)?;
+                keyspace.key.get(place).copied()
+            }
             (None, _) => None,
         }
     }
@@ -127,6 +153,18 @@ impl<'a> Router<'a> {
 
 pub(super) fn find_column<'c>(columns: &'c [Column], name: &str) -> Option<&'c Column> {
     columns.iter().find(|column| column.name == name)
+}
+
+/// A literal number as a value of a key of numbers.
+fn number(text: &str, negated: bool, key_type: KeyType) -> Option<KeyValue<'static>> {
+    match (key_type, Family::of(key_type)) {
+        (_, Family::Integer) => integer(text, negated),
+        (KeyType::Numeric, _) => {
+            let sign = if negated { "-" } else { "" };
+            Decimal::parse(&format!("{sign}{text}")).map(KeyValue::Numeric)
+        }
+        _ => None,
+    }
 }
 
 /// An integer, or a number that equals one: `5`, `5.0`, `5.`.

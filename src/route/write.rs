@@ -14,6 +14,13 @@ use crate::types::{Error, Kind, Origin, Result, ShardId};
 /// OIDs of date, time, timestamp, timestamptz and timetz.
 const CLOCK_TYPES: &[u32] = &[1082, 1083, 1114, 1184, 1266];
 
+/// How a table is sharded.
+struct ShardKey<'k> {
+    keyspace: &'k Keyspace,
+    columns: &'k [String],
+    relation: Option<&'k Relation>,
+}
+
 impl<'a> Router<'a> {
     pub(super) fn write(&self) -> Result<Action> {
         let relations = &self.statement().relations;
@@ -26,11 +33,12 @@ impl<'a> Router<'a> {
 
     fn write_to(&self, index: usize) -> Result<Action> {
         match self.targets.get(index).copied() {
-            Some(Target::Sharded { keyspace, column, relation }) => {
-                self.check_assigned(index, column)?;
-                self.write_sharded(index, keyspace, column, relation)
+            Some(Target::Sharded { keyspace, columns, relation }) => {
+                self.check_assigned(index, columns)?;
+                self.write_sharded(index, &ShardKey { keyspace, columns, relation })
             }
             Some(Target::Reference { relation }) => self.write_reference(index, relation),
+            Some(Target::Single { .. }) => self.write_single(),
             Some(Target::System | Target::Unmapped) | None => {
                 Err(Error::refuse("cannot write system catalogs", "A sharded database has catalogs on every shard."))
             }
@@ -38,8 +46,9 @@ impl<'a> Router<'a> {
     }
 
     /// A row whose key changes would have to move.
-    fn check_assigned(&self, index: usize, key: &str) -> Result<()> {
-        if self.statement().assigned.iter().any(|used| used.relation == index && used.column == key) {
+    fn check_assigned(&self, index: usize, key: &[String]) -> Result<()> {
+        let mut assigned = self.statement().assigned.iter().filter(|used| used.relation == index);
+        if let Some(key) = assigned.find(|used| key.contains(&used.column)).map(|used| &used.column) {
             return Err(Error::refuse(
                 format!("cannot change the shard key \"{key}\""),
                 format!("Column \"{key}\" decides on which shard the row lives."),
@@ -49,24 +58,27 @@ impl<'a> Router<'a> {
         Ok(())
     }
 
-    fn write_sharded(
-        &self,
-        index: usize,
-        keyspace: &Keyspace,
-        column: &str,
-        relation: Option<&Relation>,
-    ) -> Result<Action> {
+    fn write_sharded(&self, index: usize, key: &ShardKey<'_>) -> Result<Action> {
         let shards = match &self.statement().insert {
             Some(shape) => {
                 let mut shards = self.needed(Some(index))?;
-                shards.extend(self.inserted_into(shape, keyspace, column, relation)?);
+                shards.extend(self.inserted_into(shape, key)?);
                 shards.sort_unstable();
                 shards.dedup();
                 shards
             }
             None => self.needed(None)?,
         };
-        match shards.as_slice() {
+        self.on_only(&shards)
+    }
+
+    /// A table that lives on one shard: the statement must find there whatever else it reads.
+    fn write_single(&self) -> Result<Action> {
+        self.on_only(&self.needed(None)?)
+    }
+
+    fn on_only(&self, shards: &[ShardId]) -> Result<Action> {
+        match shards {
             [] => self.on_shard(HOME),
             [shard] => self.on_shard(*shard),
             several => Err(self.needs_several("a write", several)),
@@ -79,45 +91,53 @@ impl<'a> Router<'a> {
     }
 
     /// The shards of the rows that an INSERT adds.
-    fn inserted_into(
-        &self,
-        shape: &InsertShape,
-        keyspace: &Keyspace,
-        column: &str,
-        relation: Option<&Relation>,
-    ) -> Result<Shards> {
+    fn inserted_into(&self, shape: &InsertShape, key: &ShardKey<'_>) -> Result<Shards> {
         let InsertSource::Values(rows) = &shape.source else {
             return Err(Error::refuse(
                 "INSERT into a sharded table needs VALUES",
                 "The shard of the new rows is not known before they are computed.",
             ));
         };
-        let position = key_position(shape, column, relation)?;
-        rows.iter().map(|row| self.owner(row.get(position), keyspace, column, relation)).collect()
+        let positions: Vec<usize> =
+            key.columns.iter().map(|column| key_position(shape, column, key.relation)).collect::<Result<_>>()?;
+        rows.iter().map(|row| self.owner(row, &positions, key)).collect()
     }
 
     /// The shard of one new row.
-    fn owner(
+    fn owner(&self, row: &[Operand], positions: &[usize], key: &ShardKey<'_>) -> Result<ShardId> {
+        let columns = positions.iter().zip(key.columns).zip(&key.keyspace.key);
+        let values: Vec<KeyValue<'_>> = columns
+            .map(|((position, column), key_type)| self.new_value(row.get(*position), column, *key_type, key.relation))
+            .collect::<Result<_>>()?;
+        let owner = key.keyspace.shard_of(&values);
+        if owner.is_err() {
+            self.note_unowned(key.keyspace, vec![values.into_iter().map(KeyValue::into_owned).collect()], true);
+        }
+        owner
+    }
+
+    /// What one column of the key holds in a new row.
+    fn new_value(
         &self,
-        key: Option<&Operand>,
-        keyspace: &Keyspace,
+        operand: Option<&Operand>,
         column: &str,
+        key_type: KeyType,
         relation: Option<&Relation>,
-    ) -> Result<ShardId> {
-        let operand = key.ok_or_else(|| missing_key(column))?;
+    ) -> Result<KeyValue<'a>> {
+        let operand = operand.ok_or_else(|| missing_key(column))?;
         let stored = relation.and_then(|relation| find_column(&relation.columns, column));
-        let key_type = match stored.map(|stored| KeyType::from_oid(stored.type_oid)) {
-            None => keyspace.key_type,
-            Some(Some(actual)) if Family::of(actual) == Family::of(keyspace.key_type) => actual,
+        let actual = match stored.map(|stored| self.request.schema.key_type(stored.type_oid)) {
+            None => key_type,
+            Some(Some(actual)) if Family::of(actual) == Family::of(key_type) => actual,
             Some(_) => return Err(uncertain_key(column, "its type is not the keyspace's")),
         };
-        match self.value(operand, key_type) {
+        match self.value(operand, actual) {
             Value::Null => Err(null_key(column)),
             Value::Unknown => Err(uncertain_key(column, "its value is not known before the statement runs")),
-            Value::Known(value) if stored.is_some_and(|stored| stored.type_modifier >= 0) && is_fractional(&value) => {
+            Value::Known(value) if stored.is_some_and(|stored| is_rounded(&value, stored.type_modifier)) => {
                 Err(uncertain_key(column, "the column's precision may round it"))
             }
-            Value::Known(value) => keyspace.shard_of(&value),
+            Value::Known(value) => Ok(value),
         }
     }
 
@@ -246,6 +266,19 @@ fn is_given_by(source: &InsertSource, position: usize) -> bool {
     }
 }
 
-fn is_fractional(value: &KeyValue<'_>) -> bool {
-    matches!(value, KeyValue::Timestamp(microseconds) if microseconds % 1_000_000 != 0)
+/// Whether a column with this modifier may store another value than the one that is given.
+fn is_rounded(value: &KeyValue<'_>, type_modifier: i32) -> bool {
+    match value {
+        _ if type_modifier < 0 => false,
+        KeyValue::Timestamp(microseconds) => microseconds % 1_000_000 != 0,
+        KeyValue::Numeric(number) => number.fraction_digits() > numeric_scale(type_modifier),
+        _ => false,
+    }
+}
+
+/// The digits behind the point that numeric(p, s) keeps. Source: `numeric_typmod_scale` in PostgreSQL's `numeric.c`; a
+/// negative scale, which rounds in front of the point, counts as if every number were rounded by it.
+fn numeric_scale(type_modifier: i32) -> usize {
+    let scale = (((type_modifier - 4) & 0x7ff) ^ 1024) - 1024;
+    usize::try_from(scale).unwrap_or(0)
 }

@@ -98,8 +98,10 @@ pub enum Event {
     NotPrepared(Gives),
     /// A Close of Weir's own was ignored: the server still has the statement.
     NotEvicted(StatementId),
-    /// The server reported a run-time parameter.
+    /// The server reported a run-time parameter, and the client saw it.
     Parameter { name: Vec<u8>, value: Vec<u8> },
+    /// The same, but the client did not see it.
+    OwnParameter { name: Vec<u8>, value: Vec<u8> },
     /// An error of the client's own request.
     ClientError(Attempt),
     /// An error in something that Weir asked for; the body of the ErrorResponse.
@@ -135,6 +137,9 @@ pub struct Ledger {
     unsynced: bool,
     /// Weir talks to the server by itself; the replies are not read here.
     own_exchange: bool,
+    /// The client's next ReadyForQuery is kept back: Weir has a question first.
+    holds_ready: bool,
+    held_ready: Option<TransactionStatus>,
     /// A Sync stands behind a COPY from the client, and it is not known yet whether the COPY swallowed it.
     sync_in_doubt: bool,
     /// A statement of the request that is being answered was completed.
@@ -155,6 +160,8 @@ impl Default for Ledger {
             skipping: false,
             unsynced: false,
             own_exchange: false,
+            holds_ready: false,
+            held_ready: None,
             sync_in_doubt: false,
             completed: false,
             passing: 0,
@@ -275,6 +282,17 @@ impl Ledger {
     /// True when the client gets something next that no byte of the server's is needed for.
     pub fn gives_by_itself(&self) -> bool {
         matches!(self.entries.front(), Some(Entry::Insert(_) | Entry::ParseElided(_)))
+    }
+
+    /// Whether the client's next ReadyForQuery is kept back until [`Ledger::take_held_ready`].
+    pub fn hold_ready(&mut self, hold: bool) {
+        self.holds_ready = hold;
+    }
+
+    /// The status of a ReadyForQuery that the client is still to be told, if one was kept back.
+    pub fn take_held_ready(&mut self) -> Option<TransactionStatus> {
+        self.holds_ready = false;
+        self.held_ready.take()
     }
 
     /// The number of entries, for limits.
@@ -425,12 +443,14 @@ impl Ledger {
         }
     }
 
-    /// The client sees every report, also when Weir set the parameter: what Weir sets is what the client wants, so the
-    /// last report is always true.
+    /// A report that a query of Weir's own brings about says nothing new to the client, or is told in the end.
     fn parameter(&mut self, body: &[u8], len: usize, pass: &mut Pass<'_>) -> Result<()> {
         let (name, value) = backend::read_parameter_status(body)?;
-        self.events.push(Event::Parameter { name: name.to_vec(), value: value.to_vec() });
-        pass.show(len, Asker::Client);
+        self.events.push(match self.asker() {
+            Asker::Client => Event::Parameter { name: name.to_vec(), value: value.to_vec() },
+            Asker::Weir => Event::OwnParameter { name: name.to_vec(), value: value.to_vec() },
+        });
+        pass.show(len, self.asker());
         Ok(())
     }
 
@@ -497,17 +517,27 @@ impl Ledger {
         self.copying = Copying::No;
         self.completed = false;
         match self.entries.pop_front() {
-            Some(Entry::Query(asker) | Entry::Sync(asker)) => pass.show(len, asker),
+            Some(Entry::Query(Asker::Client) | Entry::Sync(Asker::Client)) => self.show_ready(len, pass),
+            Some(Entry::Query(Asker::Weir) | Entry::Sync(Asker::Weir)) => pass.show(len, Asker::Weir),
             Some(Entry::Step) => pass.show(len, Asker::Weir),
             None if self.sync_in_doubt && self.skipping => {
                 (self.sync_in_doubt, self.skipping, self.unsynced) = (false, false, false);
                 self.events.push(Event::SyncCounted);
-                pass.show(len, Asker::Client);
+                self.show_ready(len, pass);
             }
             _ => return Err(unexpected(tag::READY_FOR_QUERY)),
         }
         self.insert_ready(pass);
         Ok(())
+    }
+
+    fn show_ready(&mut self, len: usize, pass: &mut Pass<'_>) {
+        if self.holds_ready {
+            self.held_ready = Some(self.status);
+            pass.show(len, Asker::Weir);
+        } else {
+            pass.show(len, Asker::Client);
+        }
     }
 
     /// Gives the client what was to be inserted and has come to stand first.

@@ -4,10 +4,16 @@
 //! * [`request`]: a client's messages, rewritten for the server that gets them.
 //! * [`statements`]: prepared statements that follow the client over servers.
 //! * [`settings`]: run-time parameters that follow the client over servers.
+//! * [`parameters`]: run-time parameters that servers report, and clients were told.
+//! * [`state`]: what a client's session holds beyond its transaction.
+//! * [`survey`]: what a client's transaction left in its session, asked from the server.
 //! * [`transaction`]: a transaction block over several shards.
 
 pub mod ledger;
+pub mod parameters;
 pub mod request;
 pub mod settings;
+pub mod state;
 pub mod statements;
+pub mod survey;
 pub mod transaction;

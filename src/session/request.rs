@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use hashlink::LinkedHashMap;
 
 use super::ledger::{Asker, Entry, Event, Gives, Ledger};
+use super::parameters::Parameters;
 use super::settings::Settings;
 use super::statements::{Prepared, StatementId};
 use crate::types::Error;
@@ -15,6 +16,26 @@ use crate::wire::frontend::{self, Target};
 
 /// A statement that no server has. Binding it makes a server's transaction fail on purpose.
 pub const REFUSED_STATEMENT: &[u8] = b"weir_refused";
+
+/// Whose values the server's session remembers for `currval()` and `lastval()`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SequenceMemory {
+    #[default]
+    Nobody,
+    /// Those of this client's `turn`.
+    Client { id: u64, turn: u32 },
+    /// Those of several clients.
+    Several,
+}
+
+/// Whether the server is certain to take the settings that it is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Adopted {
+    Surely,
+    /// Its answer must be waited for.
+    Perhaps,
+}
 
 /// What one server has and owes, as far as the protocol goes.
 #[derive(Debug)]
@@ -29,8 +50,10 @@ pub struct ServerSession {
     settings: Arc<Settings>,
     /// Custom settings that the server ever had: after RESET they read as '' where a fresh session has NULL.
     custom: Vec<String>,
+    /// Whose values of sequences the server's session remembers.
+    pub sequences: SequenceMemory,
     /// The run-time parameters that the server reported.
-    parameters: Vec<(Vec<u8>, Vec<u8>)>,
+    parameters: Parameters,
 }
 
 impl ServerSession {
@@ -43,21 +66,19 @@ impl ServerSession {
             unnamed: None,
             settings: Arc::default(),
             custom: Vec::new(),
-            parameters: Vec::new(),
+            sequences: SequenceMemory::default(),
+            parameters: Parameters::default(),
         }
     }
 
-    /// Run-time parameters as the server reported them, name and value.
-    pub fn parameters(&self) -> &[(Vec<u8>, Vec<u8>)] {
+    /// Run-time parameters as the server reported them.
+    pub fn parameters(&self) -> &Parameters {
         &self.parameters
     }
 
     /// Keeps what a ParameterStatus said.
     pub fn report(&mut self, name: &[u8], value: &[u8]) {
-        match self.parameters.iter_mut().find(|(own, _)| own == name) {
-            Some((_, own)) => *own = value.to_vec(),
-            None => self.parameters.push((name.to_vec(), value.to_vec())),
-        }
+        self.parameters.report(name, value);
     }
 
     /// Whether a client with these settings would find nothing of another client's on the server.
@@ -66,20 +87,28 @@ impl ServerSession {
     }
 
     /// Brings the server to the settings that its next client wants, in front of that client's own request.
-    pub fn adopt_settings(&mut self, out: &mut BytesMut, wanted: &Arc<Settings>) {
+    pub fn adopt_settings(&mut self, out: &mut BytesMut, wanted: &Arc<Settings>) -> Adopted {
         if Arc::ptr_eq(&self.settings, wanted) {
-            return;
+            return Adopted::Surely;
         }
         let difference = self.settings.difference(wanted);
+        let known = |name: &str| self.custom.iter().any(|own| own == name);
+        let doubtful = !difference.is_empty() && self.settings.may_be_refused(wanted, known);
         if !difference.is_empty() {
             self.own_query(out, &difference);
         }
-        self.settings = Arc::clone(wanted);
-        for name in wanted.custom_names() {
+        self.has_settings(Arc::clone(wanted));
+        if doubtful { Adopted::Perhaps } else { Adopted::Surely }
+    }
+
+    /// The settings that the server has, as it said itself or is going to have been told.
+    pub fn has_settings(&mut self, settings: Arc<Settings>) {
+        for name in settings.custom_names() {
             if !self.custom.iter().any(|own| own == name) {
                 self.custom.push(name.to_owned());
             }
         }
+        self.settings = settings;
     }
 
     /// A simple Query of Weir's own; its replies stay hidden, an error in it becomes an event.
@@ -227,14 +256,15 @@ impl ServerSession {
         self.unnamed = None;
     }
 
-    /// The server's settings went back to what it started with (DISCARD ALL, RESET ALL).
-    pub fn forget_settings(&mut self) {
-        self.settings = Arc::default();
+    /// Makes the server forget values of sequences; `next` is the client that gets a clean memory.
+    pub fn discard_sequences(&mut self, out: &mut BytesMut) {
+        self.own_query(out, "DISCARD SEQUENCES");
+        self.sequences = SequenceMemory::Nobody;
     }
 
-    /// One setting went back to what the server started with (RESET, SET TO DEFAULT).
-    pub fn forget_setting(&mut self, name: &str) {
-        self.settings = Arc::new(self.settings.without(name));
+    /// The server's settings went back to what it started with (DISCARD ALL).
+    pub fn forget_settings(&mut self) {
+        self.settings = Arc::default();
     }
 
     /// Takes note of an event of this server's ledger.
@@ -250,7 +280,7 @@ impl ServerSession {
                 self.prepared.insert(*id, ());
                 self.prepared.to_front(id);
             }
-            Event::Parameter { name, value } => self.report(name, value),
+            Event::Parameter { name, value } | Event::OwnParameter { name, value } => self.report(name, value),
             Event::SyncIgnored | Event::SyncCounted | Event::Prepared(_) => {}
             Event::ClientError(_) | Event::OwnError(_) | Event::Fatal(_) => self.unnamed = None,
         }
@@ -469,23 +499,26 @@ mod tests {
     fn settings_are_sent_when_they_differ() {
         let mut session = ServerSession::new(10);
         let wanted = settings("-c work_mem=1MB");
-        let adopt = |session: &mut ServerSession, out: &mut BytesMut| session.adopt_settings(out, &wanted);
+        let adopt = |session: &mut ServerSession, out: &mut BytesMut| {
+            assert_eq!(session.adopt_settings(out, &wanted), Adopted::Surely);
+        };
         let sets = "Q SELECT pg_catalog.set_config('work_mem', '1MB', false);";
         assert_eq!(sent(&mut session, adopt), [sets]);
         assert_eq!(sent(&mut session, adopt), [""; 0]);
-        session.forget_setting("work_mem");
-        assert_eq!(sent(&mut session, adopt), [sets]);
         session.forget_settings();
         assert_eq!(sent(&mut session, adopt), [sets]);
         let others = settings("");
-        assert_eq!(sent(&mut session, |session, out| session.adopt_settings(out, &others)), ["Q RESET \"work_mem\";"]);
+        let adopt_others = |session: &mut ServerSession, out: &mut BytesMut| {
+            assert_eq!(session.adopt_settings(out, &others), Adopted::Surely);
+        };
+        assert_eq!(sent(&mut session, adopt_others), ["Q RESET \"work_mem\";"]);
     }
 
     #[test]
     fn a_custom_setting_stays_with_those_who_have_it() {
         let mut session = ServerSession::new(10);
         assert!(session.suits(&settings("")));
-        session.adopt_settings(&mut BytesMut::new(), &settings("-c app.tenant=7"));
+        assert_eq!(session.adopt_settings(&mut BytesMut::new(), &settings("-c app.tenant=7")), Adopted::Perhaps);
         assert!(session.suits(&settings("-c app.tenant=8")));
         session.forget_settings();
         assert!(!session.suits(&settings("-c work_mem=1MB")));

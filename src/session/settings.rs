@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 
+use super::survey::{ROLE, SESSION_AUTHORIZATION};
 use crate::types::{Error, Kind, Origin, Result};
 use crate::wire::startup::StartupMessage;
 
@@ -35,7 +36,8 @@ impl Settings {
         Ok(settings)
     }
 
-    fn set(&mut self, name: &str, value: String) {
+    /// Sets one; names are compared without case.
+    pub fn set(&mut self, name: &str, value: String) {
         let name = name.to_ascii_lowercase();
         match self.pairs.binary_search_by(|(own, _)| own.as_str().cmp(&name)) {
             Ok(at) => self.pairs[at].1 = value,
@@ -49,7 +51,7 @@ impl Settings {
 
     /// The settings without those that mean nothing to the parser: what prepared statements are shared by.
     pub fn for_parsing(&self) -> Self {
-        let means_something = |(name, _): &&(String, String)| name != "application_name";
+        let means_something = |(name, _): &&(String, String)| !name.contains('.') && !INERT.contains(&name.as_str());
         Self { pairs: self.pairs.iter().filter(means_something).cloned().collect() }
     }
 
@@ -63,9 +65,25 @@ impl Settings {
         self.pairs.iter().map(|(name, _)| name.as_str()).filter(|name| name.contains('.'))
     }
 
-    /// All settings but one.
-    pub fn without(&self, name: &str) -> Self {
-        Self { pairs: self.pairs.iter().filter(|(own, _)| own != name).cloned().collect() }
+    /// Takes one out.
+    pub fn remove(&mut self, name: &str) {
+        self.pairs.retain(|(own, _)| own != name);
+    }
+
+    /// Whether the other settings have all names of these.
+    pub fn is_covered_by(&self, other: &Self) -> bool {
+        self.pairs.iter().all(|(name, _)| other.get(name).is_some())
+    }
+
+    /// These settings, and those of `fallback` that are missing.
+    #[must_use]
+    pub fn or(mut self, fallback: &Self) -> Self {
+        for (name, value) in &fallback.pairs {
+            if self.get(name).is_none() {
+                self.set(name, value.clone());
+            }
+        }
+        self
     }
 
     pub fn is_empty(&self) -> bool {
@@ -73,22 +91,110 @@ impl Settings {
     }
 
     /// The statements that turn a server with the settings `self` into one with `wanted`; empty when nothing differs.
+    ///
+    /// Who the session is comes last, since others may set less; it goes back to what the login said before anything
+    /// else changes.
     pub fn difference(&self, wanted: &Self) -> String {
         let mut sql = String::new();
-        for (name, _) in &self.pairs {
+        if self == wanted {
+            return sql;
+        }
+        if self.has_identity() {
+            sql.push_str("RESET ROLE;RESET SESSION AUTHORIZATION;");
+        }
+        for (name, _) in self.plain_pairs() {
             if wanted.get(name).is_none() {
                 let _ = write!(sql, "RESET {};", quote_name(name));
             }
         }
-        for (name, value) in &wanted.pairs {
+        for (name, value) in wanted.plain_pairs() {
             if self.get(name) != Some(value) {
-                // set_config() reads the value as a StartupMessage does; SET would take a list such as search_path for one name.
-                let _ =
-                    write!(sql, "SELECT pg_catalog.set_config({}, {}, false);", quote_value(name), quote_value(value));
+                write_set(&mut sql, name, value);
+            }
+        }
+        for name in IDENTITY {
+            if let Some(value) = wanted.get(name) {
+                write_set(&mut sql, name, value);
             }
         }
         sql
     }
+
+    /// The statements that set all of these, or only `name`.
+    pub fn restoring(&self, name: Option<&str>) -> String {
+        let mut sql = String::new();
+        for (own, value) in self.iter().filter(|(own, _)| name.is_none_or(|name| name == *own)) {
+            write_set(&mut sql, own, value);
+        }
+        sql
+    }
+
+    /// Whether a server with these settings may refuse those of `wanted`, though another one took them: what they name may
+    /// be gone there. `known` are custom settings that it took before.
+    pub fn may_be_refused(&self, wanted: &Self, known: impl Fn(&str) -> bool) -> bool {
+        let is_doubtful = |name: &str| REFUSABLE.contains(&name) || name.contains('.') && !known(name);
+        let differs = |name: &str, value: &str| self.get(name) != Some(value);
+        let hinders = |name: &&str| self.get(name).is_some() && self.get(name) != wanted.get(name);
+        wanted.has_identity()
+            || HINDERING.iter().any(hinders)
+            || wanted.iter().any(|(name, value)| differs(name, value) && is_doubtful(name))
+    }
+
+    fn has_identity(&self) -> bool {
+        IDENTITY.iter().any(|name| self.get(name).is_some())
+    }
+
+    /// The settings that do not say who the session is.
+    fn plain_pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.iter().filter(|(name, _)| !IDENTITY.contains(name))
+    }
+}
+
+/// The settings that say who the session is, in the order in which they are set: the user's change takes the role away.
+const IDENTITY: [&str; 2] = [SESSION_AUTHORIZATION, ROLE];
+
+/// Settings that never decide what a text means.
+const INERT: &[&str] = &[
+    "application_name",
+    "client_min_messages",
+    "default_transaction_isolation",
+    "default_transaction_read_only",
+    "extra_float_digits",
+    "idle_in_transaction_session_timeout",
+    "idle_session_timeout",
+    "lock_timeout",
+    "maintenance_work_mem",
+    "statement_timeout",
+    "synchronous_commit",
+    "tcp_keepalives_idle",
+    "tcp_user_timeout",
+    "work_mem",
+];
+
+/// Settings that could end the very statement which changes them.
+const HINDERING: &[&str] = &["max_stack_depth", "statement_timeout", "transaction_timeout"];
+
+/// Settings whose values name objects of the database or the machine, or that some state of the server forbids.
+const REFUSABLE: &[&str] = &[
+    "client_encoding",
+    "default_table_access_method",
+    "default_tablespace",
+    "default_text_search_config",
+    "dynamic_library_path",
+    "lc_messages",
+    "lc_monetary",
+    "lc_numeric",
+    "lc_time",
+    "local_preload_libraries",
+    "session_preload_libraries",
+    "temp_buffers",
+    "temp_tablespaces",
+    "timezone_abbreviations",
+];
+
+/// set_config() reads the value as a StartupMessage does; SET would take a list such as search_path for one name.
+fn write_set(sql: &mut String, name: &str, value: &str) {
+    let _ = write!(sql, "SELECT pg_catalog.set_config({}, {}, false);", quote_value(name), quote_value(value));
 }
 
 /// Reads the `options` of a StartupMessage: `-c name=value` and `--name=value`, words split at spaces, a backslash
@@ -137,10 +243,24 @@ fn quote_name(name: &str) -> String {
     name.split('.').map(|part| format!("\"{}\"", part.replace('"', "\"\""))).collect::<Vec<_>>().join(".")
 }
 
-/// A value as an SQL literal that means the same whatever standard_conforming_strings says.
-fn quote_value(value: &str) -> String {
-    let quoted = value.replace('\'', "''");
-    if quoted.contains('\\') { format!(" E'{}'", quoted.replace('\\', "\\\\")) } else { format!("'{quoted}'") }
+/// A value as an SQL literal that means the same whatever standard_conforming_strings and client_encoding say.
+pub(super) fn quote_value(value: &str) -> String {
+    if value.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\' || byte == b' ') {
+        return format!("'{}'", value.replace('\'', "''"));
+    }
+    let mut quoted = String::from(" E'");
+    for c in value.chars() {
+        match c {
+            '\'' => quoted.push_str("''"),
+            '\\' => quoted.push_str("\\\\"),
+            ' '..='~' => quoted.push(c),
+            _ => {
+                let _ = write!(quoted, "\\U{:08X}", u32::from(c));
+            }
+        }
+    }
+    quoted.push('\'');
+    quoted
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The methods that look a value up instead of computing: directory (value -> shard) and geo (region -> shards).
+//! The methods that look a key up instead of computing: directory (key -> shard) and geo (region -> shards).
 
 use std::collections::BTreeMap;
 
@@ -6,26 +6,29 @@ use super::hash::{Hash, HashFunction};
 use super::key::KeyValue;
 use crate::types::ShardId;
 
-/// Every key value has its own entry.
+/// The values of a key's columns.
+pub type Key = Vec<KeyValue<'static>>;
+
+/// Every key has its own entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Directory {
-    pub entries: BTreeMap<KeyValue<'static>, ShardId>,
-    pub unknown: UnknownValue,
+    pub entries: BTreeMap<Key, ShardId>,
+    pub unknown: UnknownKey,
 }
 
-/// What becomes of a value without an entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UnknownValue {
+/// What becomes of a key without an entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UnknownKey {
     Refuse,
-    /// The value belongs to this shard.
+    /// The key belongs to this shard.
     Default(ShardId),
+    /// The first INSERT of the key gives it an entry: on that of these shards which has the fewest.
+    Assign(Vec<ShardId>),
 }
 
-/// The value of a region column picks the region; the key is hashed over the region's own shards.
+/// The first column of the key picks the region; the others are hashed over the region's own shards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Geo {
-    /// The column that holds the region, the same in every table of the keyspace; its type is text or varchar.
-    pub region_column: String,
     /// The function of every region's [`Region::hash`].
     pub function: HashFunction,
     pub regions: Vec<Region>,
@@ -35,20 +38,52 @@ pub struct Geo {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Region {
     /// The region column's value.
-    pub name: String,
+    pub value: KeyValue<'static>,
     /// Rows of this region never leave its shards, whatever an operator asks for.
     pub resident: bool,
-    /// The keys of the region over the shards of the region.
+    /// The rest of the key over the shards of the region.
     pub hash: Hash,
 }
 
 impl Directory {
+    /// The shard of a key; `None` when it has no entry and no default.
+    pub fn shard_of(&self, key: &[KeyValue<'_>]) -> Option<ShardId> {
+        match (self.entries.get(key), &self.unknown) {
+            (Some(shard), _) | (None, UnknownKey::Default(shard)) => Some(*shard),
+            (None, UnknownKey::Refuse | UnknownKey::Assign(_)) => None,
+        }
+    }
+
+    /// The shard that a new key is to have; `None` when the directory gives no entries by itself.
+    pub fn shard_for_new(&self) -> Option<ShardId> {
+        let UnknownKey::Assign(shards) = &self.unknown else { return None };
+        let entries = |shard: &ShardId| self.entries.values().filter(|owner| *owner == shard).count();
+        shards.iter().min_by_key(|shard| entries(shard)).copied()
+    }
+
+    pub(super) fn for_each_shard(&mut self, change: &impl Fn(&mut ShardId)) {
+        self.entries.values_mut().for_each(change);
+        match &mut self.unknown {
+            UnknownKey::Refuse => {}
+            UnknownKey::Default(shard) => change(shard),
+            UnknownKey::Assign(shards) => shards.iter_mut().for_each(change),
+        }
+    }
+
     /// Every shard that the directory can lead to, with repetitions.
     pub(super) fn shards(&self) -> Vec<ShardId> {
-        let default = match self.unknown {
-            UnknownValue::Refuse => None,
-            UnknownValue::Default(shard) => Some(shard),
+        let unknown = match &self.unknown {
+            UnknownKey::Refuse => &[],
+            UnknownKey::Default(shard) => std::slice::from_ref(shard),
+            // Another Weir may have assigned keys that this one has not heard of.
+            UnknownKey::Assign(shards) => shards,
         };
-        self.entries.values().copied().chain(default).collect()
+        self.entries.values().chain(unknown).copied().collect()
+    }
+}
+
+impl Geo {
+    pub fn region(&self, value: &KeyValue<'_>) -> Option<&Region> {
+        self.regions.iter().find(|region| region.value == *value)
     }
 }

@@ -1,9 +1,9 @@
 //! Hash keyspaces: key value -> bucket -> shard.
 //!
-//! The bucket function is PostgreSQL's own, so that any server can compute a row's bucket: for one column,
-//! `hash_record_extended(ROW(key), 0) & (buckets - 1)`.
+//! The bucket function is PostgreSQL's own, so that any server can compute a row's bucket:
+//! `hash_record_extended(ROW(key, ...), 0) & (buckets - 1)`.
 
-use super::key::KeyValue;
+use super::key::{Decimal, KeyType, KeyValue, Shown};
 use crate::types::{Error, Kind, Origin, Result, ShardId};
 
 /// Buckets of a keyspace that does not say how many it wants.
@@ -15,11 +15,12 @@ pub const BUCKETS_MAX: usize = 1 << 16;
 /// The function from a key to 64 bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HashFunction {
-    /// The extended hash function of the key type's hash operator class, with seed 0.
+    /// The extended hash of the row of the key's columns, with seed 0.
     #[default]
     Postgres,
     /// XXH3 (64 bits, seed 0) over the key as PostgreSQL prints it: integers in decimal digits, text as it is (UTF-8),
-    /// uuids in lower case with hyphens. For data that an application has placed that way; no other key types.
+    /// uuids in lower case with hyphens. For data that an application has placed that way; no other key types, and one
+    /// column only. No server can compute it.
     Xxh3,
 }
 
@@ -35,6 +36,17 @@ impl HashFunction {
     /// The function of this name.
     pub fn from_name(name: &str) -> Option<Self> {
         [Self::Postgres, Self::Xxh3].into_iter().find(|function| function.name() == name)
+    }
+
+    /// Whether the function is defined for keys of these types.
+    pub fn is_defined_for(self, key: &[KeyType]) -> bool {
+        match self {
+            Self::Postgres => key.iter().all(|key_type| key_type.can_be_hashed()),
+            Self::Xxh3 => {
+                use KeyType::{Int2, Int4, Int8, Text, Uuid, Varchar};
+                matches!(key, [Int2 | Int4 | Int8 | Text | Varchar | Uuid])
+            }
+        }
     }
 }
 
@@ -78,23 +90,27 @@ impl Hash {
         &self.placement
     }
 
-    /// The owner of the value's bucket.
-    ///
-    /// # Errors
-    /// [`Kind::Internal`] when the function has no meaning for a value of this type.
-    pub fn shard_of(&self, value: &KeyValue<'_>) -> Result<ShardId> {
-        Ok(self.placement[self.bucket_of(value)?])
+    pub(super) fn for_each_shard(&mut self, change: &impl Fn(&mut ShardId)) {
+        self.placement.iter_mut().for_each(change);
     }
 
-    /// The value's bucket, less than the number of buckets.
+    /// The owner of the key's bucket.
+    ///
+    /// # Errors
+    /// [`Kind::Internal`] when the function has no meaning for a key of these types.
+    pub fn shard_of(&self, key: &[KeyValue<'_>]) -> Result<ShardId> {
+        Ok(self.placement[self.bucket_of(key)?])
+    }
+
+    /// The key's bucket, less than the number of buckets.
     ///
     /// # Errors
     /// As [`Hash::shard_of`].
-    pub fn bucket_of(&self, value: &KeyValue<'_>) -> Result<usize> {
+    pub fn bucket_of(&self, key: &[KeyValue<'_>]) -> Result<usize> {
         let hash = match self.function {
-            HashFunction::Postgres => hash_extended(value),
+            HashFunction::Postgres => hash_extended(key),
             HashFunction::Xxh3 => {
-                xxh3(value).ok_or_else(|| Error::internal(format!("xxh3 is not defined for the key value {value}")))?
+                xxh3(key).ok_or_else(|| Error::internal(format!("xxh3 is not defined for the key {}", Shown(key))))?
             }
         };
         let mask = self.placement.len() as u64 - 1;
@@ -102,24 +118,44 @@ impl Hash {
     }
 }
 
-/// PostgreSQL's extended hash of a value with seed 0: what `hash_record_extended(ROW(value), 0)` returns.
+/// PostgreSQL's extended hash of a row with seed 0: what `hash_record_extended(ROW(key, ...), 0)` returns.
 ///
 /// Equal integers of different types hash alike, since the router compares them across types as PostgreSQL does.
-pub fn hash_extended(value: &KeyValue<'_>) -> u64 {
+pub fn hash_extended(key: &[KeyValue<'_>]) -> u64 {
+    key.iter().fold(0, |hash: u64, value| hash.wrapping_mul(31).wrapping_add(hash_value(value)))
+}
+
+fn hash_value(value: &KeyValue<'_>) -> u64 {
     match value {
         KeyValue::Int(value) | KeyValue::Timestamp(value) => hash_int8(*value),
         KeyValue::Date(days) => hash_int8(i64::from(*days)),
-        KeyValue::Text(text) => hash_bytes(text.as_bytes()),
+        KeyValue::Text(text) | KeyValue::Label(text) => hash_bytes(text.as_bytes()),
         KeyValue::Uuid(bytes) => hash_bytes(bytes),
+        KeyValue::Bytes(bytes) => hash_bytes(bytes),
+        KeyValue::Numeric(value) => hash_numeric(value),
+        KeyValue::Bool(value) => hash_uint32(u32::from(*value)),
     }
 }
 
-fn xxh3(value: &KeyValue<'_>) -> Option<u64> {
+/// hash_numeric_extended: the digits to the base of 10000 as they lie in the memory of a little-endian server, and the
+/// weight of the first. The sign does not count; zero and what is no number have values of their own.
+fn hash_numeric(value: &Decimal) -> u64 {
+    match value.digits() {
+        None => 0,
+        Some((_, [])) => u64::MAX,
+        Some((weight, digits)) => {
+            let bytes: Vec<u8> = digits.iter().flat_map(|digit| digit.to_le_bytes()).collect();
+            hash_bytes(&bytes) ^ i64::from(weight).cast_unsigned()
+        }
+    }
+}
+
+fn xxh3(key: &[KeyValue<'_>]) -> Option<u64> {
     let hash = |bytes: &[u8]| Some(xxhash_rust::xxh3::xxh3_64(bytes));
-    match value {
-        KeyValue::Text(text) => hash(text.as_bytes()),
-        KeyValue::Int(_) | KeyValue::Uuid(_) => hash(value.to_string().as_bytes()),
-        KeyValue::Date(_) | KeyValue::Timestamp(_) => None,
+    match key {
+        [KeyValue::Text(text)] => hash(text.as_bytes()),
+        [value @ (KeyValue::Int(_) | KeyValue::Uuid(_))] => hash(value.to_string().as_bytes()),
+        _ => None,
     }
 }
 

@@ -1,9 +1,13 @@
 //! Key types and key values: what may be in a shard key column, and the spellings whose meaning is certain.
 
+mod bytea;
 mod calendar;
+mod decimal;
 
 use std::borrow::Cow;
 use std::fmt;
+
+pub use decimal::Decimal;
 
 /// The type of a shard key column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -17,6 +21,11 @@ pub enum KeyType {
     Date,
     Timestamp,
     Timestamptz,
+    Numeric,
+    Bytea,
+    Bool,
+    /// Any enum: its labels are the values.
+    Enum,
 }
 
 /// A value of a shard key column. Values of one variant are ordered as PostgreSQL orders them (text under "C").
@@ -31,10 +40,15 @@ pub enum KeyValue<'a> {
     Date(i32),
     /// Microseconds since 2000-01-01 00:00:00, in UTC for timestamptz.
     Timestamp(i64),
+    Numeric(Decimal),
+    Bytes(Cow<'a, [u8]>),
+    Bool(bool),
+    /// An enum's label. Labels have no order here: the server's is that of the type's definition.
+    Label(Cow<'a, str>),
 }
 
 impl KeyType {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 13] = [
         Self::Int2,
         Self::Int4,
         Self::Int8,
@@ -44,9 +58,13 @@ impl KeyType {
         Self::Date,
         Self::Timestamp,
         Self::Timestamptz,
+        Self::Numeric,
+        Self::Bytea,
+        Self::Bool,
+        Self::Enum,
     ];
 
-    /// The type's name in pg_catalog.
+    /// The type's name in pg_catalog; `enum` for every enum.
     pub fn name(self) -> &'static str {
         match self {
             Self::Int2 => "int2",
@@ -58,6 +76,10 @@ impl KeyType {
             Self::Date => "date",
             Self::Timestamp => "timestamp",
             Self::Timestamptz => "timestamptz",
+            Self::Numeric => "numeric",
+            Self::Bytea => "bytea",
+            Self::Bool => "bool",
+            Self::Enum => "enum",
         }
     }
 
@@ -73,13 +95,17 @@ impl KeyType {
             "date" => Self::Date,
             "timestamp" | "timestamp without time zone" => Self::Timestamp,
             "timestamptz" | "timestamp with time zone" => Self::Timestamptz,
+            "numeric" | "decimal" => Self::Numeric,
+            "bytea" => Self::Bytea,
+            "bool" | "boolean" => Self::Bool,
+            "enum" => Self::Enum,
             _ => return None,
         })
     }
 
-    /// The type's OID in every PostgreSQL server (`pg_type.dat`).
-    pub fn oid(self) -> u32 {
-        match self {
+    /// The type's OID in every PostgreSQL server (`pg_type.dat`); `None` for an enum, which each database numbers anew.
+    pub fn oid(self) -> Option<u32> {
+        Some(match self {
             Self::Int2 => 21,
             Self::Int4 => 23,
             Self::Int8 => 20,
@@ -89,10 +115,14 @@ impl KeyType {
             Self::Date => 1082,
             Self::Timestamp => 1114,
             Self::Timestamptz => 1184,
-        }
+            Self::Numeric => 1700,
+            Self::Bytea => 17,
+            Self::Bool => 16,
+            Self::Enum => return None,
+        })
     }
 
-    /// The key type with this OID. Domains, char(n) and all other types have none.
+    /// The key type with this OID. Domains, char(n), enums and all other types have none.
     pub fn from_oid(oid: u32) -> Option<Self> {
         Some(match oid {
             21 => Self::Int2,
@@ -104,6 +134,9 @@ impl KeyType {
             1082 => Self::Date,
             1114 => Self::Timestamp,
             1184 => Self::Timestamptz,
+            1700 => Self::Numeric,
+            17 => Self::Bytea,
+            16 => Self::Bool,
             _ => return None,
         })
     }
@@ -116,7 +149,30 @@ impl KeyType {
             KeyValue::Uuid(_) => self == Self::Uuid,
             KeyValue::Date(_) => self == Self::Date,
             KeyValue::Timestamp(_) => matches!(self, Self::Timestamp | Self::Timestamptz),
+            KeyValue::Numeric(_) => self == Self::Numeric,
+            KeyValue::Bytes(_) => self == Self::Bytea,
+            KeyValue::Bool(_) => self == Self::Bool,
+            KeyValue::Label(_) => self == Self::Enum,
         }
+    }
+
+    /// Whether PostgreSQL compares values of the two types by an equality that both take for their own: equal values
+    /// have equal hashes.
+    pub fn is_comparable(self, other: Self) -> bool {
+        use KeyType::{Int2, Int4, Int8, Text, Varchar};
+        let both = |types: &[Self]| types.contains(&self) && types.contains(&other);
+        self == other || both(&[Int2, Int4, Int8]) || both(&[Text, Varchar])
+    }
+
+    /// Whether a publication's row filter and any server can compute a hash of it: not of enums, whose labels a server
+    /// hashes by their numbers, and not of the two values of bool, which are too few to spread.
+    pub fn can_be_hashed(self) -> bool {
+        !matches!(self, Self::Bool | Self::Enum)
+    }
+
+    /// Whether its values have the same order in every database.
+    pub fn can_be_ranged(self) -> bool {
+        self.can_be_hashed()
     }
 }
 
@@ -148,6 +204,10 @@ impl<'a> KeyValue<'a> {
             KeyType::Date => calendar::date(text).map(Self::Date),
             KeyType::Timestamp => calendar::timestamp(text).map(Self::Timestamp),
             KeyType::Timestamptz => calendar::timestamptz(text).map(Self::Timestamp),
+            KeyType::Numeric => Decimal::parse(text).map(Self::Numeric),
+            KeyType::Bytea => bytea::parse(text).map(|bytes| Self::Bytes(Cow::Owned(bytes))),
+            KeyType::Bool => boolean(text).map(Self::Bool),
+            KeyType::Enum => label(text),
         }
     }
 
@@ -164,7 +224,26 @@ impl<'a> KeyValue<'a> {
             KeyType::Timestamp | KeyType::Timestamptz => {
                 bytes.try_into().ok().map(|bytes| Self::Timestamp(i64::from_be_bytes(bytes)))
             }
+            KeyType::Numeric => Decimal::from_binary(bytes).map(Self::Numeric),
+            KeyType::Bytea => Some(Self::Bytes(Cow::Borrowed(bytes))),
+            KeyType::Bool => match bytes {
+                [0] => Some(Self::Bool(false)),
+                [1] => Some(Self::Bool(true)),
+                _ => None,
+            },
+            KeyType::Enum => Self::from_text(key_type, std::str::from_utf8(bytes).ok()?),
         }
+    }
+
+    /// The value as one of `key_type`, where PostgreSQL would compare it as such: an integer with a numeric key, an
+    /// integral numeric with an integer key.
+    pub fn into_type(self, key_type: KeyType) -> Option<Self> {
+        let value = match self {
+            Self::Int(value) if key_type == KeyType::Numeric => Self::Numeric(Decimal::from(value)),
+            Self::Numeric(value) if key_type.is_comparable(KeyType::Int8) => Self::Int(value.to_integer()?),
+            other => other,
+        };
+        key_type.admits(&value).then_some(value)
     }
 
     /// The spelling that [`KeyValue::from_text`] reads back as the same value.
@@ -183,6 +262,10 @@ impl<'a> KeyValue<'a> {
             Self::Uuid(bytes) => KeyValue::Uuid(bytes),
             Self::Date(days) => KeyValue::Date(days),
             Self::Timestamp(micros) => KeyValue::Timestamp(micros),
+            Self::Numeric(value) => KeyValue::Numeric(value),
+            Self::Bytes(bytes) => KeyValue::Bytes(Cow::Owned(bytes.into_owned())),
+            Self::Bool(value) => KeyValue::Bool(value),
+            Self::Label(label) => KeyValue::Label(Cow::Owned(label.into_owned())),
         }
     }
 }
@@ -196,6 +279,22 @@ impl fmt::Display for KeyValue<'_> {
             Self::Uuid(bytes) => write_uuid(f, bytes),
             Self::Date(days) => calendar::write_date(f, *days),
             Self::Timestamp(micros) => calendar::write_timestamp(f, *micros),
+            Self::Numeric(value) => write!(f, "{value}"),
+            Self::Bytes(bytes) => bytea::write(f, bytes),
+            Self::Bool(value) => write!(f, "{value}"),
+            Self::Label(label) => f.write_str(label),
+        }
+    }
+}
+
+/// The values of a key of one or more columns: the value itself, or all in parentheses.
+pub struct Shown<'k>(pub &'k [KeyValue<'k>]);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            [value] => write!(f, "{value}"),
+            values => write!(f, "({})", values.iter().map(KeyValue::to_string).collect::<Vec<_>>().join(", ")),
         }
     }
 }
@@ -208,6 +307,20 @@ fn integer(text: &str) -> Option<i64> {
 /// Text without the zero byte, which PostgreSQL refuses.
 fn string(text: &str) -> Option<KeyValue<'_>> {
     (!text.contains('\0')).then_some(KeyValue::Text(Cow::Borrowed(text)))
+}
+
+/// The words that every server reads as a boolean; it takes other cases and unique beginnings, too.
+fn boolean(text: &str) -> Option<bool> {
+    match text {
+        "t" | "true" | "1" | "on" | "yes" | "y" => Some(true),
+        "f" | "false" | "0" | "off" | "no" | "n" => Some(false),
+        _ => None,
+    }
+}
+
+/// A label of an enum. PostgreSQL's labels have at most 63 bytes, and are compared as they are.
+fn label(text: &str) -> Option<KeyValue<'_>> {
+    (!text.is_empty() && text.len() < 64 && !text.contains('\0')).then_some(KeyValue::Label(Cow::Borrowed(text)))
 }
 
 /// Where the hyphens of a uuid stand.

@@ -1,16 +1,16 @@
-//! Range keyspaces: ordered half-open ranges of key values.
+//! Range keyspaces: ordered half-open ranges of keys.
 
 use std::cmp::Ordering;
 use std::fmt;
 
-use super::key::KeyValue;
+use super::key::{KeyValue, Shown};
 use crate::types::{Error, Kind, Origin, Result, ShardId};
 
 /// Ranges in ascending order, none of which overlap. Text is ordered by its bytes (collation "C").
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ranges(Vec<Range>);
 
-/// The values from `from` (included) to `to` (excluded).
+/// The keys from `from` (included) to `to` (excluded).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Range {
     pub from: Bound,
@@ -18,11 +18,12 @@ pub struct Range {
     pub shard: ShardId,
 }
 
-/// An end of a range. MINVALUE is less than every value, MAXVALUE greater, as in PostgreSQL's own partitions.
+/// An end of a range. MINVALUE is less than every key, MAXVALUE greater, as in PostgreSQL's own partitions.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Bound {
     MinValue,
-    Value(KeyValue<'static>),
+    /// The values of the key's first columns, at least of one: less than every key that begins with them.
+    Key(Vec<KeyValue<'static>>),
     MaxValue,
 }
 
@@ -48,18 +49,59 @@ impl Ranges {
         self.0.iter()
     }
 
-    /// The owner of a value, or `None` when it lies in no range.
-    pub fn shard_of(&self, value: &KeyValue<'_>) -> Option<ShardId> {
-        let candidate = self.0.partition_point(|range| range.to.compare(value) != Ordering::Greater);
-        let range = self.0.get(candidate)?;
-        (range.from.compare(value) != Ordering::Greater).then_some(range.shard)
+    pub(super) fn for_each_shard(&mut self, change: &impl Fn(&mut ShardId)) {
+        self.0.iter_mut().for_each(|range| change(&mut range.shard));
     }
+
+    /// The owner of a key, or `None` when it lies in no range.
+    pub fn shard_of(&self, key: &[KeyValue<'_>]) -> Option<ShardId> {
+        let candidate = self.0.partition_point(|range| range.to.compare(key) != Ordering::Greater);
+        let range = self.0.get(candidate)?;
+        (range.from.compare(key) != Ordering::Greater).then_some(range.shard)
+    }
+
+    /// The owners of all keys that begin with these values.
+    pub fn shards_of_prefix<'r>(&'r self, prefix: &'r [KeyValue<'r>]) -> impl Iterator<Item = ShardId> + 'r {
+        self.shards_between(End::Included(prefix), End::Included(prefix))
+    }
+
+    /// The owners of all keys whose first columns lie between the ends.
+    pub fn shards_between<'r>(&'r self, from: End<'r>, to: End<'r>) -> impl Iterator<Item = ShardId> + 'r {
+        let overlaps = move |range: &&Range| !range.ends_before(from) && !range.begins_behind(to);
+        self.0.iter().filter(overlaps).map(|range| range.shard)
+    }
+}
+
+/// An end of an interval of keys, given by the values of their first columns.
+#[derive(Clone, Copy, Debug)]
+pub enum End<'k> {
+    Open,
+    Included(&'k [KeyValue<'k>]),
+    Excluded(&'k [KeyValue<'k>]),
 }
 
 impl Range {
     /// Whether no value lies in the range.
     pub fn is_empty(&self) -> bool {
         self.from >= self.to
+    }
+
+    /// Whether every key of the range is less than those that the interval begins with.
+    fn ends_before(&self, from: End<'_>) -> bool {
+        match from {
+            End::Open => false,
+            // All keys of the range are less than `to`, and `to` is at most the first wanted one.
+            End::Included(first) | End::Excluded(first) => self.to.compare(first) != Ordering::Greater,
+        }
+    }
+
+    /// Whether every key of the range is greater than those that the interval ends with.
+    fn begins_behind(&self, to: End<'_>) -> bool {
+        match to {
+            End::Open => false,
+            End::Included(last) => self.from.compare_start(last) == Ordering::Greater,
+            End::Excluded(last) => self.from.compare(last) != Ordering::Less,
+        }
     }
 }
 
@@ -70,11 +112,23 @@ impl fmt::Display for Range {
 }
 
 impl Bound {
-    fn compare(&self, value: &KeyValue<'_>) -> Ordering {
+    /// The order of the bound and a key; values that are not given stand in front of all others.
+    fn compare(&self, key: &[KeyValue<'_>]) -> Ordering {
         match self {
             Self::MinValue => Ordering::Less,
-            Self::Value(bound) => bound.cmp(value),
+            Self::Key(bound) => bound.as_slice().cmp(key),
             Self::MaxValue => Ordering::Greater,
+        }
+    }
+
+    /// As [`Bound::compare`], but equal to every key of which one is the beginning of the other.
+    fn compare_start(&self, key: &[KeyValue<'_>]) -> Ordering {
+        match self {
+            Self::Key(bound) => {
+                let shared = bound.len().min(key.len());
+                bound[..shared].cmp(&key[..shared])
+            }
+            Self::MinValue | Self::MaxValue => self.compare(key),
         }
     }
 }
@@ -83,7 +137,7 @@ impl fmt::Display for Bound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::MinValue => f.write_str("MINVALUE"),
-            Self::Value(value) => write!(f, "{value}"),
+            Self::Key(key) => write!(f, "{}", Shown(key)),
             Self::MaxValue => f.write_str("MAXVALUE"),
         }
     }

@@ -81,7 +81,7 @@ fn value(key_type: KeyType, text: &str) -> KeyValue<'_> {
 }
 
 fn int8(name: &str, method: Method) -> Keyspace {
-    Keyspace { name: name.to_owned(), key_type: KeyType::Int8, method }
+    Keyspace { name: name.to_owned(), key: vec![KeyType::Int8], method }
 }
 
 fn even(buckets: usize, shards: u16) -> Hash {
@@ -90,14 +90,14 @@ fn even(buckets: usize, shards: u16) -> Hash {
 }
 
 fn range(from: Option<i64>, to: Option<i64>, shard: u16) -> Range {
-    let bound = |value: Option<i64>, end| value.map_or(end, |value| Bound::Value(KeyValue::Int(value)));
+    let bound = |value: Option<i64>, end| value.map_or(end, |value| Bound::Key(vec![KeyValue::Int(value)]));
     Range { from: bound(from, Bound::MinValue), to: bound(to, Bound::MaxValue), shard: ShardId(shard) }
 }
 
 #[test]
 fn hashes_are_the_servers() {
     for (key_type, text, hash) in GOLDEN {
-        assert_eq!(hash_extended(&value(*key_type, text)) as i64, *hash, "{key_type} {text:?}");
+        assert_eq!(hash_extended(&[value(*key_type, text)]) as i64, *hash, "{key_type} {text:?}");
     }
 }
 
@@ -112,11 +112,11 @@ fn texts_are_printed_as_they_were_read() {
 fn xxh3_is_taken_over_the_printed_text() {
     let hash = Hash::new(HashFunction::Xxh3, vec![ShardId(0); 4096]).unwrap();
     let bucket = |text: &str| (xxhash_rust::xxh3::xxh3_64(text.as_bytes()) % 4096) as usize;
-    assert_eq!(hash.bucket_of(&KeyValue::Int(-7)).unwrap(), bucket("-7"));
-    assert_eq!(hash.bucket_of(&value(KeyType::Text, "M\u{fc}ller")).unwrap(), bucket("M\u{fc}ller"));
+    assert_eq!(hash.bucket_of(&[KeyValue::Int(-7)]).unwrap(), bucket("-7"));
+    assert_eq!(hash.bucket_of(&[value(KeyType::Text, "M\u{fc}ller")]).unwrap(), bucket("M\u{fc}ller"));
     let uuid = value(KeyType::Uuid, "6BA7B810-9DAD-11D1-80B4-00C04FD430C8");
-    assert_eq!(hash.bucket_of(&uuid).unwrap(), bucket("6ba7b810-9dad-11d1-80b4-00c04fd430c8"));
-    assert_eq!(hash.bucket_of(&KeyValue::Date(0)).unwrap_err().kind, Kind::Internal);
+    assert_eq!(hash.bucket_of(&[uuid]).unwrap(), bucket("6ba7b810-9dad-11d1-80b4-00c04fd430c8"));
+    assert_eq!(hash.bucket_of(&[KeyValue::Date(0)]).unwrap_err().kind, Kind::Internal);
 }
 
 #[test]
@@ -152,6 +152,9 @@ fn only_certain_spellings_are_read() {
             Timestamptz,
             &["2020-01-02", "2020-01-02 10:00:00", "2020-01-02 10:00:00 Europe/Paris", "2020-01-02 10:00:00+16"],
         ),
+        (Bytea, &["\\x0", "\\x0g", "\\x00 01", "\\", "\\9", "\\400", "a\\00"]),
+        (Bool, &["", "T", " t", "tr", "2"]),
+        (Enum, &["", "a\0b"]),
         (Timestamptz, &["2020-01-02 10:00:00+1", "2020-01-02 10:00:00+01:60", "2020-01-02 10:00:00+01:00:00"]),
     ];
     for (key_type, texts) in cases {
@@ -181,12 +184,16 @@ fn binary_values_need_their_types_length() {
             KeyType::Int4 | KeyType::Date => vec![4],
             KeyType::Int8 | KeyType::Timestamp | KeyType::Timestamptz => vec![8],
             KeyType::Uuid => vec![16],
-            KeyType::Text | KeyType::Varchar => (0..20).collect(),
+            KeyType::Text | KeyType::Varchar | KeyType::Bytea => (0..20).collect(),
+            KeyType::Enum => (1..20).collect(),
+            // Of these bytes '1' neither is a value.
+            KeyType::Numeric | KeyType::Bool => vec![],
         };
         assert_eq!(lengths, expected, "{key_type}");
     }
     assert_eq!(KeyValue::from_binary(KeyType::Int4, &[0xff; 4]), Some(KeyValue::Int(-1)));
     assert_eq!(KeyValue::from_binary(KeyType::Text, &[0xff]), None);
+    assert_eq!(KeyValue::from_binary(KeyType::Bool, &[1]), Some(KeyValue::Bool(true)));
 }
 
 #[test]
@@ -215,10 +222,10 @@ fn ranges_are_half_open() {
     let ranges = ranges.unwrap();
     let owners = [(i64::MIN, Some(0)), (-1, Some(0)), (0, Some(1)), (4, Some(1)), (5, None), (9, None), (10, Some(2))];
     for (key, owner) in owners {
-        assert_eq!(ranges.shard_of(&KeyValue::Int(key)), owner.map(ShardId), "{key}");
+        assert_eq!(ranges.shard_of(&[KeyValue::Int(key)]), owner.map(ShardId), "{key}");
     }
     let keyspace = int8("k", Method::Range(ranges));
-    let error = keyspace.shard_of(&KeyValue::Int(7)).unwrap_err();
+    let error = keyspace.shard_of(&[KeyValue::Int(7)]).unwrap_err();
     assert_eq!((error.kind, error.origin), (Kind::InvalidValue, Origin::Client));
 }
 
@@ -234,33 +241,146 @@ fn ranges_must_not_overlap() {
     }
 }
 
+fn owners(keyspace: &Keyspace, known: &[Known<'_>]) -> Vec<u16> {
+    keyspace.owners(known).unwrap().shards.into_iter().map(|shard| shard.0).collect()
+}
+
+fn one_of<'k>(values: &[KeyValue<'k>]) -> Known<'k> {
+    Known::OneOf(values.to_vec())
+}
+
 #[test]
-fn looked_up_methods_do_not_route_yet() {
-    let directory = Directory { entries: BTreeMap::new(), unknown: UnknownValue::Default(ShardId(0)) };
-    let geo = Geo { region_column: "region".to_owned(), function: HashFunction::Postgres, regions: Vec::new() };
-    for (method, name) in [(Method::Directory(directory), "directory"), (Method::Geo(geo), "geo")] {
-        let error = int8("k", method).shard_of(&KeyValue::Int(1)).unwrap_err();
-        assert_eq!(error.kind, Kind::NotSupported);
-        assert!(error.detail.unwrap().contains(name));
+fn a_directory_looks_up_every_key() {
+    let text = |text: &'static str| value(KeyType::Text, text);
+    let entries = [(vec![text("a")], ShardId(0)), (vec![text("b")], ShardId(2))];
+    let with = |unknown| {
+        let directory = Directory { entries: entries.clone().into(), unknown };
+        Keyspace { name: "d".to_owned(), key: vec![KeyType::Text], method: Method::Directory(directory) }
+    };
+    let refuse = with(UnknownKey::Refuse);
+    assert_eq!(refuse.shard_of(&[text("b")]).unwrap(), ShardId(2));
+    assert_eq!(refuse.shard_of(&[text("c")]).unwrap_err().kind, Kind::InvalidValue);
+    assert_eq!(refuse.shards(), [ShardId(0), ShardId(2)]);
+    let found = refuse.owners(&[one_of(&[text("a"), text("c")])]).unwrap();
+    assert_eq!(found, Owners { shards: vec![ShardId(0)], unowned: vec![vec![text("c")]] });
+    let default = with(UnknownKey::Default(ShardId(1)));
+    assert_eq!(owners(&default, &[one_of(&[text("a"), text("c")])]), [0, 1]);
+    assert_eq!(owners(&default, &[Known::Any]), [0, 1, 2]);
+    assert_eq!(owners(&default, &[one_of(&[])]), [0; 0]);
+    // A row may be on any shard that keys are assigned to, even if this map does not know it yet.
+    let assign = with(UnknownKey::Assign(vec![ShardId(3), ShardId(0)]));
+    assert_eq!(owners(&assign, &[Known::Any]), [0, 2, 3]);
+    assert_eq!(assign.directory().unwrap().shard_for_new(), Some(ShardId(3)));
+}
+
+#[test]
+fn a_region_is_hashed_over_its_own_shards() {
+    let region = |name: &'static str, shards: &[u16]| {
+        let shards: Vec<ShardId> = shards.iter().copied().map(ShardId).collect();
+        let hash = Hash::even(HashFunction::Postgres, 16, &shards).unwrap();
+        Region { value: KeyValue::Text(name.into()), resident: true, hash }
+    };
+    let geo = Geo { function: HashFunction::Postgres, regions: vec![region("eu", &[0, 2]), region("us", &[1])] };
+    let keyspace = Keyspace { name: "g".to_owned(), key: vec![KeyType::Text, KeyType::Int8], method: Method::Geo(geo) };
+    let text = |text: &'static str| KeyValue::Text(text.into());
+    let in_eu = keyspace.shard_of(&[text("eu"), KeyValue::Int(7)]).unwrap();
+    assert!([ShardId(0), ShardId(2)].contains(&in_eu));
+    assert_eq!(keyspace.shard_of(&[text("us"), KeyValue::Int(7)]).unwrap(), ShardId(1));
+    assert_eq!(keyspace.shard_of(&[text("mars"), KeyValue::Int(7)]).unwrap_err().kind, Kind::InvalidValue);
+    assert_eq!(owners(&keyspace, &[one_of(&[text("eu")]), Known::Any]), [0, 2]);
+    assert_eq!(owners(&keyspace, &[one_of(&[text("us"), text("mars")]), Known::Any]), [1]);
+    assert_eq!(owners(&keyspace, &[one_of(&[text("eu")]), one_of(&[KeyValue::Int(7)])]), [in_eu.0]);
+    assert_eq!(owners(&keyspace, &[Known::Any, one_of(&[KeyValue::Int(7)])]), [0, 1, 2]);
+    assert_eq!(owners(&keyspace, &[Known::Any, one_of(&[])]), [0; 0]);
+}
+
+#[test]
+fn a_key_of_several_columns_is_one_key() {
+    let key = vec![KeyType::Text, KeyType::Int4];
+    let hashed = Keyspace { name: "h".to_owned(), key: key.clone(), method: Method::Hash(even(64, 5)) };
+    let text = |text: &'static str| KeyValue::Text(text.into());
+    let shard = |name, number| hashed.shard_of(&[text(name), KeyValue::Int(number)]).unwrap().0;
+    let both = owners(&hashed, &[one_of(&[text("a"), text("b")]), one_of(&[KeyValue::Int(1), KeyValue::Int(2)])]);
+    let mut expected = vec![shard("a", 1), shard("a", 2), shard("b", 1), shard("b", 2)];
+    expected.sort_unstable();
+    expected.dedup();
+    assert_eq!(both, expected);
+    assert_eq!(owners(&hashed, &[one_of(&[text("a")]), Known::Any]), [0, 1, 2, 3, 4]);
+    assert_eq!(hashed.shard_of(&[text("a")]).unwrap_err().kind, Kind::Internal);
+
+    let part = |from, to, shard| Range { from, to, shard: ShardId(shard) };
+    let at =
+        |name, number: Option<i64>| Bound::Key([text(name)].into_iter().chain(number.map(KeyValue::Int)).collect());
+    let ranges = vec![
+        part(Bound::MinValue, at("b", None), 0),
+        part(at("b", None), at("b", Some(10)), 1),
+        part(at("b", Some(10)), at("d", None), 2),
+        part(at("d", None), Bound::MaxValue, 3),
+    ];
+    let ranged = Keyspace { name: "r".to_owned(), key, method: Method::Range(Ranges::new(ranges).unwrap()) };
+    for (name, number, owner) in [("a", 99, 0), ("b", -5, 1), ("b", 9, 1), ("b", 10, 2), ("c", 0, 2), ("d", -1, 3)] {
+        assert_eq!(ranged.shard_of(&[text(name), KeyValue::Int(number)]).unwrap(), ShardId(owner), "{name} {number}");
     }
+    assert_eq!(owners(&ranged, &[one_of(&[text("b")]), Known::Any]), [1, 2]);
+    assert_eq!(owners(&ranged, &[one_of(&[text("d")]), Known::Any]), [3]);
+    let between = |from, to| owners(&ranged, &[Known::Between(from, to), Known::Any]);
+    assert_eq!(between(ColumnEnd::Open, ColumnEnd::Excluded(text("b"))), [0]);
+    assert_eq!(between(ColumnEnd::Open, ColumnEnd::Included(text("b"))), [0, 1, 2]);
+    assert_eq!(between(ColumnEnd::Included(text("c")), ColumnEnd::Excluded(text("d"))), [2]);
+    assert_eq!(between(ColumnEnd::Excluded(text("b")), ColumnEnd::Open), [1, 2, 3]);
+}
+
+#[test]
+fn a_tenants_schema_decides_for_its_tables() {
+    let directory =
+        Directory { entries: [(vec![KeyValue::Text("acme".into())], ShardId(1))].into(), unknown: UnknownKey::Refuse };
+    let schemas = Keyspace { name: "s".to_owned(), key: vec![KeyType::Text], method: Method::Schemas(directory) };
+    let shards = || vec!["a".to_owned(), "b".to_owned()];
+    let shared = Table { schema: "acme".to_owned(), name: "plans".to_owned(), distribution: Distribution::Reference };
+    let map = ShardMap::new(Epoch(1), shards(), vec![schemas.clone()], vec![shared]).unwrap();
+    assert_eq!(map.placement("acme", "orders"), Placement::Single(ShardId(1)));
+    assert_eq!(map.placement("acme", "plans"), Placement::Reference);
+    assert_eq!(map.placement("globex", "orders"), Placement::Unmapped);
+    let map = map.with_unmapped_tables(UnmappedTables::Home);
+    assert_eq!(map.placement("globex", "orders"), Placement::Single(ShardId(0)));
+    let twice = vec![schemas.clone(), Keyspace { name: "t".to_owned(), ..schemas }];
+    assert!(ShardMap::new(Epoch(1), shards(), twice, Vec::new()).is_err());
+}
+
+#[test]
+fn shards_are_renumbered_with_everything_on_them() {
+    let table = Table { schema: "p".to_owned(), name: "t".to_owned(), distribution: Distribution::Single(ShardId(1)) };
+    let shards = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let keyspaces = vec![int8("k", Method::Hash(even(4, 2)))];
+    let map = ShardMap::new(Epoch(3), shards(&["a", "b"]), keyspaces, vec![table]).unwrap();
+    let again = map.clone().numbered_by(&shards(&["b", "new", "a"])).unwrap();
+    assert_eq!(again.placement("p", "t"), Placement::Single(ShardId(0)));
+    assert_eq!(again.shard_ids().collect::<Vec<_>>(), [ShardId(0), ShardId(2)]);
+    let Method::Hash(hash) = &again.keyspaces()[0].method else { panic!() };
+    assert_eq!(hash.placement(), [2, 2, 0, 0].map(ShardId));
+    assert_eq!(again.with_member(ShardId(1)).shard_ids().count(), 3);
+    assert_eq!(map.clone().numbered_by(&shards(&["a"])).unwrap_err().kind, Kind::UnknownObject);
+    assert_eq!(map.numbered_by(&shards(&["new", "a", "b"])).unwrap_err().kind, Kind::UnknownObject);
 }
 
 #[test]
 fn a_key_of_another_type_is_an_error() {
     let keyspace = int8("k", Method::Hash(even(16, 2)));
-    assert_eq!(keyspace.shard_of(&value(KeyType::Text, "1")).unwrap_err().kind, Kind::Internal);
+    assert_eq!(keyspace.shard_of(&[value(KeyType::Text, "1")]).unwrap_err().kind, Kind::Internal);
 }
 
 #[test]
 fn tables_are_placed_by_schema_and_name() {
     let table = |name: &str, distribution| Table { schema: "public".to_owned(), name: name.to_owned(), distribution };
-    let sharded = |keyspace: &str| Distribution::Sharded { keyspace: keyspace.to_owned(), column: "id".to_owned() };
+    let sharded =
+        |keyspace: &str| Distribution::Sharded { keyspace: keyspace.to_owned(), columns: vec!["id".to_owned()] };
     let build = |shards: &[&str], tables| {
         let shards = shards.iter().map(|shard| (*shard).to_owned()).collect();
         ShardMap::new(Epoch(3), shards, vec![int8("k", Method::Hash(even(16, 2)))], tables)
     };
     let map = build(&["a", "b"], vec![table("t", sharded("k")), table("r", Distribution::Reference)]).unwrap();
-    assert_eq!(map.placement("public", "t"), Placement::Sharded { keyspace: &map.keyspaces()[0], column: "id" });
+    let id = ["id".to_owned()];
+    assert_eq!(map.placement("public", "t"), Placement::Sharded { keyspace: &map.keyspaces()[0], columns: &id });
     assert_eq!(map.placement("public", "r"), Placement::Reference);
     assert_eq!(map.placement("other", "t"), Placement::Unmapped);
     assert_eq!(map.tables().map(|(_, name, _)| name).collect::<Vec<_>>(), ["r", "t"]);
@@ -281,8 +401,8 @@ proptest! {
     #[test]
     fn every_key_has_a_bucket_and_its_owner(key in any::<i64>(), exponent in 0_u32..=12, shards in 1_u16..9) {
         let hash = even(1 << exponent, shards);
-        let bucket = hash.bucket_of(&KeyValue::Int(key)).unwrap();
-        prop_assert_eq!(hash.shard_of(&KeyValue::Int(key)).unwrap(), hash.placement()[bucket]);
+        let bucket = hash.bucket_of(&[KeyValue::Int(key)]).unwrap();
+        prop_assert_eq!(hash.shard_of(&[KeyValue::Int(key)]).unwrap(), hash.placement()[bucket]);
     }
 
     #[test]
@@ -299,7 +419,7 @@ proptest! {
         }
         let ranges = parts.iter().map(|(from, to, shard)| range(Some(*from), Some(*to), *shard)).collect();
         let expected = parts.iter().find(|(from, to, _)| (*from..*to).contains(&key)).map(|part| ShardId(part.2));
-        prop_assert_eq!(Ranges::new(ranges).unwrap().shard_of(&KeyValue::Int(key)), expected);
+        prop_assert_eq!(Ranges::new(ranges).unwrap().shard_of(&[KeyValue::Int(key)]), expected);
     }
 
     #[test]

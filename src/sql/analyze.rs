@@ -23,7 +23,7 @@ pub use self::setting::{Assignment, assignments};
 use self::scope::Env;
 use super::code::{CodeClass, Leaves};
 use super::facts::{
-    Effects, Facts, ParameterContext, ParameterUse, PinReason, RelationName, RelationUse, Statement, StatementKind,
+    Effects, Facets, Facts, ParameterContext, ParameterUse, RelationName, RelationUse, Statement, StatementKind,
 };
 use super::scan::{LiteralSpan, scan};
 use super::schema::{Relation, Resolved, Schema};
@@ -103,13 +103,19 @@ impl<'a> Analyzer<'a> {
         self.statement.effects |= effects;
     }
 
-    /// The first reason stays: one is enough to keep the server.
-    fn pin(&mut self, reason: PinReason) {
-        self.statement.pin.get_or_insert(reason);
+    /// State of the session may be made or changed.
+    fn makes(&mut self, facets: Facets) {
+        self.statement.makes |= facets;
+    }
+
+    /// State of the session may end.
+    fn ends(&mut self, facets: Facets) {
+        self.statement.ends |= facets;
     }
 
     fn opaque(&mut self, name: String) {
         self.effect(Effects::OPAQUE);
+        self.ends(Facets::SHOWN);
         if !self.statement.opaque_names.contains(&name) {
             self.statement.opaque_names.push(name);
         }
@@ -117,13 +123,14 @@ impl<'a> Analyzer<'a> {
 
     /// Code of that class runs.
     fn runs(&mut self, class: CodeClass) {
-        self.statement.leaves = self.statement.leaves.max(class.leaves);
         if class.sequences {
             self.effect(Effects::SEQUENCES);
         }
-        if class.leaves > Leaves::Nothing {
-            self.pin(PinReason::Opaque);
-        }
+        self.makes(match class.leaves {
+            Leaves::Nothing => Facets::empty(),
+            Leaves::Visible => Facets::SHOWN,
+            Leaves::Unknowable => Facets::SHOWN | Facets::HIDDEN,
+        });
     }
 
     /// A part of the statement that the analysis does not know: it may do anything.
@@ -169,7 +176,7 @@ impl<'a> Analyzer<'a> {
 
     fn relation_name(&mut self, range: &pg::RangeVar) -> RelationName {
         if range.relpersistence == "t" || range.schemaname.starts_with("pg_temp") {
-            self.pin(PinReason::TemporaryTable);
+            self.makes(Facets::TEMPORARY);
         }
         let schema = (!range.schemaname.is_empty()).then(|| range.schemaname.clone());
         RelationName { schema, name: range.relname.clone() }

@@ -30,8 +30,10 @@ use targets::Targets;
 /// Where the rows of a table are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TablePlacement {
-    /// Split by a key column; tables of one keyspace with equal keys are on the same shard.
-    Sharded { keyspace: String, key_column: String },
+    /// Split by key columns; rows of one keyspace with equal keys are on the same shard.
+    Sharded { keyspace: String, key_columns: Vec<String> },
+    /// One shard has all of it.
+    Single { shard: String },
     /// The same rows on every shard.
     Reference,
     /// A catalog of PostgreSQL's own: every shard has its own rows.

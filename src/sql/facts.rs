@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bitflags::bitflags;
 
-use super::code::{CodeClass, Leaves};
+use super::code::CodeClass;
 
 /// The facts of one text, which may hold several statements (or none).
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -30,12 +30,14 @@ pub struct Statement {
     pub effects: Effects,
     /// What made the statement [`Effects::OPAQUE`]: functions by name, tables with the reason.
     pub opaque_names: Vec<String>,
-    /// What code of users that the statement runs may leave in the session.
-    pub leaves: Leaves,
+    /// What of the session's state the statement may make or change, so that it outlives the transaction.
+    pub makes: Facets,
+    /// What of the session's state the statement may end.
+    pub ends: Facets,
+    /// Settings that the statement sets by a function call: the names, as far as they are known.
+    pub set_configs: Vec<SetConfig>,
     /// What code that the statement defines may do when it runs.
     pub defines: CodeClass,
-    /// Why the client must keep its server after this statement, if it must.
-    pub pin: Option<PinReason>,
     /// Every occurrence of a table or view, wherever it stands in the statement; not CTE names.
     pub relations: Vec<RelationUse>,
     /// Rows of `relation` for which this does not hold cannot influence the result.
@@ -64,9 +66,10 @@ impl Statement {
             kind,
             effects: Effects::empty(),
             opaque_names: Vec::new(),
-            leaves: Leaves::Nothing,
+            makes: Facets::empty(),
+            ends: Facets::empty(),
+            set_configs: Vec::new(),
             defines: CodeClass::default(),
-            pin: None,
             relations: Vec::new(),
             restrictions: Vec::new(),
             carries: Vec::new(),
@@ -82,8 +85,7 @@ impl Statement {
     fn unreadable() -> Self {
         let mut statement = Self::new(StatementKind::Unparsed);
         statement.effects = Effects::OPAQUE | Effects::WRITES_ROWS | Effects::SEQUENCES;
-        statement.leaves = Leaves::Unknowable;
-        statement.pin = Some(PinReason::Unparsed);
+        statement.makes = Facets::SHOWN | Facets::UNREADABLE;
         statement.unknown = Some("text that PostgreSQL 18's grammar does not know".to_owned());
         statement
     }
@@ -222,6 +224,44 @@ bitflags! {
         /// Both.
         const SEQUENCES = Self::ADVANCES_SEQUENCE.bits() | Self::READS_SEQUENCE.bits();
     }
+}
+
+bitflags! {
+    /// The parts of a session's state that outlive a transaction.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Facets: u16 {
+        /// Run-time parameters, the role, the session's user.
+        const SETTINGS = 1;
+        /// Statements that SQL's PREPARE made.
+        const STATEMENTS = 1 << 1;
+        /// Channels that are listened to.
+        const CHANNELS = 1 << 2;
+        /// Temporary objects.
+        const TEMPORARY = 1 << 3;
+        /// Advisory locks of the session.
+        const LOCKS = 1 << 4;
+        /// Cursors WITH HOLD.
+        const CURSORS = 1 << 5;
+        /// What the server shows when it is asked.
+        const SHOWN = Self::SETTINGS.bits() | Self::STATEMENTS.bits() | Self::CHANNELS.bits()
+            | Self::TEMPORARY.bits() | Self::LOCKS.bits() | Self::CURSORS.bits();
+        /// What no catalog shows, left by code that cannot be seen into.
+        const HIDDEN = 1 << 6;
+        /// Libraries that LOAD brought in.
+        const LIBRARIES = 1 << 7;
+        /// Whatever a text did that nobody can read.
+        const UNREADABLE = 1 << 8;
+        /// What lasts as long as the server.
+        const INDELIBLE = Self::HIDDEN.bits() | Self::LIBRARIES.bits() | Self::UNREADABLE.bits();
+    }
+}
+
+/// One call of `set_config()`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetConfig {
+    pub name: Operand,
+    /// The third argument is a plain `true`: the value ends with the transaction.
+    pub local: bool,
 }
 
 /// Why a client keeps its server.

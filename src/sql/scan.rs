@@ -70,6 +70,7 @@ pub fn scan(
     literals: &mut Vec<LiteralSpan>,
 ) -> Result<(), Unscannable> {
     let start = key.len();
+    key.reserve(text.len());
     let mut scanner = Scanner { bytes: text.as_bytes(), at: 0, standard_conforming_strings, key, literals };
     while scanner.at < scanner.bytes.len() {
         scanner.token()?;
@@ -130,6 +131,12 @@ impl Scanner<'_> {
 
     /// White space and comments: one blank in the key.
     fn blank(&mut self) -> Result<(), Unscannable> {
+        if self.bytes[self.at] == b' ' && self.peek(1).is_some_and(|next| is_a(next, IDENTIFIER_PART | SELF)) {
+            // One blank, and no comment behind it: so it is mostly.
+            self.at += 1;
+            self.key.push(b' ');
+            return Ok(());
+        }
         loop {
             match self.peek(0) {
                 Some(byte) if is_space(byte) => self.at += 1,
@@ -199,8 +206,12 @@ impl Scanner<'_> {
                 self.copy_to(end)
             }
             _ => {
-                let end = skip_while(self.bytes, self.at, is_identifier_part);
-                self.copy_to(end)
+                // Byte by byte: words are short.
+                while let Some(byte) = self.peek(0).filter(|byte| is_identifier_part(*byte)) {
+                    self.key.push(byte);
+                    self.at += 1;
+                }
+                Ok(())
             }
         }
     }

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::code::CodeClasses;
 use super::facts::RelationName;
+use crate::shardmap::KeyType;
 
 /// A database's catalogs, as far as facts and routing need them. Immutable; a refresh makes a new one.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +27,8 @@ pub struct Schema {
     pub has_nondeterministic_collations: bool,
     /// Types (OIDs on the home shard) whose OID on some other shard differs.
     pub differing_types: HashSet<u32>,
+    /// Types (OIDs on the home shard) that are enums.
+    pub enums: HashSet<u32>,
 }
 
 /// What the overloads of a function's name have in common, the most harmful one counting.
@@ -82,6 +85,11 @@ pub enum Resolved<'s> {
 }
 
 impl Schema {
+    /// The key type with this OID.
+    pub fn key_type(&self, oid: u32) -> Option<KeyType> {
+        if self.enums.contains(&oid) { Some(KeyType::Enum) } else { KeyType::from_oid(oid) }
+    }
+
     /// Looks a name up as a fresh session would. pg_catalog is searched first, as PostgreSQL does.
     pub fn resolve(&self, name: &RelationName) -> Resolved<'_> {
         match &name.schema {

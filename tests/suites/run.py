@@ -49,6 +49,7 @@ class Outcome:
 def main():
     options = read_options()
     check_needs(options)
+    stage.signal.signal(stage.signal.SIGTERM, lambda *_: sys.exit("stopped"))
     outcomes = []
     for suite in options.suite:
         for mode in options.mode:
@@ -62,7 +63,7 @@ def main():
 def read_options():
     words = lambda text: text.split(",")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--suites", type=pathlib.Path, metavar="DIR", default=os.environ.get("SUITES"),
+    parser.add_argument("--suites", type=pathlib.Path, metavar="DIR", default=os.environ.get("SUITES") or None,
                         help="the directory of the suites' scripts (default: $SUITES)")
     parser.add_argument("--suite", type=words, default=list(SUITES), help=f"some of {','.join(SUITES)}")
     parser.add_argument("--mode", type=words, default=list(MODES), help=f"some of {','.join(MODES)}")
@@ -76,13 +77,15 @@ def read_options():
 
 def check_needs(options):
     scripts = [pathlib.Path(options.suites or "") / f"{suite}.sh" for suite in options.suite]
-    missing = [f"the script {script}" for script in scripts if not script.exists()]
+    missing = [f"script {script}" for script in scripts if not script.exists()]
     if not options.suites:
-        missing = ["the directory of the suites' scripts: make suites SUITES=path"]
+        missing = ["directory of the suites' scripts: make suites SUITES=path"]
     if not options.weir.exists():
         missing.append(f"{options.weir}: cargo build --release")
+    if not (ROOT / ".venv/bin/python").exists():
+        missing.append(".venv with psycopg: make setup")
     if unknown := set(options.suite) - set(SUITES) | set(options.mode) - set(MODES):
-        missing.append(f"a suite or mode named {', '.join(sorted(unknown))}")
+        missing.append(f"suite or mode named {', '.join(sorted(unknown))}")
     if missing:
         sys.exit("suites: there is no " + "\nsuites: there is no ".join(missing))
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tokio_postgres::Client;
 
-use crate::shardmap::{KeyType, Keyspace, Method, Placement, ShardMap};
+use crate::shardmap::{KeyType, Keyspace, Placement, ShardMap};
 
 /// The tables of users, by schema and name.
 #[derive(Debug, Default)]
@@ -15,6 +15,7 @@ struct Column {
     type_oid: u32,
     /// The type as a definition spells it.
     type_name: String,
+    is_enum: bool,
     /// The type has a modifier: a length or a precision.
     has_modifier: bool,
     /// Equal values of the column's collation have equal bytes.
@@ -27,7 +28,8 @@ impl Columns {
         let rows = client
             .query(
                 "SELECT n.nspname::text, c.relname::text, a.attname::text, a.atttypid, \
-                 format_type(a.atttypid, a.atttypmod), a.atttypmod >= 0, coalesce(l.collisdeterministic, true) \
+                 format_type(a.atttypid, a.atttypmod), a.atttypmod >= 0, coalesce(l.collisdeterministic, true), \
+                 EXISTS (SELECT FROM pg_type t WHERE t.oid = a.atttypid AND t.typtype = 'e') \
                  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
                  JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped \
                  LEFT JOIN pg_collation l ON l.oid = a.attcollation \
@@ -42,6 +44,7 @@ impl Columns {
                 type_name: row.try_get(4)?,
                 has_modifier: row.try_get(5)?,
                 deterministic: row.try_get(6)?,
+                is_enum: row.try_get(7)?,
             };
             tables.0.entry((row.try_get(0)?, row.try_get(1)?)).or_default().insert(row.try_get(2)?, column);
         }
@@ -56,10 +59,10 @@ pub fn findings(map: &ShardMap, columns: &Columns) -> Vec<String> {
         let table = format!("table {schema}.{name}");
         match (columns.0.get(&(schema.to_owned(), name.to_owned())), placement) {
             (None, _) => found.push(format!("{table} does not exist")),
-            (Some(columns), Placement::Sharded { keyspace, column }) => {
-                found.extend(key_findings(keyspace, column, columns).map(|finding| format!("{table}: {finding}")));
+            (Some(columns), Placement::Sharded { keyspace, columns: key }) => {
+                found.extend(key_findings(keyspace, key, columns).map(|finding| format!("{table}: {finding}")));
             }
-            (Some(_), Placement::Reference | Placement::Unmapped) => {}
+            (Some(_), Placement::Reference | Placement::Single(_) | Placement::Unmapped) => {}
         }
     }
     found
@@ -67,27 +70,21 @@ pub fn findings(map: &ShardMap, columns: &Columns) -> Vec<String> {
 
 fn key_findings<'f>(
     keyspace: &'f Keyspace,
-    key: &'f str,
+    key: &'f [String],
     columns: &'f BTreeMap<String, Column>,
 ) -> impl Iterator<Item = String> + 'f {
-    let region = match &keyspace.method {
-        Method::Geo(geo) => Some(geo.region_column.as_str()),
-        Method::Hash(_) | Method::Range(_) | Method::Directory(_) => None,
-    };
-    let region = region.map(|region| (region, &[KeyType::Text, KeyType::Varchar][..]));
-    let needed = std::iter::once((key, std::slice::from_ref(&keyspace.key_type))).chain(region);
-    needed.filter_map(|(name, types)| match columns.get(name) {
+    key.iter().zip(&keyspace.key).filter_map(|(name, key_type)| match columns.get(name) {
         None => Some(format!("column {name} does not exist")),
-        Some(column) => column_finding(name, types, column),
+        Some(column) => column_finding(name, *key_type, column),
     })
 }
 
-fn column_finding(name: &str, types: &[KeyType], column: &Column) -> Option<String> {
-    let Column { type_oid, type_name, has_modifier, deterministic } = column;
-    let Some(key_type) = types.iter().find(|key_type| key_type.oid() == *type_oid) else {
-        let wanted = types.iter().map(|key_type| key_type.name()).collect::<Vec<_>>().join(" or ");
-        return Some(format!("column {name} has type {type_name}, the shard map says {wanted}"));
-    };
+fn column_finding(name: &str, key_type: KeyType, column: &Column) -> Option<String> {
+    let Column { type_oid, type_name, is_enum, has_modifier, deterministic } = column;
+    let actual = if *is_enum { Some(KeyType::Enum) } else { KeyType::from_oid(*type_oid) };
+    if !actual.is_some_and(|actual| actual.is_comparable(key_type)) {
+        return Some(format!("column {name} has type {type_name}, the shard map says {key_type}"));
+    }
     let rounds = *has_modifier && matches!(key_type, KeyType::Timestamp | KeyType::Timestamptz);
     if rounds {
         return Some(format!("column {name} has type {type_name}: a key that is rounded when stored cannot be routed"));
@@ -119,7 +116,13 @@ mod tests {
 
     fn column(key_type: KeyType) -> Column {
         let type_name = key_type.name().to_owned();
-        Column { type_oid: key_type.oid(), type_name, has_modifier: false, deterministic: true }
+        Column {
+            type_oid: key_type.oid().unwrap_or_default(),
+            type_name,
+            is_enum: false,
+            has_modifier: false,
+            deterministic: true,
+        }
     }
 
     fn table(name: &str, columns: &[(&str, Column)]) -> ((String, String), BTreeMap<String, Column>) {
@@ -147,7 +150,7 @@ mod tests {
             ..column(KeyType::Timestamptz)
         };
         let columns = Columns(BTreeMap::from([
-            table("h", &[("id", column(KeyType::Int4))]),
+            table("h", &[("id", column(KeyType::Text))]),
             table("t", &[("id", Column { deterministic: false, ..column(KeyType::Text) })]),
             table("s", &[("id", precise)]),
             table("g", &[("region", column(KeyType::Int4))]),
@@ -155,9 +158,9 @@ mod tests {
         assert_eq!(
             findings(&map(), &columns),
             [
+                "table public.g: column region has type int4, the shard map says text",
                 "table public.g: column id does not exist",
-                "table public.g: column region has type int4, the shard map says text or varchar",
-                "table public.h: column id has type int4, the shard map says int8",
+                "table public.h: column id has type text, the shard map says int8",
                 "table public.r does not exist",
                 "table public.s: column id has type timestamp(0) with time zone: a key that is rounded when stored cannot be routed",
                 "table public.t: column id has a nondeterministic collation: equal keys would be routed apart",

@@ -6,7 +6,7 @@ use pg_query::{Node, NodeEnum, protobuf as pg};
 use super::scope::{Env, Scope};
 use super::{Analyzer, inner, node_name, string};
 use crate::sql::code::{self, CodeClass, Unit};
-use crate::sql::facts::{Ddl, DiscardTarget, Effects, PinReason, StatementKind};
+use crate::sql::facts::{Ddl, DiscardTarget, Effects, Facets, StatementKind};
 
 /// `CURSOR_OPT_HOLD` of PostgreSQL's `parsenodes.h`.
 const CURSOR_OPT_HOLD: i32 = 0x0020;
@@ -24,15 +24,15 @@ impl<'a> Analyzer<'a> {
             NodeEnum::TransactionStmt(transaction) => self.transaction(transaction),
             NodeEnum::VariableSetStmt(set) => self.set(set),
             NodeEnum::VariableShowStmt(_) => self.show(),
-            NodeEnum::DiscardStmt(discard) => discard_kind(discard),
+            NodeEnum::DiscardStmt(discard) => self.discard(discard),
             NodeEnum::PrepareStmt(prepare) => self.prepare(prepare.query.as_deref(), env),
             NodeEnum::ExecuteStmt(execute) => self.execute(&execute.params),
-            NodeEnum::DeallocateStmt(deallocate) => deallocate_kind(deallocate),
+            NodeEnum::DeallocateStmt(deallocate) => self.deallocate(deallocate),
             NodeEnum::DeclareCursorStmt(declare) => self.declare(declare, env),
             NodeEnum::FetchStmt(_) => StatementKind::Fetch,
-            NodeEnum::ClosePortalStmt(_) => StatementKind::CloseCursor,
+            NodeEnum::ClosePortalStmt(_) => self.close_cursor(),
             NodeEnum::ListenStmt(_) => self.listen(),
-            NodeEnum::UnlistenStmt(_) => StatementKind::Unlisten,
+            NodeEnum::UnlistenStmt(_) => self.unlisten(),
             NodeEnum::NotifyStmt(_) => StatementKind::Notify,
             NodeEnum::LockStmt(lock) => self.lock(lock),
             NodeEnum::DoStmt(code) => self.do_block(code),
@@ -179,6 +179,7 @@ impl<'a> Analyzer<'a> {
     }
 
     fn drop(&mut self, drop: &pg::DropStmt) -> StatementKind {
+        self.ends(Facets::TEMPORARY);
         match drop.remove_type() {
             ObjectType::ObjectTable => self.plain_ddl("DROP TABLE"),
             _ => self.plain_ddl("DROP"),
@@ -243,7 +244,7 @@ impl<'a> Analyzer<'a> {
     }
 
     fn prepare(&mut self, query: Option<&Node>, env: Env<'_>) -> StatementKind {
-        self.pin(PinReason::Prepare);
+        self.makes(Facets::STATEMENTS);
         if let Some(query) = query.and_then(inner) {
             self.command(query, env);
         }
@@ -252,7 +253,7 @@ impl<'a> Analyzer<'a> {
 
     /// What a prepared statement does is not in this text.
     fn execute(&mut self, parameters: &[Node]) -> StatementKind {
-        self.pin(PinReason::Prepare);
+        self.makes(Facets::STATEMENTS);
         self.opaque("EXECUTE".to_owned());
         self.effect(Effects::SEQUENCES);
         self.effect(Effects::WRITES_ROWS);
@@ -263,7 +264,7 @@ impl<'a> Analyzer<'a> {
     fn declare(&mut self, declare: &pg::DeclareCursorStmt, env: Env<'_>) -> StatementKind {
         let hold = declare.options & CURSOR_OPT_HOLD != 0;
         if hold {
-            self.pin(PinReason::HoldCursor);
+            self.makes(Facets::CURSORS);
         }
         match declare.query.as_deref().and_then(inner) {
             Some(query) => self.subquery(query, env),
@@ -273,8 +274,38 @@ impl<'a> Analyzer<'a> {
     }
 
     fn listen(&mut self) -> StatementKind {
-        self.pin(PinReason::Listen);
+        self.makes(Facets::CHANNELS);
         StatementKind::Listen
+    }
+
+    fn unlisten(&mut self) -> StatementKind {
+        self.ends(Facets::CHANNELS);
+        StatementKind::Unlisten
+    }
+
+    fn close_cursor(&mut self) -> StatementKind {
+        self.ends(Facets::CURSORS);
+        StatementKind::CloseCursor
+    }
+
+    fn deallocate(&mut self, deallocate: &pg::DeallocateStmt) -> StatementKind {
+        self.ends(Facets::STATEMENTS);
+        StatementKind::Deallocate { name: (!deallocate.name.is_empty()).then(|| deallocate.name.clone()) }
+    }
+
+    fn discard(&mut self, discard: &pg::DiscardStmt) -> StatementKind {
+        let target = match discard.target() {
+            DiscardMode::DiscardPlans => DiscardTarget::Plans,
+            DiscardMode::DiscardSequences => DiscardTarget::Sequences,
+            DiscardMode::DiscardTemp => DiscardTarget::Temp,
+            DiscardMode::DiscardAll | DiscardMode::Undefined => DiscardTarget::All,
+        };
+        match target {
+            DiscardTarget::Plans | DiscardTarget::Sequences => {}
+            DiscardTarget::Temp => self.ends(Facets::TEMPORARY),
+            DiscardTarget::All => self.ends(Facets::SHOWN),
+        }
+        StatementKind::Discard(target)
     }
 
     fn lock(&mut self, lock: &pg::LockStmt) -> StatementKind {
@@ -314,7 +345,7 @@ impl<'a> Analyzer<'a> {
     }
 
     fn load(&mut self) -> StatementKind {
-        self.pin(PinReason::Load);
+        self.makes(Facets::LIBRARIES);
         self.runs(CodeClass::UNKNOWABLE);
         self.opaque_code("LOAD")
     }
@@ -327,19 +358,6 @@ fn is_in_sql(create: &pg::CreateFunctionStmt) -> bool {
         _ => None,
     });
     language.is_none_or(|language| matches!(language, "sql" | "plpgsql"))
-}
-
-fn discard_kind(discard: &pg::DiscardStmt) -> StatementKind {
-    StatementKind::Discard(match discard.target() {
-        DiscardMode::DiscardPlans => DiscardTarget::Plans,
-        DiscardMode::DiscardSequences => DiscardTarget::Sequences,
-        DiscardMode::DiscardTemp => DiscardTarget::Temp,
-        DiscardMode::DiscardAll | DiscardMode::Undefined => DiscardTarget::All,
-    })
-}
-
-fn deallocate_kind(deallocate: &pg::DeallocateStmt) -> StatementKind {
-    StatementKind::Deallocate { name: (!deallocate.name.is_empty()).then(|| deallocate.name.clone()) }
 }
 
 /// Statements that call `PreventInTransactionBlock` in PostgreSQL. VACUUM's kin is one node with ANALYZE, which may run

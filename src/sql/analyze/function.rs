@@ -1,16 +1,16 @@
 //! What calling a function does.
 
-use pg_query::protobuf as pg;
+use pg_query::{Node, protobuf as pg};
 
 use super::scope::Scope;
 use super::{Analyzer, names, strings};
 use crate::sql::code::{self, CodeClass};
-use crate::sql::facts::{Effects, PinReason};
+use crate::sql::facts::{Effects, Facets};
 use crate::sql::schema::{FunctionClass, Volatility};
 
 impl Analyzer<'_> {
     pub(super) fn function_call(&mut self, call: &pg::FuncCall, scope: &Scope<'_>) {
-        self.function(&strings(&call.funcname));
+        self.function(&strings(&call.funcname), &call.args);
         let aggregates = call.agg_star || call.agg_distinct || call.agg_within_group;
         if aggregates || !call.agg_order.is_empty() || call.agg_filter.is_some() {
             self.effect(Effects::SHAPES_RESULT);
@@ -24,18 +24,18 @@ impl Analyzer<'_> {
     }
 
     /// A call by its (perhaps qualified) name.
-    fn function(&mut self, path: &[&str]) {
+    fn function(&mut self, path: &[&str], arguments: &[Node]) {
         let class = match path {
             [name] | ["pg_catalog" | "information_schema", name] => self.schema.functions.get(*name).copied(),
             _ => None,
         };
         match (class, path.last()) {
-            (Some(class), Some(name)) if class.builtin => self.builtin_function(name, class),
+            (Some(class), Some(name)) if class.builtin => self.builtin_function(name, class, arguments),
             (class, _) => self.user_function(&path.join("."), class),
         }
     }
 
-    fn builtin_function(&mut self, name: &str, class: FunctionClass) {
+    fn builtin_function(&mut self, name: &str, class: FunctionClass, arguments: &[Node]) {
         match class.volatility {
             Volatility::Immutable => {}
             Volatility::Stable => self.effect(Effects::STABLE),
@@ -44,7 +44,7 @@ impl Analyzer<'_> {
         if class.aggregate || class.window {
             self.effect(Effects::SHAPES_RESULT);
         }
-        self.session_effects(name);
+        self.session_effects(name, arguments);
         if names::is_query_running_function(name) {
             self.opaque(format!("{name}()"));
         }
@@ -53,12 +53,14 @@ impl Analyzer<'_> {
         }
     }
 
-    fn session_effects(&mut self, name: &str) {
-        if names::is_setting_function(name) {
-            self.pin(PinReason::Setting);
-            self.effect(Effects::PRIMARY_ONLY);
+    fn session_effects(&mut self, name: &str, arguments: &[Node]) {
+        if name == "set_config" {
+            self.set_config(arguments);
         } else if names::is_session_lock_function(name) {
-            self.pin(PinReason::AdvisoryLock);
+            self.makes(Facets::LOCKS);
+            self.effect(Effects::PRIMARY_ONLY | Effects::HOME_ONLY);
+        } else if names::is_unlock_function(name) {
+            self.ends(Facets::LOCKS);
             self.effect(Effects::PRIMARY_ONLY | Effects::HOME_ONLY);
         } else if names::is_passing_lock_function(name) || names::is_home_function(name) {
             self.effect(Effects::PRIMARY_ONLY | Effects::HOME_ONLY);

@@ -98,12 +98,11 @@ const PRIMARY_ONLY_RELATIONS: &[&str] = &[
 const SESSION_LOCK_FUNCTIONS: &[&str] =
     &["pg_advisory_lock", "pg_advisory_lock_shared", "pg_try_advisory_lock", "pg_try_advisory_lock_shared"];
 
-/// Advisory locks that no session keeps: those of transactions, and what gives locks up. Like those of the session they
-/// guard only what asks the same server.
+/// Functions that give session-level advisory locks up.
+const UNLOCK_FUNCTIONS: &[&str] = &["pg_advisory_unlock", "pg_advisory_unlock_all", "pg_advisory_unlock_shared"];
+
+/// Advisory locks that no session keeps. Like those of the session they guard only what asks the same server.
 const PASSING_LOCK_FUNCTIONS: &[&str] = &[
-    "pg_advisory_unlock",
-    "pg_advisory_unlock_all",
-    "pg_advisory_unlock_shared",
     "pg_advisory_xact_lock",
     "pg_advisory_xact_lock_shared",
     "pg_try_advisory_xact_lock",
@@ -112,9 +111,6 @@ const PASSING_LOCK_FUNCTIONS: &[&str] = &[
 
 /// Columns that every table has, filled by the server that holds the row.
 const SYSTEM_COLUMNS: &[&str] = &["cmax", "cmin", "ctid", "tableoid", "xmax", "xmin"];
-
-/// Functions that set what the session keeps.
-const SETTING_FUNCTIONS: &[&str] = &["set_config", "setseed"];
 
 /// Functions that are not volatile and yet answer otherwise on a standby, or speak of one server.
 const PRIMARY_ONLY_FUNCTIONS: &[&str] = &[
@@ -175,6 +171,10 @@ pub(super) fn is_session_lock_function(name: &str) -> bool {
     SESSION_LOCK_FUNCTIONS.contains(&name)
 }
 
+pub(super) fn is_unlock_function(name: &str) -> bool {
+    UNLOCK_FUNCTIONS.contains(&name)
+}
+
 pub(super) fn is_passing_lock_function(name: &str) -> bool {
     PASSING_LOCK_FUNCTIONS.contains(&name)
 }
@@ -195,10 +195,6 @@ pub(super) fn sequence_memory(name: &str) -> Option<Effects> {
         "currval" | "lastval" => Some(Effects::READS_SEQUENCE),
         _ => None,
     }
-}
-
-pub(super) fn is_setting_function(name: &str) -> bool {
-    SETTING_FUNCTIONS.contains(&name)
 }
 
 pub(super) fn is_primary_only_function(name: &str) -> bool {

@@ -4,7 +4,7 @@ use pg_query::protobuf::{TransactionStmtKind, VariableSetKind};
 use pg_query::{Node, NodeEnum, ParserOptions, protobuf as pg};
 
 use super::{Analyzer, inner};
-use crate::sql::facts::{Effects, Isolation, PinReason, StatementKind, TransactionCommand};
+use crate::sql::facts::{Effects, Facets, Isolation, Operand, SetConfig, StatementKind, TransactionCommand};
 
 /// One setting that a SET changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,17 +66,27 @@ impl Analyzer<'_> {
     pub(super) fn set(&mut self, set: &pg::VariableSetStmt) -> StatementKind {
         let local = set.is_local || set.name == "TRANSACTION" || set.name == "TRANSACTION SNAPSHOT";
         let name = set.name.to_ascii_lowercase();
+        if name == "seed" {
+            // What random() gives from now on is shown nowhere.
+            self.makes(Facets::HIDDEN);
+        }
+        // PostgreSQL keeps the name of a custom setting for ever: it reads as '' where a fresh session has NULL.
+        if !local || name.contains('.') {
+            self.makes(Facets::SETTINGS);
+        }
         match set.kind() {
-            // These leave nothing behind: drivers' pools send them when a connection comes back.
             VariableSetKind::VarResetAll => StatementKind::ResetAll,
             VariableSetKind::VarReset | VariableSetKind::VarSetDefault if !local => StatementKind::Reset { name },
-            _ => {
-                if !local {
-                    self.pin(PinReason::Setting);
-                }
-                StatementKind::Set { name, local }
-            }
+            _ => StatementKind::Set { name, local },
         }
+    }
+
+    /// A call of set_config(): what it sets may be known only when it is bound.
+    pub(super) fn set_config(&mut self, arguments: &[Node]) {
+        let name = arguments.first().map_or(Operand::Computed, |name| self.operand(name));
+        let local = arguments.get(2).is_some_and(is_true);
+        self.statement.set_configs.push(SetConfig { name, local });
+        self.effect(Effects::PRIMARY_ONLY);
     }
 
     /// A setting may read otherwise on a replica (`transaction_read_only`, `in_hot_standby`).
@@ -105,6 +115,15 @@ impl Analyzer<'_> {
                 TransactionCommand::TwoPhase
             }
         })
+    }
+}
+
+fn is_true(node: &Node) -> bool {
+    match inner(node) {
+        Some(NodeEnum::AConst(constant)) => {
+            matches!(&constant.val, Some(pg::a_const::Val::Boolval(boolean)) if boolean.boolval)
+        }
+        _ => false,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::sql::code::{self, CodeClasses, Definition, Unit};
-use crate::sql::facts::{Carry, InsertSource, Operand};
+use crate::sql::facts::{Carry, InsertSource, Operand, SetConfig};
 use crate::sql::schema::{Column, FunctionClass, Volatility};
 
 fn schema() -> Schema {
@@ -21,6 +21,7 @@ fn schema() -> Schema {
         ("setseed", class(true, Volatile, false)),
         ("set_config", class(true, Volatile, false)),
         ("pg_advisory_lock", class(true, Volatile, false)),
+        ("pg_advisory_unlock", class(true, Volatile, false)),
         ("pg_advisory_xact_lock", class(true, Volatile, false)),
         ("txid_current", class(true, Stable, false)),
         ("query_to_xml", class(true, Volatile, false)),
@@ -223,6 +224,14 @@ fn restrictions_and_carries() {
     }
 }
 
+fn leaves_of(statement: &Statement) -> Leaves {
+    match statement.makes {
+        makes if makes.intersects(Facets::INDELIBLE) => Leaves::Unknowable,
+        makes if makes.contains(Facets::SHOWN) => Leaves::Visible,
+        _ => Leaves::Nothing,
+    }
+}
+
 #[test]
 fn what_code_leaves() {
     use Effects as E;
@@ -258,7 +267,7 @@ fn what_code_leaves() {
     ];
     for (text, leaves, sequences) in cases {
         let statement = one(text);
-        assert_eq!((statement.leaves, statement.effects & E::SEQUENCES), (*leaves, *sequences), "{text}");
+        assert_eq!((leaves_of(&statement), statement.effects & E::SEQUENCES), (*leaves, *sequences), "{text}");
     }
 }
 
@@ -284,87 +293,120 @@ fn what_a_definition_brings() {
 }
 
 #[test]
-fn effects_and_pins() {
+fn effects_and_state() {
     use Effects as E;
-    use PinReason as P;
-    let cases: &[(&str, Effects, Option<PinReason>)] = &[
-        ("SELECT 1", E::empty(), None),
-        ("SELECT lower('A'), 'x' || 'y'", E::empty(), None),
-        ("SELECT trim('A')", E::empty(), None),
-        ("SELECT now(), current_date", E::STABLE, None),
-        ("SELECT random()", E::VOLATILE, None),
-        ("SELECT x FROM a", E::empty(), None),
-        ("SELECT x FROM a FOR UPDATE", E::LOCKS, None),
-        ("SELECT count(*) FROM a", E::SHAPES_RESULT, None),
-        ("SELECT x FROM a LIMIT 1", E::SHAPES_RESULT, None),
-        ("SELECT DISTINCT x FROM a", E::SHAPES_RESULT, None),
-        ("SELECT * FROM u", E::PRIMARY_ONLY, None),
-        ("SELECT * FROM nowhere", E::PRIMARY_ONLY, None),
-        ("SELECT * FROM v", E::PRIMARY_ONLY, None),
-        ("SELECT * FROM vf", E::PRIMARY_ONLY.union(E::OPAQUE), Some(P::Opaque)),
-        ("SELECT * FROM trg", E::empty(), None),
-        ("SELECT * FROM rls", E::OPAQUE, Some(P::Opaque)),
-        ("DELETE FROM trg", E::OPAQUE.union(E::WRITES_ROWS), Some(P::Opaque)),
-        ("SELECT * FROM pg_class", E::SYSTEM_RELATIONS, None),
-        ("SELECT * FROM pg_locks", E::SYSTEM_RELATIONS.union(E::PRIMARY_ONLY), None),
-        ("SELECT * FROM pg_stat_activity", E::SYSTEM_RELATIONS.union(E::PRIMARY_ONLY), None),
-        ("SELECT * FROM information_schema.tables", E::SYSTEM_RELATIONS, None),
-        ("SELECT my_immutable(1)", E::OPAQUE, None),
-        ("SELECT my_stable(1)", E::OPAQUE, Some(P::Opaque)),
-        ("SELECT unheard_of(1)", E::OPAQUE, Some(P::Opaque)),
-        ("SELECT public.lower('A')", E::OPAQUE, Some(P::Opaque)),
-        ("SELECT pg_catalog.lower('A')", E::empty(), None),
-        ("SELECT a.my_stable FROM a", E::OPAQUE, Some(P::Opaque)),
-        ("SELECT (a).my_stable FROM a", E::OPAQUE, Some(P::Opaque)),
-        ("SELECT 1 <-> 2", E::OPAQUE, None),
-        ("SELECT 1 OPERATOR(public.+) 2", E::OPAQUE, None),
+    const NONE: Facets = Facets::empty();
+    let unknowable = Facets::SHOWN | Facets::HIDDEN;
+    let cases: &[(&str, Effects, Facets)] = &[
+        ("SELECT 1", E::empty(), NONE),
+        ("SELECT lower('A'), 'x' || 'y'", E::empty(), NONE),
+        ("SELECT trim('A')", E::empty(), NONE),
+        ("SELECT now(), current_date", E::STABLE, NONE),
+        ("SELECT random()", E::VOLATILE, NONE),
+        ("SELECT x FROM a", E::empty(), NONE),
+        ("SELECT x FROM a FOR UPDATE", E::LOCKS, NONE),
+        ("SELECT count(*) FROM a", E::SHAPES_RESULT, NONE),
+        ("SELECT x FROM a LIMIT 1", E::SHAPES_RESULT, NONE),
+        ("SELECT DISTINCT x FROM a", E::SHAPES_RESULT, NONE),
+        ("SELECT * FROM u", E::PRIMARY_ONLY, NONE),
+        ("SELECT * FROM nowhere", E::PRIMARY_ONLY, NONE),
+        ("SELECT * FROM v", E::PRIMARY_ONLY, NONE),
+        ("SELECT * FROM vf", E::PRIMARY_ONLY.union(E::OPAQUE), Facets::SHOWN),
+        ("SELECT * FROM trg", E::empty(), NONE),
+        ("SELECT * FROM rls", E::OPAQUE, Facets::SHOWN),
+        ("DELETE FROM trg", E::OPAQUE.union(E::WRITES_ROWS), Facets::SHOWN),
+        ("SELECT * FROM pg_class", E::SYSTEM_RELATIONS, NONE),
+        ("SELECT * FROM pg_locks", E::SYSTEM_RELATIONS.union(E::PRIMARY_ONLY), NONE),
+        ("SELECT * FROM pg_stat_activity", E::SYSTEM_RELATIONS.union(E::PRIMARY_ONLY), NONE),
+        ("SELECT * FROM information_schema.tables", E::SYSTEM_RELATIONS, NONE),
+        ("SELECT my_immutable(1)", E::OPAQUE, NONE),
+        ("SELECT my_stable(1)", E::OPAQUE, Facets::SHOWN),
+        ("SELECT unheard_of(1)", E::OPAQUE, unknowable),
+        ("SELECT public.lower('A')", E::OPAQUE, unknowable),
+        ("SELECT pg_catalog.lower('A')", E::empty(), NONE),
+        ("SELECT a.my_stable FROM a", E::OPAQUE, Facets::SHOWN),
+        ("SELECT (a).my_stable FROM a", E::OPAQUE, Facets::SHOWN),
+        ("SELECT 1 <-> 2", E::OPAQUE, NONE),
+        ("SELECT 1 OPERATOR(public.+) 2", E::OPAQUE, NONE),
         (
             "SELECT * FROM query_to_xml('select 1', true, true, '')",
             E::OPAQUE.union(E::VOLATILE).union(E::SHAPES_RESULT),
-            None,
+            unknowable,
         ),
-        ("SELECT JSON_VALUE('{}', '$')", E::OPAQUE, Some(P::Opaque)),
-        ("SELECT nextval('s')", E::VOLATILE.union(E::PRIMARY_ONLY).union(E::HOME_ONLY), Some(P::Opaque)),
-        ("SELECT set_config('a.b', '1', true)", E::VOLATILE.union(E::PRIMARY_ONLY), Some(P::Setting)),
-        ("SELECT pg_advisory_lock(1)", E::VOLATILE.union(E::PRIMARY_ONLY).union(E::HOME_ONLY), Some(P::AdvisoryLock)),
-        ("SELECT pg_advisory_xact_lock(1)", E::VOLATILE.union(E::PRIMARY_ONLY).union(E::HOME_ONLY), None),
-        ("SELECT txid_current()", E::STABLE.union(E::PRIMARY_ONLY), None),
-        ("SELECT 'x'::regclass", E::STABLE, None),
-        ("SELECT 'x'::mood", E::USER_TYPE, None),
-        ("WITH d AS (DELETE FROM a RETURNING *) SELECT * FROM d", E::WRITES_ROWS, None),
-        ("SELECT * INTO TEMP q FROM a", E::DDL.union(E::WRITES_ROWS), Some(P::TemporaryTable)),
-        ("CREATE TEMP TABLE q (i int)", E::DDL, Some(P::TemporaryTable)),
-        ("CREATE TABLE pg_temp.q (i int)", E::DDL, Some(P::TemporaryTable)),
-        ("CREATE TEMP VIEW q AS SELECT 1", E::DDL, Some(P::TemporaryTable)),
-        ("CREATE TEMP SEQUENCE q", E::DDL, Some(P::TemporaryTable)),
-        ("SET work_mem = '1MB'", E::empty(), Some(P::Setting)),
-        ("SET LOCAL work_mem = '1MB'", E::empty(), None),
-        ("SET TRANSACTION READ ONLY", E::empty(), None),
-        ("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY", E::empty(), Some(P::Setting)),
-        ("SET CONSTRAINTS ALL DEFERRED", E::empty(), None),
-        ("RESET work_mem", E::empty(), None),
-        ("RESET ALL", E::empty(), None),
-        ("SHOW work_mem", E::PRIMARY_ONLY, None),
-        ("PREPARE p AS SELECT 1", E::empty(), Some(P::Prepare)),
-        ("EXECUTE p", E::OPAQUE.union(E::WRITES_ROWS), Some(P::Prepare)),
-        ("DEALLOCATE p", E::empty(), None),
-        ("DISCARD ALL", E::empty(), None),
-        ("LISTEN c", E::empty(), Some(P::Listen)),
-        ("UNLISTEN c", E::empty(), None),
-        ("NOTIFY c", E::empty(), None),
-        ("DECLARE c CURSOR FOR SELECT 1", E::empty(), None),
-        ("DECLARE c CURSOR WITH HOLD FOR SELECT 1", E::empty(), Some(P::HoldCursor)),
-        ("LOAD 'auto_explain'", E::OPAQUE.union(E::WRITES_ROWS), Some(P::Load)),
-        ("DO $$ begin end $$", E::OPAQUE.union(E::WRITES_ROWS), None),
-        ("CALL p()", E::OPAQUE.union(E::WRITES_ROWS), Some(P::Opaque)),
-        ("EXPLAIN ANALYZE DELETE FROM a", E::WRITES_ROWS, None),
-        ("COPY a FROM STDIN", E::WRITES_ROWS, None),
-        ("COPY (SELECT * FROM a) TO STDOUT", E::empty(), None),
-        ("SELEKT 1", E::OPAQUE.union(E::WRITES_ROWS), Some(P::Unparsed)),
+        ("SELECT JSON_VALUE('{}', '$')", E::OPAQUE, unknowable),
+        ("SELECT nextval('s')", E::VOLATILE.union(E::PRIMARY_ONLY).union(E::HOME_ONLY), NONE),
+        ("SELECT set_config('a.b', '1', true)", E::VOLATILE.union(E::PRIMARY_ONLY), NONE),
+        ("SELECT pg_advisory_lock(1)", E::VOLATILE.union(E::PRIMARY_ONLY).union(E::HOME_ONLY), Facets::LOCKS),
+        ("SELECT pg_advisory_xact_lock(1)", E::VOLATILE.union(E::PRIMARY_ONLY).union(E::HOME_ONLY), NONE),
+        ("SELECT txid_current()", E::STABLE.union(E::PRIMARY_ONLY), NONE),
+        ("SELECT 'x'::regclass", E::STABLE, NONE),
+        ("SELECT 'x'::mood", E::USER_TYPE, NONE),
+        ("WITH d AS (DELETE FROM a RETURNING *) SELECT * FROM d", E::WRITES_ROWS, NONE),
+        ("SELECT * INTO TEMP q FROM a", E::DDL.union(E::WRITES_ROWS), Facets::TEMPORARY),
+        ("CREATE TEMP TABLE q (i int)", E::DDL, Facets::TEMPORARY),
+        ("CREATE TABLE pg_temp.q (i int)", E::DDL, Facets::TEMPORARY),
+        ("CREATE TEMP VIEW q AS SELECT 1", E::DDL, Facets::TEMPORARY),
+        ("CREATE TEMP SEQUENCE q", E::DDL, Facets::TEMPORARY),
+        ("SET work_mem = '1MB'", E::empty(), Facets::SETTINGS),
+        ("SET LOCAL work_mem = '1MB'", E::empty(), NONE),
+        ("SET TRANSACTION READ ONLY", E::empty(), NONE),
+        ("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY", E::empty(), Facets::SETTINGS),
+        ("SET CONSTRAINTS ALL DEFERRED", E::empty(), NONE),
+        ("SET LOCAL app.tenant = '1'", E::empty(), Facets::SETTINGS),
+        ("SET SEED TO 0.5", E::empty(), Facets::SETTINGS | Facets::HIDDEN),
+        ("RESET work_mem", E::empty(), Facets::SETTINGS),
+        ("RESET ALL", E::empty(), Facets::SETTINGS),
+        ("SHOW work_mem", E::PRIMARY_ONLY, NONE),
+        ("PREPARE p AS SELECT 1", E::empty(), Facets::STATEMENTS),
+        ("EXECUTE p", E::OPAQUE.union(E::WRITES_ROWS), Facets::STATEMENTS),
+        ("DEALLOCATE p", E::empty(), NONE),
+        ("DISCARD ALL", E::empty(), NONE),
+        ("LISTEN c", E::empty(), Facets::CHANNELS),
+        ("UNLISTEN c", E::empty(), NONE),
+        ("NOTIFY c", E::empty(), NONE),
+        ("DECLARE c CURSOR FOR SELECT 1", E::empty(), NONE),
+        ("DECLARE c CURSOR WITH HOLD FOR SELECT 1", E::empty(), Facets::CURSORS),
+        ("LOAD 'auto_explain'", E::OPAQUE.union(E::WRITES_ROWS), unknowable | Facets::LIBRARIES),
+        ("DO $$ begin end $$", E::OPAQUE.union(E::WRITES_ROWS), NONE),
+        ("CALL p()", E::OPAQUE.union(E::WRITES_ROWS), unknowable),
+        ("EXPLAIN ANALYZE DELETE FROM a", E::WRITES_ROWS, NONE),
+        ("COPY a FROM STDIN", E::WRITES_ROWS, NONE),
+        ("COPY (SELECT * FROM a) TO STDOUT", E::empty(), NONE),
+        ("SELEKT 1", E::OPAQUE.union(E::WRITES_ROWS), Facets::SHOWN | Facets::UNREADABLE),
     ];
-    for (text, effects, pin) in cases {
+    for (text, effects, makes) in cases {
         let statement = one(text);
-        assert_eq!((statement.effects - E::SEQUENCES, statement.pin), (*effects, *pin), "{text}");
+        assert_eq!((statement.effects - E::SEQUENCES, statement.makes), (*effects, *makes), "{text}");
+    }
+}
+
+#[test]
+fn what_may_end() {
+    for (text, ends) in [
+        ("SELECT 1", Facets::empty()),
+        ("DROP TABLE a", Facets::TEMPORARY),
+        ("SELECT pg_advisory_unlock(1)", Facets::LOCKS),
+        ("CLOSE c", Facets::CURSORS),
+        ("DEALLOCATE p", Facets::STATEMENTS),
+        ("UNLISTEN c", Facets::CHANNELS),
+        ("DISCARD TEMP", Facets::TEMPORARY),
+        ("DISCARD PLANS", Facets::empty()),
+        ("DISCARD ALL", Facets::SHOWN),
+    ] {
+        assert_eq!(one(text).ends, ends, "{text}");
+    }
+}
+
+#[test]
+fn names_in_set_config() {
+    let name = |slot| Operand::Literal { slot, negated: false };
+    for (text, name, local) in [
+        ("SELECT set_config('app.tenant', '7', false)", name(0), false),
+        ("SELECT set_config('app.tenant', '7', true)", name(0), true),
+        ("SELECT 'x', pg_catalog.set_config($1, 'y', x) FROM a", Operand::Parameter(1), false),
+        ("SELECT set_config('app.' || 'tenant', '7', false)", Operand::Computed, false),
+    ] {
+        assert_eq!(one(text).set_configs, [SetConfig { name, local }], "{text}");
     }
 }
 

@@ -112,9 +112,16 @@ impl<'s> Reader<'s, '_> {
                 Err(refuse(format!("the table \"{}\", which is not in the shard map", name.name))
                     .hint("Name the table in the shard map."))
             }
-            TablePlacement::Sharded { keyspace, key_column } => {
-                match columns.iter().find(|column| column.name == key_column) {
-                    Some(column) => Ok(Some(ShardKey { keyspace, column: key_column, type_oid: column.type_oid })),
+            TablePlacement::Single { shard } => {
+                Err(refuse(format!("the table \"{}\", which lives on shard \"{shard}\" only", name.name)))
+            }
+            TablePlacement::Sharded { keyspace, key_columns } => {
+                let typed = |key: String| {
+                    let column = columns.iter().find(|column| column.name == key)?;
+                    Some((key, column.type_oid))
+                };
+                match key_columns.into_iter().map(typed).collect() {
+                    Some(columns) => Ok(Some(ShardKey { keyspace, columns })),
                     None => Err(refuse(format!("the table \"{}\", which lacks its shard key", name.name))),
                 }
             }
@@ -162,43 +169,51 @@ impl<'s> Reader<'s, '_> {
 
     /// Checks a join's condition and gives the equalities of shard keys in it. A preserved side is given first.
     fn condition(&mut self, join: &JoinExpr, first: &Side, second: &Side) -> Result<Vec<(usize, usize)>> {
-        let mut equalities = self.key_equalities(join.quals.as_deref())?;
+        let mut equal_columns = self.equal_columns(join.quals.as_deref())?;
         for column in &join.using_clause {
             let column = expression::string(column)?;
             let (a, b) =
                 (self.scope.bind_on_side(&first.members, column)?, self.scope.bind_on_side(&second.members, column)?);
-            if self.keys_are_equal(Bound { relation: a, column }, Bound { relation: b, column }) {
-                equalities.push((a, b));
-            }
+            equal_columns.push((Bound { relation: a, column }, Bound { relation: b, column }));
             self.scope.merge(column, a, b);
         }
         if let Some(condition) = &join.quals {
             expression::normal_form(condition, &self.scope)?;
         }
-        Ok(equalities)
+        Ok(self.equal_keys(&equal_columns))
     }
 
-    /// The pairs of tables whose shard keys a condition equates in one of the terms that AND connects.
+    /// The pairs of tables whose shard keys a condition equates in the terms that AND connects.
     fn key_equalities(&self, condition: Option<&Node>) -> Result<Vec<(usize, usize)>> {
-        let mut pairs = Vec::new();
-        for (a, b) in condition.map(column_equalities).unwrap_or_default() {
-            let (a, b) = (expression::bind(a, &self.scope)?, expression::bind(b, &self.scope)?);
-            if self.keys_are_equal(a, b) {
-                pairs.push((a.relation, b.relation));
-            }
-        }
-        Ok(pairs)
+        Ok(self.equal_keys(&self.equal_columns(condition)?))
     }
 
-    /// Whether two equal columns are shard keys, so that the rows are on the same shard.
-    fn keys_are_equal(&self, a: Bound<'_>, b: Bound<'_>) -> bool {
-        let key = |bound: Bound<'_>| {
-            self.scope.relations[bound.relation].shard_key.as_ref().filter(|key| key.column == bound.column)
+    /// The pairs of columns that a condition equates.
+    fn equal_columns<'n>(&self, condition: Option<&'n Node>) -> Result<Vec<(Bound<'n>, Bound<'n>)>> {
+        let pairs = condition.map(column_equalities).unwrap_or_default().into_iter();
+        pairs.map(|(a, b)| Ok((expression::bind(a, &self.scope)?, expression::bind(b, &self.scope)?))).collect()
+    }
+
+    /// The pairs of tables whose whole shard keys these equalities equate, so that equal rows are on the same shard.
+    fn equal_keys(&self, equal: &[(Bound<'_>, Bound<'_>)]) -> Vec<(usize, usize)> {
+        let mut pairs: Vec<(usize, usize)> = equal.iter().map(|(a, b)| (a.relation, b.relation)).collect();
+        pairs.sort_unstable();
+        pairs.dedup();
+        pairs.retain(|(a, b)| self.keys_are_equal(*a, *b, equal));
+        pairs
+    }
+
+    fn keys_are_equal(&self, a: usize, b: usize, equal: &[(Bound<'_>, Bound<'_>)]) -> bool {
+        let key = |relation: usize| self.scope.relations[relation].shard_key.as_ref();
+        let (Some(of_a), Some(of_b)) = (key(a), key(b)) else { return false };
+        let is_equated = |of_a: &str, of_b: &str| {
+            let (one, other) = (Bound { relation: a, column: of_a }, Bound { relation: b, column: of_b });
+            equal.iter().any(|pair| *pair == (one, other) || *pair == (other, one))
         };
-        match (key(a), key(b)) {
-            (Some(a), Some(b)) => a.keyspace == b.keyspace && self.equal_means_same_shard(a.type_oid, b.type_oid),
-            _ => false,
-        }
+        let columns = || of_a.columns.iter().zip(&of_b.columns);
+        of_a.keyspace == of_b.keyspace
+            && columns()
+                .all(|((a, a_type), (b, b_type))| is_equated(a, b) && self.equal_means_same_shard(*a_type, *b_type))
     }
 
     /// Whether equal values of these types are always placed alike. Equal texts are, unless a collation of the

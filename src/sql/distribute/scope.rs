@@ -23,8 +23,8 @@ pub struct ScopeRelation<'s> {
 /// The key of a sharded table.
 pub struct ShardKey {
     pub keyspace: String,
-    pub column: String,
-    pub type_oid: u32,
+    /// Name and type of each column, in the order of the keyspace's key.
+    pub columns: Vec<(String, u32)>,
 }
 
 /// A column that JOIN ... USING made one of several relations' columns.

@@ -49,8 +49,10 @@ fn schema() -> Schema {
 }
 
 fn placement(name: &RelationName) -> TablePlacement {
-    let sharded =
-        |keyspace: &str, key: &str| TablePlacement::Sharded { keyspace: keyspace.into(), key_column: key.into() };
+    let sharded = |keyspace: &str, key: &str| TablePlacement::Sharded {
+        keyspace: keyspace.into(),
+        key_columns: vec![key.into()],
+    };
     match name.name.as_str() {
         "customers" => sharded("customer", "id"),
         "orders" | "order_lines" => sharded("customer", "customer_id"),

@@ -19,6 +19,7 @@ mod replication;
 mod schema;
 mod settings;
 mod shutdown;
+mod state;
 mod statements;
 mod wire;
 

@@ -1,0 +1,141 @@
+//! What a client's transaction left in its session: asked from the server once the transaction is over, so that settings
+//! can follow the client and what cannot follow is known.
+
+use std::sync::Arc;
+
+use super::client::{Client, reads_standard_strings};
+use super::outcome::Step;
+use crate::config::{PoolMode, SequenceState};
+use crate::session::request::SequenceMemory;
+use crate::session::survey::{self, Survey};
+use crate::sql::facts::{Effects, Facets};
+use crate::types::{Error, Kind};
+use crate::wire::TransactionStatus;
+
+impl Client {
+    /// Asks the client's server what of the session's state is there, if any of it may have changed.
+    ///
+    /// # Errors
+    /// The server was lost, and the session's state with it.
+    pub async fn survey(&mut self) -> Step {
+        if !self.will_survey() {
+            return Ok(());
+        }
+        if self.database.is_sharded() {
+            // Every shard's server was told the same; the client keeps them all.
+            self.state.hold(self.state.touched());
+            self.show_pin();
+            return Ok(());
+        }
+        let touched = self.state.touched();
+        match Box::pin(self.ask_survey(touched)).await {
+            Ok(survey) => self.learn(survey),
+            Err(error) if error.kind == Kind::Reported => {
+                // Cancelled, or out of time: the server is asked again after the next transaction, and kept until then.
+                tracing::debug!(%error, "a server could not say what a session holds");
+                self.state.hold(touched);
+            }
+            Err(error) => {
+                self.state.hold(touched);
+                return Err(self.lose(0, error));
+            }
+        }
+        self.show_pin();
+        Ok(())
+    }
+
+    /// Whether there is something to ask when the transaction is over.
+    pub fn will_survey(&self) -> bool {
+        self.pool_mode != PoolMode::Session && !self.state.touched().is_empty()
+    }
+
+    async fn ask_survey(&mut self, touched: Facets) -> Result<Survey, Error> {
+        let schema = self.schema()?;
+        let question = self.state.question(schema.code.custom_settings.iter().map(String::as_str));
+        drop(schema);
+        let (Some(question), Some(link)) = (question, self.links.first_mut()) else {
+            return Err(Error::internal("there is nobody to ask about a session"));
+        };
+        let row = link.server.run(&question).await?;
+        survey::read(touched, &self.user.name, &row)
+    }
+
+    fn learn(&mut self, survey: Survey) {
+        let Some(has) = self.state.learn(survey) else { return };
+        if let Some(link) = self.links.first_mut() {
+            link.server.session.has_settings(Arc::clone(&has));
+            let wanted = self.state.wanted();
+            if !Arc::ptr_eq(&has, wanted) {
+                let _in_order = link.server.session.adopt_settings(link.server.conn.queue(), wanted);
+            }
+        }
+        self.follow_settings();
+    }
+
+    /// The session's settings decide what texts mean, and with whom statements are shared.
+    pub fn follow_settings(&mut self) {
+        let standard_strings = reads_standard_strings(&self.told);
+        self.known = self.worker.known(&self.database, self.state.wanted(), standard_strings);
+    }
+
+    // ---- the memory of sequences
+
+    /// What a server's memory is where the unit at hand may read values of sequences that the client has on some server.
+    pub fn sequences_wanted(&self) -> Option<SequenceMemory> {
+        let sequences = &self.state.sequences;
+        (sequences.remembers && sequences.asked.contains(Effects::READS_SEQUENCE)).then(|| self.own_sequences())
+    }
+
+    fn own_sequences(&self) -> SequenceMemory {
+        SequenceMemory::Client { id: self.handle.id, turn: self.state.sequences.turn }
+    }
+
+    /// Sees to it that the unit finds the client's own values of sequences in the server's memory, or none.
+    pub fn use_sequences(&mut self, at: usize) {
+        let asked = std::mem::take(&mut self.state.sequences.asked);
+        if asked.is_empty() {
+            return;
+        }
+        self.state.sequences.reads |= asked.contains(Effects::READS_SEQUENCE);
+        let exact = self.state.sequences.reads || self.database.sequence_state == SequenceState::Pin;
+        let has_others = ![self.own_sequences(), SequenceMemory::Nobody].contains(self.sequence_memory(at));
+        if exact && has_others && !self.is_failed() {
+            let server = &mut self.links[at].server;
+            server.session.discard_sequences(server.conn.queue());
+        }
+        if asked.contains(Effects::ADVANCES_SEQUENCE) {
+            self.remember_sequences(at);
+            self.state.sequences.pinned |= exact && self.pool_mode != PoolMode::Session;
+            self.show_pin();
+        }
+    }
+
+    fn is_failed(&self) -> bool {
+        self.status() == TransactionStatus::Failed
+    }
+
+    fn sequence_memory(&mut self, at: usize) -> &mut SequenceMemory {
+        &mut self.links[at].server.session.sequences
+    }
+
+    /// The server gets values of the client's.
+    fn remember_sequences(&mut self, at: usize) {
+        self.state.sequences.remembers = true;
+        let own = self.own_sequences();
+        if *self.sequence_memory(at) == own {
+            return;
+        }
+        // Values on the server where the client was before are out of date from now on.
+        self.state.sequences.turn = self.state.sequences.turn.wrapping_add(1);
+        let own = self.own_sequences();
+        let memory = self.sequence_memory(at);
+        *memory = if *memory == SequenceMemory::Nobody { own } else { SequenceMemory::Several };
+    }
+
+    /// DISCARD SEQUENCES.
+    pub fn sequences_discarded(&mut self) {
+        self.state.sequences.forget();
+        self.links.iter_mut().for_each(|link| link.server.session.sequences = SequenceMemory::Nobody);
+        self.show_pin();
+    }
+}
