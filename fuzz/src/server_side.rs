@@ -1,7 +1,8 @@
 //! Whatever a server sends: every message's reader, and a ledger that owes anything. Nothing panics.
 
 use bytes::{Bytes, BytesMut};
-use weir::session::ledger::{Asker, Entry, Gives, Ledger};
+use weir::session::ledger::{Asker, Entry, Gives, Ledger, Look};
+use weir::session::shape::Oids;
 use weir::session::statements::StatementId;
 use weir::wire::backend::{self, Authentication, ErrorFields};
 use weir::wire::frame::{self, Sender};
@@ -36,8 +37,8 @@ fn entry(kind: u8) -> Entry {
         2 => Entry::Step,
         3 => Entry::Parse(asker, Gives::default()),
         4 => Entry::ParseElided(Gives::default()),
-        5 | 6 => Entry::Bind,
-        7 => Entry::Describe,
+        5 | 6 => Entry::Bind(StatementId(0)),
+        7 => Entry::Describe(asker, (kind & 0x40 != 0).then(look)),
         8 | 9 => Entry::Execute,
         10 if asker == Asker::Client => Entry::Close,
         10 => Entry::Evict(StatementId(0)),
@@ -46,6 +47,10 @@ fn entry(kind: u8) -> Entry {
         13 => Entry::GiveUp,
         _ => Entry::Sync(asker),
     }
+}
+
+fn look() -> Look {
+    Look { asker: Asker::Weir, statement: StatementId(0), name: Box::default(), oids: Oids::Same, expected: None }
 }
 
 /// Lets a ledger read the bytes, first in two pieces and then the rest of what it did not use.

@@ -2,7 +2,7 @@
 //! without Weir. Whatever the order of requests, replies and pieces: the client sees the same, and in the end the server
 //! owes nothing.
 
-use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::{Buf, BytesMut};
@@ -97,7 +97,10 @@ impl Run {
         let mut raw = BytesMut::new();
         frontend::parse(&mut raw, name, &statement.definition);
         self.begin(&raw);
-        if known { self.refuse() } else { self.session.parse(&mut self.to_server, name, &statement) }
+        if known {
+            return self.refuse();
+        }
+        let _parsed = self.session.parse(&mut self.to_server, name, &statement);
     }
 
     fn bind(&mut self, name: &[u8]) {
@@ -105,9 +108,8 @@ impl Run {
         let mut raw = BytesMut::new();
         frontend::bind(&mut raw, b"", name, &[0; 6]);
         self.begin(&raw);
-        let named = !name.is_empty();
         match statement {
-            Some(statement) => self.session.bind(&mut self.to_server, b"", named, &statement, &[0; 6]),
+            Some(statement) => self.session.bind(&mut self.to_server, b"", name, &statement, &[0; 6]),
             None => self.refuse(),
         }
     }
@@ -118,7 +120,7 @@ impl Run {
         frontend::describe(&mut raw, Target::Statement(name));
         self.begin(&raw);
         match statement {
-            Some(statement) => self.session.describe_statement(&mut self.to_server, !name.is_empty(), &statement),
+            Some(statement) => self.session.describe_statement(&mut self.to_server, name, &statement),
             None => self.refuse(),
         }
     }
@@ -283,7 +285,7 @@ fn prepared(text: &str) -> Prepared {
         schema_version: 0,
         facts: Arc::new(Facts::default()),
         literals: Vec::new(),
-        proven: Cell::new(false),
+        standing: Rc::default(),
     }
 }
 

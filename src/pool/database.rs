@@ -168,6 +168,11 @@ impl Database {
         ticket
     }
 
+    /// How many changes of the schema have been asked for.
+    pub fn schema_changes(&self) -> u64 {
+        self.schema_wanted.load(Ordering::Relaxed)
+    }
+
     /// As [`Database::want_schema`], for a change that decides what statements do to their sessions: none is to run before
     /// the change is known.
     pub fn code_changed(&self) {

@@ -205,6 +205,12 @@ impl Local {
         old.into_iter().for_each(server::close);
     }
 
+    /// Closes all idle servers.
+    pub fn close_idle(self: &Rc<Self>) {
+        self.idle.take().into_iter().for_each(server::close);
+        self.say_idle();
+    }
+
     /// Changes when servers begin to report other run-time parameters: another version, another configuration.
     pub fn reports_version(&self) -> u64 {
         self.reports_version.get()

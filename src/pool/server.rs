@@ -138,7 +138,7 @@ impl Server {
             for event in self.session.ledger.take_events() {
                 self.session.note(&event);
                 match event {
-                    Event::OwnError(body) => drop(failure.get_or_insert(body)),
+                    Event::OwnError(body) | Event::PrepareError(body) => drop(failure.get_or_insert(body)),
                     Event::Fatal(body) => return Err(ended(shard, &body)),
                     Event::ClientError(_)
                     | Event::SyncIgnored
@@ -146,6 +146,9 @@ impl Server {
                     | Event::Prepared(_)
                     | Event::NotPrepared(_)
                     | Event::NotEvicted(_)
+                    | Event::Described(..)
+                    | Event::Doubted(_)
+                    | Event::Withheld
                     | Event::Parameter { .. }
                     | Event::OwnParameter { .. } => {}
                 }

@@ -10,11 +10,13 @@ use bytes::BytesMut;
 use super::answer::Preface;
 use super::client::Client;
 use super::outcome::Step;
+use super::prepare::{first_use, redescribes};
 use super::sharded::{Asked, Task, is_plain};
+use super::simple::Ended;
 use super::values::Values;
 use super::worker::Sharing;
 use crate::route::{self, plan::Access};
-use crate::session::request::ServerSession;
+use crate::session::request::{Parsed, ServerSession};
 use crate::session::statements::Prepared;
 use crate::sql::facts::{Facets, Statement, StatementKind};
 use crate::sql::schema::Schema;
@@ -32,13 +34,13 @@ pub enum Request<'m> {
     },
     Bind {
         portal: &'m [u8],
-        named: bool,
+        name: &'m [u8],
         prepared: Rc<Prepared>,
         arguments: &'m [u8],
         body: &'m [u8],
     },
     DescribeStatement {
-        named: bool,
+        name: &'m [u8],
         prepared: Rc<Prepared>,
     },
     DescribePortal {
@@ -100,18 +102,64 @@ impl Client {
         let before = self.state.mark();
         requests.iter().for_each(|request| self.note_request(request));
         let at = self.link(shard, access).await?;
-        let link = &mut self.links[at];
-        link.stats.received(received);
-        for request in requests {
-            write(&mut link.server.session, link.server.conn.queue(), request);
+        self.links[at].stats.received(received);
+        let untried = if complete { self.untried_use(at, requests) } else { None };
+        if untried.is_some() {
+            self.links[at].server.session.ledger.withhold();
         }
+        let mut ended = self.write_requests(at, requests, None).await?;
         if !complete {
             // The replies are passed on while the rest is awaited.
             return Ok(());
         }
-        let ended = self.finish(at).await?;
+        ended = ended.then(self.finish(at).await?);
+        if ended.withheld
+            && let Some((place, name, old)) = untried
+        {
+            let renewed = self.renew(name, old, None)?;
+            ended = self.write_requests(at, &requests[place..], Some(&renewed)).await?;
+            ended = ended.then(self.finish(at).await?);
+        }
         self.after(bound_statements(requests), ended, before);
         Ok(())
+    }
+
+    /// The first use of a statement whose Parse no server has seen, where a failure of it may be made good: nothing ran
+    /// before it.
+    fn untried_use<'r>(&self, at: usize, requests: &'r [Request<'_>]) -> Option<(usize, &'r [u8], &'r Rc<Prepared>)> {
+        let ledger = &self.links[at].server.session.ledger;
+        let may_be_repeated = ledger.is_settled() && ledger.status() == TransactionStatus::Idle;
+        first_use(requests).filter(|(place, name, _)| {
+            may_be_repeated
+                && (self.names.is_untried(name) || requests[..*place].iter().any(|request| parses(request, name)))
+        })
+    }
+
+    /// Writes requests for a server; `renewed` stands in for the statement of the first one.
+    async fn write_requests(
+        &mut self,
+        at: usize,
+        requests: &[Request<'_>],
+        renewed: Option<&Rc<Prepared>>,
+    ) -> Step<Ended> {
+        let mut ended = Ended::default();
+        let old = requests.first().and_then(used).map(|(_, prepared)| prepared.id);
+        for (place, request) in requests.iter().enumerate() {
+            let mut changed = None;
+            if let Some((name, prepared)) = used(request) {
+                self.names.mark_tried(name);
+                changed = match renewed {
+                    Some(renewed) if Some(prepared.id) == old => Some(Rc::clone(renewed)),
+                    _ => self.prepare(at, name, prepared, redescribes(&requests[place..]), &mut ended).await?,
+                };
+            }
+            let server = &mut self.links[at].server;
+            let parsed = write(&mut server.session, server.conn.queue(), request, changed.as_ref());
+            if let (Request::Parse { name, .. }, Parsed::Elided) = (request, parsed) {
+                self.names.mark_untried(name);
+            }
+        }
+        Ok(ended)
     }
 
     fn note_request(&mut self, request: &Request<'_>) {
@@ -146,12 +194,10 @@ impl Client {
             tag::BIND => {
                 let (portal, statement, arguments) = Bind::names(body)?;
                 let prepared = self.statement(schema, statement)?;
-                Request::Bind { portal, named: !statement.is_empty(), prepared, arguments, body }
+                Request::Bind { portal, name: statement, prepared, arguments, body }
             }
             tag::DESCRIBE => match Target::read(body)? {
-                Target::Statement(name) => {
-                    Request::DescribeStatement { named: !name.is_empty(), prepared: self.statement(schema, name)? }
-                }
+                Target::Statement(name) => Request::DescribeStatement { name, prepared: self.statement(schema, name)? },
                 Target::Portal(portal) => Request::DescribePortal { portal, raw },
             },
             tag::CLOSE => match Target::read(body)? {
@@ -177,12 +223,18 @@ impl Client {
             let message = format!("prepared statement \"{}\" already exists", String::from_utf8_lossy(parse.name));
             return Err(Error::new(Origin::Client, Kind::DuplicateStatement, message));
         }
-        let own_settings = self.local_settings || self.state.touched().contains(Facets::SETTINGS);
-        let sharing = if self.state.is_pinned() || own_settings { Sharing::Own } else { Sharing::Shared };
-        let prepared = self.known.prepared(&self.worker.instance.statement_ids, schema, &parse, sharing)?;
-        if !parse.name.is_empty() && !prepared.is_repeatable() {
-            // Another server would parse it at another moment.
-            self.state.hold(Facets::STATEMENTS);
+        let own_settings = self.has_own_settings();
+        let sharing = match self.state.is_pinned() || self.schema_touched {
+            _ if own_settings => Sharing::OwnSettings,
+            true => Sharing::Own,
+            false => Sharing::Shared,
+        };
+        let born = self.database.schema_changes();
+        let prepared = self.known.prepared(&self.worker.instance.statement_ids, schema, &parse, sharing, born)?;
+        let cannot_be_read_again = !prepared.is_repeatable() || own_settings && prepared.has_constants();
+        if !parse.name.is_empty() && cannot_be_read_again {
+            // Another server would read it at another moment, or under other settings.
+            self.state.hold(Facets::CONSTANTS);
             self.show_pin();
         }
         self.names.set(parse.name, Rc::clone(&prepared));
@@ -215,7 +267,9 @@ impl Client {
     /// statements that some server has accepted before: a client that only prepares must not wait for a server.
     fn needs_no_server(&self, requests: &[Request<'_>]) -> bool {
         requests.iter().all(|request| match request {
-            Request::Parse { name, prepared } => self.block.is_none() && !name.is_empty() && prepared.proven.get(),
+            Request::Parse { name, prepared } => {
+                self.block.is_none() && !name.is_empty() && prepared.standing.proven.get()
+            }
             Request::CloseStatement | Request::Flush | Request::Sync => true,
             _ => false,
         })
@@ -241,7 +295,10 @@ impl Client {
         let out = self.conn.queue();
         for request in requests {
             match request {
-                Request::Parse { .. } => backend::bare(out, backend::tag::PARSE_COMPLETE),
+                Request::Parse { name, .. } => {
+                    self.names.mark_untried(name);
+                    backend::bare(out, backend::tag::PARSE_COMPLETE);
+                }
                 Request::CloseStatement => backend::bare(out, backend::tag::CLOSE_COMPLETE),
                 Request::Sync => backend::ready_for_query(out, status),
                 _ => {}
@@ -250,14 +307,33 @@ impl Client {
     }
 }
 
-/// Writes a request for the server that gets it.
-fn write(session: &mut ServerSession, out: &mut BytesMut, request: &Request<'_>) {
+fn parses(request: &Request<'_>, wanted: &[u8]) -> bool {
+    matches!(request, Request::Parse { name, .. } if !name.is_empty() && *name == wanted)
+}
+
+/// The statement that a request uses, with the client's name for it.
+fn used<'r>(request: &'r Request<'_>) -> Option<(&'r [u8], &'r Rc<Prepared>)> {
     match request {
-        Request::Parse { name, prepared } => session.parse(out, name, prepared),
-        Request::Bind { portal, named, prepared, arguments, .. } => {
-            session.bind(out, portal, *named, prepared, arguments);
+        Request::Bind { name, prepared, .. } | Request::DescribeStatement { name, prepared } => Some((name, prepared)),
+        _ => None,
+    }
+}
+
+/// Writes a request for the server that gets it; `renewed` stands in for the statement that it names.
+fn write(
+    session: &mut ServerSession,
+    out: &mut BytesMut,
+    request: &Request<'_>,
+    renewed: Option<&Rc<Prepared>>,
+) -> Parsed {
+    match request {
+        Request::Parse { name, prepared } => return session.parse(out, name, prepared),
+        Request::Bind { portal, name, prepared, arguments, .. } => {
+            session.bind(out, portal, name, renewed.unwrap_or(prepared), arguments);
         }
-        Request::DescribeStatement { named, prepared } => session.describe_statement(out, *named, prepared),
+        Request::DescribeStatement { name, prepared } => {
+            session.describe_statement(out, name, renewed.unwrap_or(prepared));
+        }
         Request::DescribePortal { raw, .. } => session.describe_portal(out, raw),
         Request::Execute { raw, .. } => session.execute(out, raw),
         Request::CloseStatement => session.close_statement(),
@@ -266,6 +342,7 @@ fn write(session: &mut ServerSession, out: &mut BytesMut, request: &Request<'_>)
         Request::Sync => session.sync(out),
         Request::Refused(error) => session.refuse(out, error),
     }
+    Parsed::Sent
 }
 
 /// The statements that a batch binds.

@@ -44,8 +44,18 @@ pub enum Order {
     Cancel(Arc<ClientKey>, oneshot::Sender<()>),
     /// Report what lives on the worker.
     Report(Scope, oneshot::Sender<WorkerReport>),
+    /// Close the servers that are idle in a database.
+    CloseIdle(Arc<Place>),
     /// Disconnect every client that is idle, now and when it becomes so.
     Stop,
+}
+
+/// A database on a PostgreSQL server.
+#[derive(Debug)]
+pub struct Place {
+    /// `host:port`.
+    pub address: Arc<str>,
+    pub dbname: String,
 }
 
 /// What lives on one worker.

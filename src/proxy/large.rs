@@ -6,7 +6,9 @@ use bytes::BytesMut;
 use super::batch::Request;
 use super::client::Client;
 use super::outcome::Step;
+use super::prepare::Redescribes;
 use super::sharded::Asked;
+use super::simple::{Ended, called_function};
 use super::values::Values;
 use crate::route::plan::Access;
 use crate::sql::facts::Facts;
@@ -74,7 +76,10 @@ impl Client {
     async fn begun_request(&mut self, message: &[u8], rest: usize) -> Step {
         self.names.clear_unnamed();
         self.end_lost_block(None, Asked::Query(message))?;
-        let facts = Facts::unreadable();
+        let facts = match message.first() {
+            Some(&tag::FUNCTION_CALL) => called_function(message),
+            _ => Facts::unreadable(),
+        };
         let before = self.state.mark();
         facts.statements.iter().for_each(|statement| self.note(statement, &Values::default()));
         let at = self.link(ShardId(0), ANY).await?;
@@ -108,10 +113,11 @@ impl Client {
         let values = Values { text, literals: &prepared.literals, bound: None };
         prepared.facts.statements.iter().for_each(|statement| self.note(statement, &values));
         let at = self.link(ShardId(0), ANY).await?;
+        self.prepare(at, name, &prepared, Redescribes::No, &mut Ended::default()).await?;
         let link = &mut self.links[at];
         link.stats.received(message.len() + rest);
         let out = link.server.conn.queue();
-        if link.server.session.begin_bind(out, portal, !name.is_empty(), &prepared, arguments, rest) {
+        if link.server.session.begin_bind(out, portal, name, &prepared, arguments, rest) {
             self.unwanted = 0;
         }
         Ok(())

@@ -226,7 +226,7 @@ impl Client {
             match event {
                 Event::Prepared(gives) => {
                     if let Some(prepared) = gives.name.as_ref().and_then(|name| self.names.get(name)) {
-                        prepared.proven.set(true);
+                        prepared.standing.proven.set(true);
                     }
                 }
                 Event::NotPrepared(gives) => {
@@ -242,13 +242,20 @@ impl Client {
                         error.hint("Connect again: the session's settings could not be restored."),
                     ));
                 }
+                Event::Described(look, described) => self.described(look, described)?,
+                Event::Doubted(statement) => self.names.doubt(*statement),
                 Event::SyncIgnored => self.batch_open = true,
                 Event::SyncCounted => self.batch_open = false,
                 Event::Parameter { name, value } => {
                     Rc::make_mut(&mut self.told).report(name, value);
                     texts_read_otherwise |= name == b"standard_conforming_strings";
                 }
-                Event::ClientError(_) | Event::NotEvicted(_) | Event::OwnParameter { .. } | Event::Fatal(_) => {}
+                Event::ClientError(_)
+                | Event::PrepareError(_)
+                | Event::Withheld
+                | Event::NotEvicted(_)
+                | Event::OwnParameter { .. }
+                | Event::Fatal(_) => {}
             }
         }
         if texts_read_otherwise {

@@ -19,6 +19,7 @@ use crate::auth::{ClientLogin, ClientStep, Randomness};
 use crate::config::CONSOLE_DATABASE;
 use crate::net::Conn;
 use crate::pool::database::{Database, SchemaRead};
+use crate::pool::server::{self, Server};
 use crate::pool::shared::NodeIndex;
 use crate::route;
 use crate::session::settings::Settings;
@@ -237,12 +238,17 @@ async fn accept_settings(
     }
     wait_for_schema(database).await?;
     let mut server = check_out(&pool, &settings).await?;
-    let _answered_below = server.session.adopt_settings(server.conn.queue(), &settings);
-    let result = server.finish_own_queries().await;
-    let parameters = Rc::new(server.session.parameters().clone());
-    let reports = Reports { parameters, version: pool.reports_version() };
+    // What its last client left there may be in the way, such as a limit of time. Another server decides.
+    let is_plain = server.session.has_no_settings();
+    let mut result = take_settings(&mut server, &settings).await;
+    if result.is_err() && !is_plain {
+        server::close(server);
+        server = check_out(&pool, &settings).await?;
+        result = take_settings(&mut server, &settings).await;
+    }
+    let reports = Reports { parameters: Rc::new(server.session.parameters().clone()), version: pool.reports_version() };
     match result {
-        Ok(_) => pool.check_in(server, Instant::now()),
+        Ok(()) => pool.check_in(server, Instant::now()),
         Err(error) => {
             tokio::task::spawn_local(clean(pool, server, true));
             return Err(error);
@@ -250,6 +256,11 @@ async fn accept_settings(
     }
     worker.keep_reports(database, user, &settings, &reports);
     Ok((settings, reports))
+}
+
+async fn take_settings(server: &mut Server, settings: &Arc<Settings>) -> Result<()> {
+    let _answered_below = server.session.adopt_settings(server.conn.queue(), settings);
+    server.finish_own_queries().await.map(drop)
 }
 
 /// On a sharded database the servers' own settings must not make Weir misread texts either.

@@ -6,6 +6,7 @@
 //!   [`keys`]: what they show.
 //! * [`client`]: a client's life after login, one *unit* (a Query, or a batch up to Sync) after another.
 //! * [`simple`], [`batch`]: units of the simple and of the extended protocol.
+//! * [`prepare`]: statements that a server is given for a client that knows them.
 //! * [`links`]: the servers that a client holds, and how it gets and leaves them; [`leave`]: what becomes of them when
 //!   the client is gone.
 //! * [`survey`]: what a transaction left in the session, and where it can be from now on.
@@ -42,6 +43,7 @@ pub mod links;
 pub mod login;
 pub mod mode;
 pub mod outcome;
+pub mod prepare;
 pub mod relay;
 pub mod replication;
 pub mod report;
@@ -49,7 +51,8 @@ pub mod serve;
 pub mod sharded;
 pub mod simple;
 pub mod survey;
-pub mod values;
+pub mod vacate;
+mod values;
 pub mod worker;
 
 pub use serve::{Running, serve};

@@ -26,6 +26,8 @@ const READ_AHEAD: usize = 64 * 1024;
 pub enum Listen {
     /// The unit is complete: only data for a COPY.
     No,
+    /// The same, until the server has answered what it was sent of a batch so far.
+    Open,
     /// Nothing is owed to the client before it sends something.
     Always,
 }
@@ -78,6 +80,9 @@ fn poll_relay(
             && pass_on(cx, client, server, seen, out)?.is_err()
         {
             return Poll::Ready(Ok(End::ClientGone));
+        }
+        if listen == Listen::Open && server.session.ledger.has_answered() {
+            return Poll::Ready(Ok(End::Settled));
         }
         if server.session.ledger.owes_nothing() {
             if listen == Listen::No {

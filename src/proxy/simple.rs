@@ -32,6 +32,25 @@ pub struct Ended {
     pub failed: bool,
     /// The server refused the text before it ran anything of it.
     pub refused: bool,
+    /// A statement did not stand any more, and the client does not know it.
+    pub withheld: bool,
+}
+
+impl Ended {
+    /// How a unit ended of which this is the first part.
+    pub fn then(self, rest: Self) -> Self {
+        Self { withheld: rest.withheld, ..if self.failed { self } else { rest } }
+    }
+
+    /// Takes note of an error that the client has read.
+    pub fn note(&mut self, event: &Event) {
+        match event {
+            Event::ClientError(attempt) => (self.failed, self.refused) = (true, *attempt == Attempt::Refused),
+            Event::PrepareError(_) => (self.failed, self.refused) = (true, false),
+            Event::Withheld => self.withheld = true,
+            _ => {}
+        }
+    }
 }
 
 impl Client {
@@ -90,12 +109,14 @@ impl Client {
                 .into());
         }
         self.end_lost_block(None, Asked::Query(message))?;
-        self.state.touch(Facets::SHOWN | Facets::HIDDEN, Facets::empty());
-        self.show_pin();
+        let facts = called_function(message);
+        let before = self.state.mark();
+        facts.statements.iter().for_each(|statement| self.note(statement, &Values::default()));
         let at = self.link(ShardId(0), Access::Primary { writes: true }).await?;
         let server = &mut self.links[at].server;
         server.session.query(server.conn.queue(), message);
-        self.finish(at).await?;
+        let ended = self.finish(at).await?;
+        self.after(facts.statements.iter(), ended, before);
         Ok(())
     }
 
@@ -115,9 +136,7 @@ impl Client {
         loop {
             let end = self.relay(at, Listen::No, &mut seen).await?;
             for event in seen.events.drain(..) {
-                if let Event::ClientError(attempt) = event {
-                    ended = Ended { failed: true, refused: attempt == Attempt::Refused };
-                }
+                ended.note(&event);
             }
             if end != End::ClientSent || self.batch_open {
                 return Ok(ended);
@@ -231,6 +250,9 @@ impl Client {
     /// Takes note of what a statement will do to the session, before it is sent.
     pub fn note(&mut self, statement: &Statement, values: &Values<'_>) {
         self.state.touch(statement.makes, statement.ends);
+        if let Some(dbname) = &statement.vacates {
+            self.vacate(dbname);
+        }
         match &statement.kind {
             StatementKind::Set { name, local } => {
                 self.local_settings |= *local;
@@ -250,7 +272,12 @@ impl Client {
             }
         }
         self.state.sequences.asked |= statement.effects & Effects::SEQUENCES;
-        self.schema_touched |= statement.effects.contains(Effects::DDL);
+        if statement.effects.contains(Effects::DDL) {
+            self.schema_touched = true;
+            if self.local_settings || self.state.makes_temporary_objects() {
+                self.state.touch(Facets::TEMPORARY, Facets::empty());
+            }
+        }
         if (self.doubts_code || self.defined.leaves > Leaves::Nothing) && may_run_code(statement) {
             self.state.touch(Facets::SHOWN | Facets::HIDDEN, Facets::empty());
         }
@@ -274,6 +301,9 @@ impl Client {
             return;
         }
         for statement in statements {
+            if let Some(dbname) = &statement.vacates {
+                self.want_schema_of(dbname);
+            }
             match &statement.kind {
                 StatementKind::Discard(DiscardTarget::All) => self.discard_all(),
                 StatementKind::Discard(DiscardTarget::Sequences) => self.sequences_discarded(),
@@ -311,6 +341,12 @@ impl Client {
             let _in_order = server.session.adopt_settings(server.conn.queue(), self.state.wanted());
         }
     }
+}
+
+/// The facts of a FunctionCall, of which at least the beginning is there.
+pub fn called_function(message: &[u8]) -> Facts {
+    let oid = message.get(frame::HEADER_LEN..).and_then(|body| body.first_chunk());
+    oid.map_or_else(Facts::unreadable, |oid| Facts::of_function_call(u32::from_be_bytes(*oid)))
 }
 
 /// Whether code that was defined a moment ago may run with a statement, however the schema was before.

@@ -13,14 +13,15 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::handle::{Handle, State};
-use super::instance::{Instance, Order, User, WorkerReport};
+use super::instance::{Instance, Order, Place, User, WorkerReport};
 use super::{login, report as reports};
 use crate::pool::database::Database;
 use crate::pool::local::Local;
 use crate::pool::shared::{Mail, NodeIndex, PoolId};
 use crate::session::parameters::Parameters;
 use crate::session::settings::Settings;
-use crate::session::statements::{Prepared, Registry, StatementId, StatementIds};
+use crate::session::shape::Oids;
+use crate::session::statements::{Described, Prepared, Registry, Standing, StatementId, StatementIds};
 use crate::sql::cache::FactsCache;
 use crate::sql::facts::Facts;
 use crate::sql::scan::LiteralSpan;
@@ -84,6 +85,9 @@ pub struct Known {
     facts: Rc<RefCell<FactsCache>>,
     statements: RefCell<Registry>,
     standard_conforming_strings: bool,
+    oids: Oids,
+    /// The settings that decide how constants are read.
+    pub reading: Arc<Settings>,
 }
 
 /// Whether a client's statements may be shared with others.
@@ -93,6 +97,8 @@ pub enum Sharing {
     Shared,
     /// The session has state of its own, which decides what a text means.
     Own,
+    /// The open transaction has settings of its own, which decide how constants are read.
+    OwnSettings,
 }
 
 impl Known {
@@ -101,36 +107,64 @@ impl Known {
         self.facts.borrow_mut().get(text, schema, self.standard_conforming_strings, literals)
     }
 
-    /// The prepared statement of a definition.
+    /// The prepared statement of a definition. `born` says how far changes of the schema have come: a statement from
+    /// before is not given to those who prepare it now.
     pub fn prepared(
         &self,
         ids: &StatementIds,
         schema: &Schema,
         parse: &Parse<'_>,
         sharing: Sharing,
+        born: u64,
     ) -> Result<Rc<Prepared>> {
         let found = match sharing {
             Sharing::Shared => self.statements.borrow().find(parse.definition),
-            Sharing::Own => None,
+            Sharing::Own | Sharing::OwnSettings => None,
         };
-        match found {
+        let stands = |found: &Rc<Prepared>| found.standing.born == born && !found.standing.outdated.get();
+        match found.filter(stands) {
             Some(found) if found.schema_version == schema.version => return Ok(found),
             Some(stale) => return Ok(self.refreshed(schema, &stale)),
             None => {}
         }
         let text = std::str::from_utf8(parse.query).ok().map(Arc::from);
         let definition = Bytes::copy_from_slice(parse.definition);
-        let prepared = self.prepare(schema, ids.next(), definition, text, parse.parameter_types()?);
+        let reading = (sharing != Sharing::OwnSettings).then(|| Arc::clone(&self.reading));
+        let standing = Rc::new(Standing::new(born, self.oids, reading));
+        let prepared = self.prepare(schema, ids.next(), definition, text, parse.parameter_types()?, standing);
         if sharing == Sharing::Shared && prepared.is_repeatable() {
             return Ok(self.statements.borrow_mut().insert(prepared));
         }
         Ok(Rc::new(prepared))
     }
 
+    /// The same text as another statement, which takes and gives what `described` says, or a server has yet to say: the
+    /// schema changed under the old one, and those who have that keep it. Whoever prepares the definition from now on
+    /// gets the new one.
+    pub fn renewed(
+        &self,
+        ids: &StatementIds,
+        schema: &Schema,
+        old: &Prepared,
+        described: Option<Described>,
+    ) -> Rc<Prepared> {
+        let standing = Rc::new(Standing::new(old.standing.born, self.oids, Some(Arc::clone(&self.reading))));
+        described.into_iter().for_each(|described| standing.learn(described));
+        let types = old.parameter_types.clone();
+        let renewed = self.prepare(schema, ids.next(), old.definition.clone(), old.text.clone(), types, standing);
+        old.standing.outdated.set(true);
+        let mut statements = self.statements.borrow_mut();
+        match statements.find(&old.definition) {
+            Some(shared) if shared.id == old.id => statements.insert(renewed),
+            _ => Rc::new(renewed),
+        }
+    }
+
     /// The same statement with facts read against the schema of now.
     pub fn refreshed(&self, schema: &Schema, stale: &Prepared) -> Rc<Prepared> {
         let types = stale.parameter_types.clone();
-        let fresh = self.prepare(schema, stale.id, stale.definition.clone(), stale.text.clone(), types);
+        let standing = Rc::clone(&stale.standing);
+        let fresh = self.prepare(schema, stale.id, stale.definition.clone(), stale.text.clone(), types, standing);
         let mut statements = self.statements.borrow_mut();
         match statements.find(&stale.definition) {
             Some(shared) if shared.id == stale.id => statements.insert(fresh),
@@ -145,6 +179,7 @@ impl Known {
         definition: Bytes,
         text: Option<Arc<str>>,
         parameter_types: Vec<u32>,
+        standing: Rc<Standing>,
     ) -> Prepared {
         let mut literals = Vec::new();
         let facts = match &text {
@@ -153,8 +188,7 @@ impl Known {
         };
         let server_name = id.server_name().into_bytes();
         let schema_version = schema.version;
-        let proven = std::cell::Cell::new(false);
-        Prepared { id, server_name, definition, text, parameter_types, schema_version, facts, literals, proven }
+        Prepared { id, server_name, definition, text, parameter_types, schema_version, facts, literals, standing }
     }
 }
 
@@ -213,6 +247,7 @@ impl Worker {
             Order::Report(scope, answer) => {
                 let _asker_left = answer.send(self.report(scope));
             }
+            Order::CloseIdle(place) => self.close_idle(&place),
             Order::Stop => {
                 self.stopping.set(true);
                 self.handles.borrow().values().for_each(|handle| handle.stop.say());
@@ -234,8 +269,16 @@ impl Worker {
     }
 
     fn sweep(&self) {
-        let pools: Vec<Rc<Local>> = self.pools.borrow().values().map(|(pool, _)| Rc::clone(pool)).collect();
-        pools.iter().for_each(Local::sweep);
+        self.locals().iter().for_each(Local::sweep);
+    }
+
+    fn close_idle(&self, place: &Place) {
+        let is_there = |pool: &&Rc<Local>| pool.shared.address == place.address && *pool.shared.dbname == *place.dbname;
+        self.locals().iter().filter(is_there).for_each(Local::close_idle);
+    }
+
+    fn locals(&self) -> Vec<Rc<Local>> {
+        self.pools.borrow().values().map(|(pool, _)| Rc::clone(pool)).collect()
     }
 
     /// This worker's part of a pool, and its counters.
@@ -263,7 +306,7 @@ impl Worker {
     pub fn known(&self, database: &Database, settings: &Settings, standard_conforming_strings: bool) -> Rc<Known> {
         let mut databases = self.databases.borrow_mut();
         let here = databases.entry(Arc::clone(&database.name)).or_default();
-        let settings = settings.for_parsing();
+        let (settings, reading) = (settings.for_parsing(), settings.for_constants());
         if here.by_settings.len() >= SETTINGS_MAX {
             here.by_settings.retain(|_, known| Rc::strong_count(known) > 1);
         }
@@ -272,6 +315,8 @@ impl Worker {
                 facts: Rc::clone(&here.facts),
                 statements: RefCell::default(),
                 standard_conforming_strings,
+                oids: if database.is_sharded() { Oids::PerShard } else { Oids::Same },
+                reading: Arc::new(reading),
             })
         };
         Rc::clone(here.by_settings.entry((settings, standard_conforming_strings)).or_insert_with(make))

@@ -28,7 +28,8 @@ use bytes::{Bytes, BytesMut};
 pub use self::pass::Scanned;
 
 use self::pass::Pass;
-use super::statements::StatementId;
+use super::shape::{self, Oids, Shape};
+use super::statements::{Described, StatementId};
 use crate::types::{Error, Kind, Origin, Result};
 use crate::wire::TransactionStatus;
 use crate::wire::backend::{self, ErrorFields, tag};
@@ -52,8 +53,10 @@ pub enum Entry {
     Parse(Asker, Gives),
     /// A Parse of a named statement that the server has already: the client gets its ParseComplete from Weir.
     ParseElided(Gives),
-    Bind,
-    Describe,
+    /// A Bind of that statement.
+    Bind(StatementId),
+    /// A Describe, with what it is to tell of a statement.
+    Describe(Asker, Option<Look>),
     Execute,
     /// A client's Close of a portal.
     Close,
@@ -78,6 +81,19 @@ pub struct Gives {
     pub name: Option<Box<[u8]>>,
 }
 
+/// What is to be learned of a statement from its description.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// Who prepares or describes the statement: for a client that does so itself, what the server says now is true.
+    pub asker: Asker,
+    pub statement: StatementId,
+    /// The client's name for it; empty for the unnamed statement.
+    pub name: Box<[u8]>,
+    pub oids: Oids,
+    /// What the statement took and gave so far, if that is known.
+    pub expected: Option<Shape>,
+}
+
 /// Whether a COPY is under way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Copying {
@@ -98,6 +114,12 @@ pub enum Event {
     NotPrepared(Gives),
     /// A Close of Weir's own was ignored: the server still has the statement.
     NotEvicted(StatementId),
+    /// A server described a statement for the first time, or otherwise than before.
+    Described(Look, Described),
+    /// The statement may not stand any more as it was prepared: the server does not bind or describe it.
+    Doubted(StatementId),
+    /// The client has not been told that a statement does not stand any more, see [`Ledger::withhold`].
+    Withheld,
     /// The server reported a run-time parameter, and the client saw it.
     Parameter { name: Vec<u8>, value: Vec<u8> },
     /// The same, but the client did not see it.
@@ -106,6 +128,9 @@ pub enum Event {
     ClientError(Attempt),
     /// An error in something that Weir asked for; the body of the ErrorResponse.
     OwnError(Bytes),
+    /// A server did not take a statement that Weir prepared for the client's own request. The client reads the
+    /// ErrorResponse in place of the reply to that; this is its body.
+    PrepareError(Bytes),
     /// A COPY from the client began in a batch whose Sync was already sent: PostgreSQL ignores that Sync, and the
     /// client sends another one behind its data.
     SyncIgnored,
@@ -144,6 +169,12 @@ pub struct Ledger {
     sync_in_doubt: bool,
     /// A statement of the request that is being answered was completed.
     completed: bool,
+    /// See [`Ledger::withhold`].
+    withholds: bool,
+    /// A ParameterDescription that the client gets when it is certain that the statement stands.
+    withheld: BytesMut,
+    /// The parameter types that the Describe at hand was answered with.
+    parameter_types: Box<[u32]>,
     /// Bytes of a DataRow, CopyData or FunctionCallResponse that are still to come.
     passing: usize,
     /// Bytes of a client's CopyData, or another long message, that the server has not been sent yet.
@@ -164,6 +195,9 @@ impl Default for Ledger {
             held_ready: None,
             sync_in_doubt: false,
             completed: false,
+            withholds: false,
+            withheld: BytesMut::new(),
+            parameter_types: Box::default(),
             passing: 0,
             sending: 0,
             events: Vec::new(),
@@ -194,8 +228,8 @@ impl Ledger {
             Entry::Query(_) | Entry::Step | Entry::Sync(_) => false,
             Entry::ParseElided(_) | Entry::Insert(_) => self.unsynced,
             Entry::Parse(..)
-            | Entry::Bind
-            | Entry::Describe
+            | Entry::Bind(_)
+            | Entry::Describe(..)
             | Entry::Execute
             | Entry::Close
             | Entry::Evict(_)
@@ -216,14 +250,26 @@ impl Ledger {
         self.unsynced
     }
 
+    /// Until the next Bind or Describe of the client's has an answer: if that is an error that says that the schema left
+    /// the statement behind, the client learns nothing of it, nor of the ReadyForQuery behind it. The batch is complete.
+    pub fn withhold(&mut self) {
+        self.withholds = true;
+    }
+
+    /// True when the server ignores what it is sent, up to the next Sync.
+    pub fn is_skipping(&self) -> bool {
+        self.skipping
+    }
+
     /// True when everything that was asked is answered.
     pub fn owes_nothing(&self) -> bool {
-        self.entries.is_empty()
-            && self.copying == Copying::No
-            && self.passing == 0
-            && self.sending == 0
-            && !self.skipping
-            && !self.own_exchange
+        self.has_answered() && !self.skipping && !self.own_exchange
+    }
+
+    /// True when no answer is to come before the server is sent something more: everything is answered, or it ignores
+    /// what it is sent up to Sync.
+    pub fn has_answered(&self) -> bool {
+        self.entries.is_empty() && self.copying == Copying::No && self.passing == 0 && self.sending == 0
     }
 
     /// The transaction status of the last ReadyForQuery.
@@ -350,12 +396,13 @@ impl Ledger {
     /// Who asked for the reply that comes next.
     fn asker(&self) -> Asker {
         match self.entries.front() {
-            Some(Entry::Query(asker) | Entry::Parse(asker, _) | Entry::Sync(asker)) => *asker,
+            Some(Entry::Query(asker) | Entry::Parse(asker, _) | Entry::Describe(asker, _) | Entry::Sync(asker)) => {
+                *asker
+            }
             Some(Entry::GiveUp | Entry::Evict(_)) => Asker::Weir,
             Some(
                 Entry::Step
-                | Entry::Bind
-                | Entry::Describe
+                | Entry::Bind(_)
                 | Entry::Execute
                 | Entry::Close
                 | Entry::ParseElided(_)
@@ -369,11 +416,18 @@ impl Ledger {
     fn reply(&mut self, tag: u8, body: &[u8], len: usize, pass: &mut Pass<'_>) -> Result<()> {
         let asker = self.asker();
         match tag {
+            tag::PARAMETER_DESCRIPTION if self.withholds && asker == Asker::Client => {
+                self.look(tag, body)?;
+                self.withheld.extend_from_slice(&pass.input[pass.at..pass.at + len]);
+                pass.show(len, Asker::Weir);
+            }
+            tag::PARAMETER_DESCRIPTION | tag::ROW_DESCRIPTION | tag::NO_DATA => {
+                self.look(tag, body)?;
+                self.give_withheld(pass);
+                pass.show(len, asker);
+            }
             tag::DATA_ROW
             | tag::COPY_DATA
-            | tag::ROW_DESCRIPTION
-            | tag::PARAMETER_DESCRIPTION
-            | tag::NO_DATA
             | tag::COMMAND_COMPLETE
             | tag::EMPTY_QUERY_RESPONSE
             | tag::PORTAL_SUSPENDED
@@ -402,9 +456,12 @@ impl Ledger {
                 }
                 true
             }
-            (Some(Entry::Bind), tag::BIND_COMPLETE)
-            | (Some(Entry::Describe), tag::ROW_DESCRIPTION | tag::NO_DATA)
-            | (Some(Entry::Close | Entry::Evict(_)), tag::CLOSE_COMPLETE) => true,
+            (Some(Entry::Bind(_)), tag::BIND_COMPLETE)
+            | (Some(Entry::Describe(..)), tag::ROW_DESCRIPTION | tag::NO_DATA) => {
+                self.withholds &= self.asker() == Asker::Weir;
+                true
+            }
+            (Some(Entry::Close | Entry::Evict(_)), tag::CLOSE_COMPLETE) => true,
             (Some(Entry::Execute), tag::COMMAND_COMPLETE | tag::EMPTY_QUERY_RESPONSE | tag::PORTAL_SUSPENDED) => {
                 self.complete_statement();
                 true
@@ -419,6 +476,22 @@ impl Ledger {
         if settled {
             self.entries.pop_front();
             self.insert_ready(pass);
+        }
+        Ok(())
+    }
+
+    /// Compares a statement's description with what it was.
+    fn look(&mut self, tag: u8, body: &[u8]) -> Result<()> {
+        let Some(Entry::Describe(_, Some(look))) = self.entries.front() else { return Ok(()) };
+        if tag == tag::PARAMETER_DESCRIPTION {
+            self.parameter_types = shape::read_parameter_types(body)?;
+            return Ok(());
+        }
+        let parameter_types = std::mem::take(&mut self.parameter_types);
+        let columns = (tag == tag::ROW_DESCRIPTION).then_some(body);
+        let shape = Shape::read(&parameter_types, columns, look.oids)?;
+        if look.expected != Some(shape) {
+            self.events.push(Event::Described(look.clone(), Described { shape, parameter_types }));
         }
         Ok(())
     }
@@ -461,14 +534,26 @@ impl Ledger {
             pass.show(len, Asker::Weir);
             return Ok(());
         }
-        match asker {
-            Asker::Weir if self.entries.front() == Some(&Entry::GiveUp) => {}
-            Asker::Client => self.events.push(Event::ClientError(self.attempt(&fields))),
-            Asker::Weir => self.events.push(Event::OwnError(Bytes::copy_from_slice(body))),
+        let event = match (self.entries.front(), asker) {
+            (Some(Entry::GiveUp), _) => None,
+            (Some(Entry::Parse(Asker::Weir, _) | Entry::Describe(Asker::Weir, _)), _) => {
+                Some(Event::PrepareError(Bytes::copy_from_slice(body)))
+            }
+            (_, Asker::Client) => Some(Event::ClientError(self.attempt(&fields))),
+            (_, Asker::Weir) => Some(Event::OwnError(Bytes::copy_from_slice(body))),
+        };
+        if let Some(statement) = self.doubted(&fields) {
+            self.events.push(Event::Doubted(statement));
+            if asker == Asker::Client && std::mem::take(&mut self.withholds) {
+                self.withhold_error(len, pass);
+                return Ok(());
+            }
         }
+        self.give_withheld(pass);
+        self.events.extend(event);
         match self.entries.front() {
-            // An injected Parse that fails fails on the client's behalf: its Bind cannot run, and the reason is this error.
-            Some(Entry::Parse(..)) => pass.show(len, Asker::Client),
+            // What Weir prepares fails on the client's behalf: its Bind cannot run, and the reason is this error.
+            Some(Entry::Parse(..) | Entry::Describe(..)) => pass.show(len, Asker::Client),
             Some(Entry::Refuse(bytes)) => {
                 pass.show(len, Asker::Weir);
                 pass.insert(bytes);
@@ -482,6 +567,32 @@ impl Ledger {
         self.copying = Copying::No;
         self.cancel_to_sync();
         Ok(())
+    }
+
+    /// The statement that a server does not bind or describe because of a name or a type: the schema changed.
+    fn doubted(&self, fields: &ErrorFields<'_>) -> Option<StatementId> {
+        let is_about_schema = fields.sqlstate().is_some_and(|code| code.starts_with("42") || code == "0A000");
+        match self.entries.front() {
+            Some(Entry::Bind(statement)) if is_about_schema => Some(*statement),
+            Some(Entry::Describe(_, Some(look))) if is_about_schema => Some(look.statement),
+            _ => None,
+        }
+    }
+
+    fn give_withheld(&mut self, pass: &mut Pass<'_>) {
+        if !self.withheld.is_empty() {
+            pass.insert(&std::mem::take(&mut self.withheld));
+        }
+    }
+
+    fn withhold_error(&mut self, len: usize, pass: &mut Pass<'_>) {
+        pass.show(len, Asker::Weir);
+        self.withheld.clear();
+        self.cancel_to_sync();
+        if let Some(Entry::Sync(asker)) = self.entries.front_mut() {
+            *asker = Asker::Weir;
+        }
+        self.events.push(Event::Withheld);
     }
 
     /// PostgreSQL tells a place in the client's text (P, without W and q) when it refuses the text, before it runs any
@@ -515,7 +626,7 @@ impl Ledger {
     fn ready(&mut self, body: &[u8], len: usize, pass: &mut Pass<'_>) -> Result<()> {
         self.status = backend::read_ready_for_query(body).ok_or_else(|| unexpected(tag::READY_FOR_QUERY))?;
         self.copying = Copying::No;
-        self.completed = false;
+        (self.completed, self.withholds) = (false, false);
         match self.entries.pop_front() {
             Some(Entry::Query(Asker::Client) | Entry::Sync(Asker::Client)) => self.show_ready(len, pass),
             Some(Entry::Query(Asker::Weir) | Entry::Sync(Asker::Weir)) => pass.show(len, Asker::Weir),

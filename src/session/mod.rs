@@ -2,6 +2,7 @@
 //!
 //! * [`ledger`]: what one server still owes, and what of it the client sees.
 //! * [`request`]: a client's messages, rewritten for the server that gets them.
+//! * [`shape`]: what a prepared statement takes and gives.
 //! * [`statements`]: prepared statements that follow the client over servers.
 //! * [`settings`]: run-time parameters that follow the client over servers.
 //! * [`parameters`]: run-time parameters that servers report, and clients were told.
@@ -13,6 +14,7 @@ pub mod ledger;
 pub mod parameters;
 pub mod request;
 pub mod settings;
+pub mod shape;
 pub mod state;
 pub mod statements;
 pub mod survey;

@@ -1,16 +1,19 @@
 //! A client's requests, written for the server that gets them: statement names become the server's own, what the
 //! server lacks is prepared on the way, and every request is entered in the ledger.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use hashlink::LinkedHashMap;
 
-use super::ledger::{Asker, Entry, Event, Gives, Ledger};
+use super::ledger::{Asker, Entry, Event, Gives, Ledger, Look};
 use super::parameters::Parameters;
 use super::settings::Settings;
+use super::shape;
 use super::statements::{Prepared, StatementId};
 use crate::types::Error;
+use crate::wire::TransactionStatus;
 use crate::wire::backend::{self, Severity};
 use crate::wire::frontend::{self, Target};
 
@@ -42,7 +45,7 @@ pub enum Adopted {
 pub struct ServerSession {
     pub ledger: Ledger,
     /// Statements that the server has, the least recently used first.
-    prepared: LinkedHashMap<StatementId, ()>,
+    prepared: LinkedHashMap<StatementId, Worth>,
     prepared_max: usize,
     /// The definition behind the server's unnamed statement, when it is known.
     unnamed: Option<StatementId>,
@@ -54,6 +57,23 @@ pub struct ServerSession {
     pub sequences: SequenceMemory,
     /// The run-time parameters that the server reported.
     parameters: Parameters,
+}
+
+/// What became of a client's Parse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parsed {
+    Sent,
+    /// The server has the statement already.
+    Elided,
+}
+
+/// What a statement on a server is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Worth {
+    /// It is as it was prepared first.
+    True,
+    /// It may be another one than its clients know: it is closed before it is prepared again.
+    Doubtful,
 }
 
 impl ServerSession {
@@ -99,6 +119,11 @@ impl ServerSession {
         }
         self.has_settings(Arc::clone(wanted));
         if doubtful { Adopted::Perhaps } else { Adopted::Surely }
+    }
+
+    /// Whether the server's settings are those that it started with.
+    pub fn has_no_settings(&self) -> bool {
+        self.settings.is_empty()
     }
 
     /// The settings that the server has, as it said itself or is going to have been told.
@@ -148,23 +173,54 @@ impl ServerSession {
     }
 
     /// A client's Parse. `name` is the client's name for it, empty for the unnamed statement.
-    pub fn parse(&mut self, out: &mut BytesMut, name: &[u8], prepared: &Prepared) {
+    pub fn parse(&mut self, out: &mut BytesMut, name: &[u8], prepared: &Prepared) -> Parsed {
         if name.is_empty() {
             self.parse_unnamed(out, Asker::Client, prepared);
-            return;
+            return Parsed::Sent;
         }
         let gives = Gives { statement: Some(prepared.id), name: Some(name.into()) };
-        if self.touch(prepared.id) {
+        // In a failed transaction the server itself says so.
+        if self.ledger.status() != TransactionStatus::Failed && self.touch(prepared.id) {
             let _entered = self.ledger.enter(Entry::ParseElided(gives));
-            return;
+            return Parsed::Elided;
         }
-        self.parse_named(out, Asker::Client, gives, prepared);
+        self.parse_named(out, Asker::Client, gives, name, prepared);
+        Parsed::Sent
     }
 
-    /// A client's Bind; `named` says whether the client bound a named statement or the unnamed one.
-    pub fn bind(&mut self, out: &mut BytesMut, portal: &[u8], named: bool, prepared: &Prepared, arguments: &[u8]) {
-        let statement = self.ensure(out, named, prepared);
-        if self.ledger.enter(Entry::Bind) {
+    /// Whether the server would have to prepare a statement whose columns clients know: then it must be compared with
+    /// what they know before it runs. `name` is the client's.
+    pub fn must_compare(&self, name: &[u8], prepared: &Prepared) -> bool {
+        !self.has(name, prepared) && prepared.standing.shape().is_some_and(|shape| shape.gives_rows())
+    }
+
+    /// Whether the server has the statement as its clients know it.
+    pub fn has(&self, name: &[u8], prepared: &Prepared) -> bool {
+        match name {
+            b"" => self.unnamed == Some(prepared.id),
+            _ => self.prepared.get(&prepared.id) == Some(&Worth::True),
+        }
+    }
+
+    /// Prepares a statement of the client's and has it compared with what clients know of it. Whether the server
+    /// [has](Self::has) it then, shows when it has answered.
+    pub fn prepare(&mut self, out: &mut BytesMut, name: &[u8], prepared: &Prepared) {
+        self.ensure(out, name, prepared);
+        if name.is_empty() {
+            self.look(out, Asker::Weir, name, b"", prepared);
+        }
+        frontend::flush(out);
+    }
+
+    /// The statement would give other columns than its client knows: the client reads what PostgreSQL says then.
+    pub fn refuse_changed(&mut self, out: &mut BytesMut) {
+        self.refuse_with(out, shape::changed_result());
+    }
+
+    /// A client's Bind; `name` is the client's name for the statement, empty for the unnamed one.
+    pub fn bind(&mut self, out: &mut BytesMut, portal: &[u8], name: &[u8], prepared: &Prepared, arguments: &[u8]) {
+        let statement = self.ensure(out, name, prepared);
+        if self.ledger.enter(Entry::Bind(prepared.id)) {
             frontend::bind(out, portal, statement, arguments);
         }
     }
@@ -175,13 +231,13 @@ impl ServerSession {
         &mut self,
         out: &mut BytesMut,
         portal: &[u8],
-        named: bool,
+        name: &[u8],
         prepared: &Prepared,
         arguments: &[u8],
         rest: usize,
     ) -> bool {
-        let statement = self.ensure(out, named, prepared);
-        let entered = self.ledger.enter(Entry::Bind);
+        let statement = self.ensure(out, name, prepared);
+        let entered = self.ledger.enter(Entry::Bind(prepared.id));
         if entered {
             frontend::begin_bind(out, portal, statement, arguments, rest);
             self.ledger.begin_copy_data(rest);
@@ -190,16 +246,17 @@ impl ServerSession {
     }
 
     /// A client's Describe of a statement.
-    pub fn describe_statement(&mut self, out: &mut BytesMut, named: bool, prepared: &Prepared) {
-        let statement = self.ensure(out, named, prepared);
-        if self.ledger.enter(Entry::Describe) {
+    pub fn describe_statement(&mut self, out: &mut BytesMut, name: &[u8], prepared: &Prepared) {
+        let statement = self.ensure(out, name, prepared);
+        let look = look(Asker::Client, name, prepared);
+        if self.ledger.enter(Entry::Describe(Asker::Client, Some(look))) {
             frontend::describe(out, Target::Statement(statement));
         }
     }
 
     /// A client's Describe of a portal, forwarded as it is.
     pub fn describe_portal(&mut self, out: &mut BytesMut, raw: &[u8]) {
-        self.forward(out, Entry::Describe, raw);
+        self.forward(out, Entry::Describe(Asker::Client, None), raw);
     }
 
     /// A client's Execute, forwarded as it is.
@@ -235,7 +292,11 @@ impl ServerSession {
 
     /// Weir refuses a request in the middle of a batch: the server is made to fail where the request would stand.
     pub fn refuse(&mut self, out: &mut BytesMut, error: &Error) {
-        if self.ledger.enter(Entry::Refuse(error_bytes(error))) {
+        self.refuse_with(out, error_bytes(error));
+    }
+
+    fn refuse_with(&mut self, out: &mut BytesMut, error: Bytes) {
+        if self.ledger.enter(Entry::Refuse(error)) {
             frontend::bind(out, b"", REFUSED_STATEMENT, &[0; 6]);
         }
     }
@@ -277,12 +338,30 @@ impl ServerSession {
                 self.unnamed = None;
             }
             Event::NotEvicted(id) => {
-                self.prepared.insert(*id, ());
+                self.prepared.insert(*id, Worth::Doubtful);
                 self.prepared.to_front(id);
             }
+            Event::Described(look, _) if look.expected.is_some() => self.distrust(look),
             Event::Parameter { name, value } | Event::OwnParameter { name, value } => self.report(name, value),
-            Event::SyncIgnored | Event::SyncCounted | Event::Prepared(_) => {}
-            Event::ClientError(_) | Event::OwnError(_) | Event::Fatal(_) => self.unnamed = None,
+            Event::SyncIgnored
+            | Event::SyncCounted
+            | Event::Prepared(_)
+            | Event::Described(..)
+            | Event::Doubted(_)
+            | Event::Withheld => {}
+            Event::ClientError(_) | Event::OwnError(_) | Event::PrepareError(_) | Event::Fatal(_) => {
+                self.unnamed = None;
+            }
+        }
+    }
+
+    /// The server has another statement than its clients know.
+    fn distrust(&mut self, look: &Look) {
+        if look.name.is_empty() && self.unnamed == Some(look.statement) {
+            self.unnamed = None;
+        }
+        if let Some(worth) = self.prepared.get_mut(&look.statement) {
+            *worth = Worth::Doubtful;
         }
     }
 
@@ -303,8 +382,8 @@ impl ServerSession {
     }
 
     /// Makes sure that the server has the statement; gives the name to bind.
-    fn ensure<'p>(&mut self, out: &mut BytesMut, named: bool, prepared: &'p Prepared) -> &'p [u8] {
-        if !named {
+    fn ensure<'p>(&mut self, out: &mut BytesMut, name: &[u8], prepared: &'p Prepared) -> &'p [u8] {
+        if name.is_empty() {
             if self.unnamed != Some(prepared.id) {
                 self.parse_unnamed(out, Asker::Weir, prepared);
             }
@@ -312,40 +391,74 @@ impl ServerSession {
         }
         if !self.touch(prepared.id) {
             let gives = Gives { statement: Some(prepared.id), name: None };
-            self.parse_named(out, Asker::Weir, gives, prepared);
+            self.parse_named(out, Asker::Weir, gives, name, prepared);
         }
         &prepared.server_name
     }
 
-    fn parse_named(&mut self, out: &mut BytesMut, asker: Asker, gives: Gives, prepared: &Prepared) {
+    /// Prepares a named statement and looks at what it takes and gives.
+    fn parse_named(&mut self, out: &mut BytesMut, asker: Asker, gives: Gives, name: &[u8], prepared: &Prepared) {
+        if self.prepared.contains_key(&prepared.id) {
+            self.evict(out, prepared.id);
+        }
         self.make_room(out);
         if self.ledger.enter(Entry::Parse(asker, gives)) {
-            frontend::parse(out, &prepared.server_name, &prepared.definition);
-            self.prepared.insert(prepared.id, ());
+            frontend::parse(out, &prepared.server_name, &definition(asker, prepared));
+            self.prepared.insert(prepared.id, Worth::True);
+            self.look(out, asker, name, &prepared.server_name, prepared);
         }
     }
 
     fn parse_unnamed(&mut self, out: &mut BytesMut, asker: Asker, prepared: &Prepared) {
         if self.ledger.enter(Entry::Parse(asker, Gives::default())) {
-            frontend::parse(out, b"", &prepared.definition);
+            frontend::parse(out, b"", &definition(asker, prepared));
             self.unnamed = Some(prepared.id);
+        }
+    }
+
+    /// Has the server describe a statement that it has just been given; the client does not see it.
+    fn look(&mut self, out: &mut BytesMut, asker: Asker, name: &[u8], server_name: &[u8], prepared: &Prepared) {
+        if self.ledger.enter(Entry::Describe(Asker::Weir, Some(look(asker, name, prepared)))) {
+            frontend::describe(out, Target::Statement(server_name));
         }
     }
 
     /// Whether the server has the statement; if so it counts as just used.
     fn touch(&mut self, id: StatementId) -> bool {
-        self.prepared.to_back(&id).is_some()
+        self.prepared.to_back(&id) == Some(&mut Worth::True)
     }
 
     fn make_room(&mut self, out: &mut BytesMut) {
         while self.prepared.len() >= self.prepared_max {
-            let Some((&oldest, ())) = self.prepared.front() else { return };
-            if !self.ledger.enter(Entry::Evict(oldest)) {
+            let Some((&oldest, _)) = self.prepared.front() else { return };
+            if !self.evict(out, oldest) {
                 return;
             }
-            frontend::close(out, Target::Statement(oldest.server_name().as_bytes()));
-            self.prepared.remove(&oldest);
         }
+    }
+
+    /// Closes a statement on the server. Gives false when the server ignores it.
+    fn evict(&mut self, out: &mut BytesMut, id: StatementId) -> bool {
+        let entered = self.ledger.enter(Entry::Evict(id));
+        if entered {
+            frontend::close(out, Target::Statement(id.server_name().as_bytes()));
+            self.prepared.remove(&id);
+        }
+        entered
+    }
+}
+
+/// What is to be found out when a statement is described.
+fn look(asker: Asker, name: &[u8], prepared: &Prepared) -> Look {
+    let (oids, expected) = (prepared.standing.oids, prepared.standing.shape());
+    Look { asker, statement: prepared.id, name: name.into(), oids, expected }
+}
+
+/// The definition to send: a client's own Parse stays as it is, what Weir prepares again is to be as it was.
+fn definition(asker: Asker, prepared: &Prepared) -> Cow<'_, [u8]> {
+    match asker {
+        Asker::Client => Cow::Borrowed(&prepared.definition),
+        Asker::Weir => prepared.settled_definition(),
     }
 }
 
@@ -386,19 +499,23 @@ mod tests {
         written(&out)
     }
 
+    fn parse(session: &mut ServerSession, out: &mut BytesMut, name: &[u8], prepared: &Prepared) {
+        let _parsed = session.parse(out, name, prepared);
+    }
+
     #[test]
     fn a_statement_is_prepared_once_on_a_server() {
         let mut session = ServerSession::new(10);
         let statement = Prepared::sample(1);
-        let parse = |session: &mut ServerSession, out: &mut BytesMut| session.parse(out, b"s", &statement);
-        assert_eq!(sent(&mut session, parse), ["P weir_1"]);
+        let parse = |session: &mut ServerSession, out: &mut BytesMut| parse(session, out, b"s", &statement);
+        assert_eq!(sent(&mut session, parse), ["P weir_1", "D Sweir_1"]);
         assert_eq!(sent(&mut session, parse), [""; 0]);
-        let bind = |session: &mut ServerSession, out: &mut BytesMut| session.bind(out, b"p", true, &statement, &[0; 6]);
+        let bind = |session: &mut ServerSession, out: &mut BytesMut| session.bind(out, b"p", b"s", &statement, &[0; 6]);
         assert_eq!(sent(&mut session, bind), ["B p weir_1"]);
         session.forget_statements();
-        assert_eq!(sent(&mut session, bind), ["P weir_1", "B p weir_1"]);
+        assert_eq!(sent(&mut session, bind), ["P weir_1", "D Sweir_1", "B p weir_1"]);
         let describe =
-            |session: &mut ServerSession, out: &mut BytesMut| session.describe_statement(out, true, &statement);
+            |session: &mut ServerSession, out: &mut BytesMut| session.describe_statement(out, b"s", &statement);
         assert_eq!(sent(&mut session, describe), ["D Sweir_1"]);
     }
 
@@ -407,12 +524,12 @@ mod tests {
         let mut session = ServerSession::new(2);
         let [a, b, c] = [1, 2, 3].map(Prepared::sample);
         let use_it = |session: &mut ServerSession, statement: &Prepared| {
-            sent(session, |session, out| session.bind(out, b"", true, statement, &[0; 6]))
+            sent(session, |session, out| session.bind(out, b"", b"s", statement, &[0; 6]))
         };
         for statement in [&a, &b, &a] {
             use_it(&mut session, statement);
         }
-        assert_eq!(use_it(&mut session, &c), ["C Sweir_2", "P weir_3", "B weir_3"]);
+        assert_eq!(use_it(&mut session, &c), ["C Sweir_2", "P weir_3", "D Sweir_3", "B weir_3"]);
         assert_eq!(use_it(&mut session, &a), ["B weir_1"]);
         assert_eq!(session.prepared_count(), 2);
     }
@@ -422,10 +539,10 @@ mod tests {
         let mut session = ServerSession::new(1);
         let [a, b] = [1, 2].map(Prepared::sample);
         let use_it = |session: &mut ServerSession, statement: &Prepared| {
-            sent(session, |session, out| session.bind(out, b"", true, statement, &[0; 6]))
+            sent(session, |session, out| session.bind(out, b"", b"s", statement, &[0; 6]))
         };
         use_it(&mut session, &a);
-        assert_eq!(use_it(&mut session, &b), ["C Sweir_1", "P weir_2", "B weir_2"]);
+        assert_eq!(use_it(&mut session, &b), ["C Sweir_1", "P weir_2", "D Sweir_2", "B weir_2"]);
         // Statement 1 is parsed; its Bind fails, and everything behind it is ignored.
         let mut answer = BytesMut::new();
         backend::bare(&mut answer, backend::tag::PARSE_COMPLETE);
@@ -434,15 +551,62 @@ mod tests {
         session.ledger.take_events().iter().for_each(|event| session.note(event));
         assert_eq!(use_it(&mut session, &b), [""; 0], "while the server ignores requests");
         sent(&mut session, ServerSession::sync);
-        assert_eq!(use_it(&mut session, &a), ["B weir_1"]);
-        assert_eq!(use_it(&mut session, &b), ["C Sweir_1", "P weir_2", "B weir_2"]);
+        // Whether it is still as it was is not asked: it is prepared anew.
+        assert_eq!(use_it(&mut session, &a), ["C Sweir_1", "P weir_1", "D Sweir_1", "B weir_1"]);
+        assert_eq!(use_it(&mut session, &b), ["C Sweir_1", "P weir_2", "D Sweir_2", "B weir_2"]);
+    }
+
+    /// Lets a server answer the last description that it was asked for with one column of this name.
+    fn describe_as(session: &mut ServerSession, before: &str, name: &str) -> Vec<Event> {
+        let mut answer: BytesMut = BytesMut::new();
+        before.bytes().for_each(|tag| backend::bare(&mut answer, tag));
+        let column = backend::Column {
+            name: name.into(),
+            table_oid: 0,
+            attribute: 0,
+            type_oid: 25,
+            type_size: -1,
+            type_modifier: -1,
+            format: 0,
+        };
+        backend::parameter_description(&mut answer, &[23]);
+        backend::row_description(&mut answer, &[column]);
+        session.ledger.scan(&answer, &mut BytesMut::new()).unwrap();
+        let events = session.ledger.take_events();
+        events.iter().for_each(|event| session.note(event));
+        events
+    }
+
+    #[test]
+    fn a_statement_that_gives_other_columns_is_not_kept() {
+        let statement = Prepared::sample(1);
+        let (mut first, mut second) = (ServerSession::new(10), ServerSession::new(10));
+        sent(&mut first, |session, out| parse(session, out, b"s", &statement));
+        let events = describe_as(&mut first, "1", "a");
+        let [_, Event::Described(look, described)] = &events[..] else { panic!("{events:?}") };
+        assert_eq!((look.asker, look.expected), (Asker::Client, None));
+        statement.standing.learn(described.clone());
+        assert!(first.has(b"s", &statement) && !first.must_compare(b"s", &statement));
+        // Another server is asked first, with the types that were inferred.
+        assert!(second.must_compare(b"s", &statement));
+        assert_eq!(*statement.settled_definition(), *frontend::definition("SELECT 1", &[23]));
+        let prepare = |session: &mut ServerSession, out: &mut BytesMut| session.prepare(out, b"s", &statement);
+        assert_eq!(sent(&mut second, prepare), ["P weir_1", "D Sweir_1", "H"]);
+        assert_eq!(describe_as(&mut second, "1", "a"), []);
+        assert!(second.has(b"s", &statement));
+        // A third has another table.
+        let mut third = ServerSession::new(10);
+        sent(&mut third, prepare);
+        assert!(matches!(&describe_as(&mut third, "1", "b")[..], [Event::Described(..)]));
+        assert!(!third.has(b"s", &statement));
+        assert_eq!(sent(&mut third, prepare), ["C Sweir_1", "P weir_1", "D Sweir_1", "H"]);
     }
 
     #[test]
     fn a_statement_that_failed_is_prepared_again() {
         let mut session = ServerSession::new(10);
         let statement = Prepared::sample(1);
-        sent(&mut session, |session, out| session.parse(out, b"s", &statement));
+        sent(&mut session, |session, out| parse(session, out, b"s", &statement));
         session.note(&Event::NotPrepared(Gives { statement: Some(statement.id), name: None }));
         assert_eq!(session.prepared_count(), 0);
     }
@@ -450,12 +614,12 @@ mod tests {
     #[test]
     fn the_unnamed_statement_is_parsed_again_when_something_destroyed_it() {
         let statement = Prepared::sample(1);
-        let bind = |session: &mut ServerSession, out: &mut BytesMut| session.bind(out, b"", false, &statement, &[0; 6]);
+        let bind = |session: &mut ServerSession, out: &mut BytesMut| session.bind(out, b"", b"", &statement, &[0; 6]);
         let destroyers: [fn(&mut ServerSession, &mut BytesMut); 6] = [
             |session, out| session.own_query(out, "SELECT 1"),
             |session, out| session.query_step(out, "SELECT 1"),
             |session, out| session.query(out, b"Q\0\0\0\x05\0"),
-            |session, out| session.parse(out, b"", &Prepared::sample(2)),
+            |session, out| parse(session, out, b"", &Prepared::sample(2)),
             |session, _| session.unnamed_statement_lost(),
             |session, _| session.note(&Event::ClientError(crate::session::ledger::Attempt::Ran)),
         ];
@@ -472,13 +636,13 @@ mod tests {
     fn after_an_error_only_sync_is_sent() {
         let mut session = ServerSession::new(10);
         let statement = Prepared::sample(1);
-        sent(&mut session, |session, out| session.bind(out, b"", false, &statement, &[0; 6]));
+        sent(&mut session, |session, out| session.bind(out, b"", b"", &statement, &[0; 6]));
         let mut answer = BytesMut::new();
         backend::error_response(&mut answer, Severity::Error, &Error::internal("wrong"));
         session.ledger.scan(&answer, &mut BytesMut::new()).unwrap();
         let all = |session: &mut ServerSession, out: &mut BytesMut| {
-            session.parse(out, b"s", &statement);
-            session.bind(out, b"", true, &statement, &[0; 6]);
+            parse(session, out, b"s", &statement);
+            session.bind(out, b"", b"s", &statement, &[0; 6]);
             session.describe_portal(out, b"D\0\0\0\x06P\0");
             session.execute(out, b"E\0\0\0\x09\0\0\0\0\0");
             session.close_statement();

@@ -55,6 +55,14 @@ impl Settings {
         Self { pairs: self.pairs.iter().filter(means_something).cloned().collect() }
     }
 
+    /// The settings that may decide what constants of a text mean when it is prepared. What names mean is looked up anew
+    /// whenever the statement runs.
+    pub fn for_constants(&self) -> Self {
+        let mut settings = self.for_parsing();
+        settings.pairs.retain(|(name, _)| name != "search_path" && !IDENTITY.contains(&name.as_str()));
+        settings
+    }
+
     /// All settings, name and value.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()))

@@ -78,6 +78,13 @@ impl SessionState {
         &self.wanted
     }
 
+    /// Whether objects that no schema is named for may become temporary, by the search_path or by one that the open
+    /// transaction may have set.
+    pub fn makes_temporary_objects(&self) -> bool {
+        self.touched.contains(Facets::SETTINGS)
+            || self.wanted.get("search_path").is_some_and(|path| path.contains("pg_temp"))
+    }
+
     /// What RESET goes back to.
     pub fn startup(&self) -> &Arc<Settings> {
         &self.startup
@@ -191,6 +198,7 @@ impl SessionState {
         let reasons = [
             (Facets::SETTINGS, PinReason::Setting),
             (Facets::STATEMENTS, PinReason::Prepare),
+            (Facets::CONSTANTS, PinReason::Prepare),
             (Facets::CHANNELS, PinReason::Listen),
             (Facets::TEMPORARY, PinReason::TemporaryTable),
             (Facets::LOCKS, PinReason::AdvisoryLock),

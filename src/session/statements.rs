@@ -5,17 +5,21 @@
 //! a statement which one client prepared on a server serves all. Settings count because constants are read when a
 //! statement is parsed: `'2020-01-02 03:00'::timestamptz` means what the TimeZone of that moment says.
 
-use std::cell::Cell;
+use std::borrow::Cow;
+use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::settings::Settings;
+use super::shape::{Oids, Shape};
 use crate::sql::facts::Facts;
 use crate::sql::moment;
 use crate::sql::scan::LiteralSpan;
+use crate::wire::frontend;
 
 /// A statement's number, unique in the process: servers cross over between workers and keep their statements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,11 +56,71 @@ pub struct Prepared {
     pub schema_version: u64,
     pub facts: Arc<Facts>,
     pub literals: Vec<LiteralSpan>,
+    /// What servers said of the statement; shared with copies of other facts.
+    pub standing: Rc<Standing>,
+}
+
+/// What servers said of a statement.
+#[derive(Debug, Default)]
+pub struct Standing {
     /// Some server has accepted the statement, so that a Parse of it needs none.
     pub proven: Cell<bool>,
+    /// The schema may have changed under the statement. It stands for those who have it, as PostgreSQL keeps a statement
+    /// for its session; who prepares the same definition from now on gets a fresh one.
+    pub outdated: Cell<bool>,
+    /// How far changes of the schema had come when the statement was first prepared.
+    pub born: u64,
+    /// How object ids of servers compare.
+    pub oids: Oids,
+    /// The settings under which its constants were read; `None` where they are not known.
+    pub reading: Option<Arc<Settings>>,
+    /// What the statement takes and gives. It stays what it was, whatever becomes of the schema.
+    described: OnceCell<Described>,
+}
+
+/// A statement's description as a server gave it first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Described {
+    pub shape: Shape,
+    /// The types of all parameters, those included that the server inferred.
+    pub parameter_types: Box<[u32]>,
+}
+
+impl Standing {
+    pub fn new(born: u64, oids: Oids, reading: Option<Arc<Settings>>) -> Self {
+        Self { born, oids, reading, ..Self::default() }
+    }
+
+    /// What the statement takes and gives, once that is known.
+    pub fn shape(&self) -> Option<Shape> {
+        self.described.get().map(|described| described.shape)
+    }
+
+    /// Keeps a description. The first one stays.
+    pub fn learn(&self, described: Described) {
+        let _known = self.described.set(described);
+    }
 }
 
 impl Prepared {
+    /// The definition for a server that is to have the statement as others have it: with the parameter types that were
+    /// once inferred, since PostgreSQL never infers them again for a statement that it has.
+    pub fn settled_definition(&self) -> Cow<'_, [u8]> {
+        let Some(described) = self.standing.described.get() else { return Cow::Borrowed(&self.definition) };
+        let settled = |at: usize, oid: u32| match self.parameter_types.get(at) {
+            Some(&declared) if declared != 0 => declared,
+            _ if self.standing.oids.are_portable(oid) => oid,
+            _ => 0,
+        };
+        let types = described.parameter_types.iter().enumerate().map(|(at, &oid)| settled(at, oid));
+        Cow::Owned(frontend::redefined(&self.definition, types).to_vec())
+    }
+
+    /// Whether the text may have constants that are read when it is prepared, as the settings of that moment say.
+    pub fn has_constants(&self) -> bool {
+        self.text.as_deref().is_none_or(|text| text.contains(['\'', '$']))
+    }
+
     /// Whether a second Parse of the definition gives the same statement. A literal like `'now'` is read when the
     /// statement is parsed.
     pub fn is_repeatable(&self) -> bool {
@@ -85,7 +149,7 @@ impl Prepared {
             schema_version: 0,
             facts: Arc::new(Facts::default()),
             literals: Vec::new(),
-            proven: Cell::new(false),
+            standing: Rc::default(),
         }
     }
 }
@@ -94,10 +158,16 @@ impl Prepared {
 #[derive(Debug, Default)]
 pub struct Registry {
     by_definition: FxHashMap<Bytes, Rc<Prepared>>,
+    /// Bytes of definitions that came since the last sweep, and those that it left.
+    fresh_bytes: usize,
+    held_bytes: usize,
 }
 
-/// Above this many entries, those that no client holds are dropped.
-const SWEEP_AT: usize = 4096;
+/// Definitions that no client holds are dropped when this many bytes of new ones have come, or as many as there are.
+const SWEEP_BYTES: usize = 4 * 1024 * 1024;
+
+/// What a statement is taken to occupy beside its definition.
+const STATEMENT_BYTES: usize = 1024;
 
 impl Registry {
     /// Finds a definition that was seen before.
@@ -107,12 +177,21 @@ impl Registry {
 
     /// Keeps a new definition.
     pub fn insert(&mut self, prepared: Prepared) -> Rc<Prepared> {
-        if self.by_definition.len() >= SWEEP_AT && self.by_definition.len().is_power_of_two() {
-            self.by_definition.retain(|_, held| Rc::strong_count(held) > 1);
+        self.fresh_bytes += weight(&prepared);
+        if self.fresh_bytes > SWEEP_BYTES.max(self.held_bytes) {
+            self.sweep();
         }
         let prepared = Rc::new(prepared);
         self.by_definition.insert(prepared.definition.clone(), Rc::clone(&prepared));
         prepared
+    }
+
+    /// Drops what no client holds.
+    fn sweep(&mut self) {
+        self.by_definition.retain(|_, held| Rc::strong_count(held) > 1);
+        self.by_definition.shrink_to(2 * self.by_definition.len());
+        self.held_bytes = self.by_definition.values().map(|held| weight(held)).sum();
+        self.fresh_bytes = 0;
     }
 
     pub fn len(&self) -> usize {
@@ -124,11 +203,17 @@ impl Registry {
     }
 }
 
+fn weight(prepared: &Prepared) -> usize {
+    STATEMENT_BYTES + 2 * prepared.definition.len()
+}
+
 /// The statements of one client, by the names that the client gave them.
 #[derive(Debug, Default)]
 pub struct Names {
     named: FxHashMap<Vec<u8>, Rc<Prepared>>,
     unnamed: Option<Rc<Prepared>>,
+    /// Names whose Parse no server has seen, and that have not been used since.
+    untried: FxHashSet<Vec<u8>>,
 }
 
 impl Names {
@@ -148,14 +233,32 @@ impl Names {
         self.get(name).is_some()
     }
 
+    /// A Parse of that name was answered without a server.
+    pub fn mark_untried(&mut self, name: &[u8]) {
+        self.untried.insert(name.to_vec());
+    }
+
+    pub fn is_untried(&self, name: &[u8]) -> bool {
+        !self.untried.is_empty() && self.untried.contains(name)
+    }
+
+    /// The client used a name, and knows what it stands for.
+    pub fn mark_tried(&mut self, name: &[u8]) {
+        if !self.untried.is_empty() {
+            self.untried.remove(name);
+        }
+    }
+
     /// Forgets a name. Gives whether it was known.
     pub fn remove(&mut self, name: &[u8]) -> bool {
+        self.mark_tried(name);
         if name.is_empty() { self.unnamed.take().is_some() } else { self.named.remove(name).is_some() }
     }
 
-    /// A server refused the definition: every name that stands for it is gone.
-    pub fn remove_id(&mut self, id: StatementId) {
-        self.named.retain(|_, prepared| prepared.id != id);
+    /// A server says that the schema has changed under a statement.
+    pub fn doubt(&self, id: StatementId) {
+        let all = self.named.values().chain(&self.unnamed);
+        all.filter(|prepared| prepared.id == id).for_each(|doubted| doubted.standing.outdated.set(true));
     }
 
     /// A simple Query destroys the unnamed statement.
@@ -166,6 +269,7 @@ impl Names {
     /// DEALLOCATE ALL and DISCARD ALL.
     pub fn clear(&mut self) {
         self.named.clear();
+        self.untried.clear();
         self.unnamed = None;
     }
 
@@ -193,18 +297,22 @@ mod tests {
         assert!(names.remove(b"c") && !names.remove(b"c"));
         names.clear_unnamed();
         assert!(!names.contains(b"") && names.len() == 2);
-        names.remove_id(StatementId(1));
+        names.doubt(StatementId(1));
+        assert!(names.get(b"a").is_some_and(|doubted| doubted.standing.outdated.get()));
+        names.clear();
         assert!(names.is_empty());
     }
 
     #[test]
     fn a_registry_drops_what_nobody_holds() {
         let mut registry = Registry::default();
-        let held = registry.insert(Prepared::sample(0));
-        (1..=SWEEP_AT as u64).for_each(|id| drop(registry.insert(Prepared::sample(id))));
-        assert_eq!(registry.len(), 2, "the held one and the last one");
-        assert!(registry.find(&held.definition).is_some());
-        assert!(registry.find(&Prepared::sample(1).definition).is_none());
+        let held: Vec<_> = (0..3).map(|id| registry.insert(Prepared::sample(id))).collect();
+        for id in 3..100_000 {
+            registry.insert(Prepared::sample(id));
+            assert!(registry.len() <= SWEEP_BYTES / STATEMENT_BYTES + held.len());
+        }
+        assert!(held.iter().all(|held| registry.find(&held.definition).is_some()));
+        assert!(registry.find(&Prepared::sample(3).definition).is_none());
     }
 
     #[test]

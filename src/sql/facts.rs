@@ -20,6 +20,23 @@ impl Facts {
     }
 }
 
+/// Functions of large objects by their fixed OIDs, which libpq and drivers call by FunctionCall. Open ones end with the
+/// transaction. Source: `pg_proc.dat`.
+const LARGE_OBJECT_FUNCTIONS: [u32; 13] = [715, 952, 953, 954, 955, 956, 957, 958, 964, 1004, 3170, 3171, 3172];
+
+impl Facts {
+    /// What a FunctionCall of this function may do.
+    pub fn of_function_call(oid: u32) -> Self {
+        let mut statement = Statement::new(StatementKind::Opaque);
+        statement.effects = Effects::OPAQUE | Effects::WRITES_ROWS;
+        if !LARGE_OBJECT_FUNCTIONS.contains(&oid) {
+            statement.effects |= Effects::SEQUENCES;
+            statement.makes = Facets::SHOWN | Facets::HIDDEN;
+        }
+        Self { statements: vec![statement] }
+    }
+}
+
 /// The facts of one statement.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Statement {
@@ -38,6 +55,8 @@ pub struct Statement {
     pub set_configs: Vec<SetConfig>,
     /// What code that the statement defines may do when it runs.
     pub defines: CodeClass,
+    /// A database that must have no sessions but this one: DROP DATABASE and its kin.
+    pub vacates: Option<String>,
     /// Every occurrence of a table or view, wherever it stands in the statement; not CTE names.
     pub relations: Vec<RelationUse>,
     /// Rows of `relation` for which this does not hold cannot influence the result.
@@ -70,6 +89,7 @@ impl Statement {
             ends: Facets::empty(),
             set_configs: Vec::new(),
             defines: CodeClass::default(),
+            vacates: None,
             relations: Vec::new(),
             restrictions: Vec::new(),
             carries: Vec::new(),
@@ -245,6 +265,8 @@ bitflags! {
         /// What the server shows when it is asked.
         const SHOWN = Self::SETTINGS.bits() | Self::STATEMENTS.bits() | Self::CHANNELS.bits()
             | Self::TEMPORARY.bits() | Self::LOCKS.bits() | Self::CURSORS.bits();
+        /// A prepared statement with constants that only its own moment could read.
+        const CONSTANTS = 1 << 9;
         /// What no catalog shows, left by code that cannot be seen into.
         const HIDDEN = 1 << 6;
         /// Libraries that LOAD brought in.

@@ -190,6 +190,16 @@ pub fn definition(text: &str, parameter_types: &[u32]) -> BytesMut {
     bytes
 }
 
+/// A definition with other parameter types: the text stays.
+pub fn redefined(definition: &[u8], parameter_types: impl ExactSizeIterator<Item = u32>) -> BytesMut {
+    let text = definition.split_inclusive(|&byte| byte == 0).next().unwrap_or_default();
+    let mut bytes = BytesMut::with_capacity(text.len() + 2 + 4 * parameter_types.len());
+    bytes.put_slice(text);
+    bytes.put_u16(u16::try_from(parameter_types.len()).unwrap_or(u16::MAX));
+    parameter_types.for_each(|oid| bytes.put_u32(oid));
+    bytes
+}
+
 /// Appends Parse from a name and the bytes of [`Parse::definition`].
 pub fn parse(out: &mut BytesMut, name: &[u8], definition: &[u8]) {
     message(out, tag::PARSE, |body| {

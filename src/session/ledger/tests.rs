@@ -67,6 +67,14 @@ fn anonymous(id: u64) -> Gives {
     Gives { statement: Some(StatementId(id)), name: None }
 }
 
+fn bind() -> Entry {
+    Entry::Bind(StatementId(1))
+}
+
+fn describe() -> Entry {
+    Entry::Describe(Asker::Client, None)
+}
+
 fn own_parameter() -> Event {
     Event::OwnParameter { name: b"TimeZone".to_vec(), value: b"UTC".to_vec() }
 }
@@ -77,6 +85,10 @@ fn parameter() -> Event {
 
 fn wrong() -> Event {
     Event::OwnError(Bytes::copy_from_slice(&reply('E')[frame::HEADER_LEN..]))
+}
+
+fn not_taken() -> Event {
+    Event::PrepareError(Bytes::copy_from_slice(&reply('E')[frame::HEADER_LEN..]))
 }
 
 /// Entries, the server's replies, what the client sees of them, and the events.
@@ -101,28 +113,33 @@ fn cases() -> Vec<Case> {
         // Notices between requests.
         (vec![], "NAS", "NAS", vec![parameter()]),
         (
-            vec![Parse(Client, gives(1)), Bind, Describe, Execute, Sync(Client)],
+            vec![Parse(Client, gives(1)), bind(), describe(), Execute, Sync(Client)],
             "12TDDCZ",
             "12TDDCZ",
             vec![Event::Prepared(gives(1))],
         ),
-        (vec![Describe, Sync(Client)], "tnZ", "tnZ", vec![]),
-        (vec![Bind, Execute, Bind, Execute, Close, Sync(Client)], "2Ds2I3Z", "2Ds2I3Z", vec![]),
+        (vec![describe(), Sync(Client)], "tnZ", "tnZ", vec![]),
+        (vec![bind(), Execute, bind(), Execute, Close, Sync(Client)], "2Ds2I3Z", "2Ds2I3Z", vec![]),
         // Statements that the server has, or gets on the way.
-        (vec![ParseElided(gives(1)), Bind, Execute, Sync(Client)], "2DCZ", "12DCZ", vec![]),
-        (vec![Bind, Execute, ParseElided(gives(1)), Sync(Client)], "2DCZ", "2DC1Z", vec![]),
-        (vec![Evict(StatementId(9)), Parse(Weir, anonymous(1)), Bind, Execute, Sync(Client)], "312DCZ", "2DCZ", vec![]),
-        (vec![inserted(), Bind, inserted(), inserted(), Sync(Client)], "2Z", "3233Z", vec![]),
+        (vec![ParseElided(gives(1)), bind(), Execute, Sync(Client)], "2DCZ", "12DCZ", vec![]),
+        (vec![bind(), Execute, ParseElided(gives(1)), Sync(Client)], "2DCZ", "2DC1Z", vec![]),
+        (
+            vec![Evict(StatementId(9)), Parse(Weir, anonymous(1)), bind(), Execute, Sync(Client)],
+            "312DCZ",
+            "2DCZ",
+            vec![],
+        ),
+        (vec![inserted(), bind(), inserted(), inserted(), Sync(Client)], "2Z", "3233Z", vec![]),
         (vec![inserted(), ParseElided(gives(1)), Sync(Client)], "Z", "31Z", vec![]),
         // Errors void what follows, up to Sync.
         (
-            vec![Parse(Client, gives(1)), Bind, Execute, Sync(Client)],
+            vec![Parse(Client, gives(1)), bind(), Execute, Sync(Client)],
             "EZ",
             "EZ",
             vec![ran.clone(), Event::NotPrepared(gives(1))],
         ),
         (
-            vec![Bind, Execute, ParseElided(gives(1)), inserted(), Parse(Weir, anonymous(2)), Bind, Sync(Client)],
+            vec![bind(), Execute, ParseElided(gives(1)), inserted(), Parse(Weir, anonymous(2)), bind(), Sync(Client)],
             "2DEZ",
             "2DEZ",
             vec![
@@ -133,7 +150,7 @@ fn cases() -> Vec<Case> {
         ),
         // Put in and taken out again, or the other way round: the last one is undone first.
         (
-            vec![Bind, Evict(StatementId(1)), Parse(Weir, anonymous(1)), Evict(StatementId(2)), Sync(Client)],
+            vec![bind(), Evict(StatementId(1)), Parse(Weir, anonymous(1)), Evict(StatementId(2)), Sync(Client)],
             "EZ",
             "EZ",
             vec![
@@ -143,15 +160,15 @@ fn cases() -> Vec<Case> {
                 Event::NotEvicted(StatementId(1)),
             ],
         ),
-        // A statement that Weir prepares for the client's Bind fails for the client.
+        // A statement that Weir prepares for the client's bind() fails for the client.
         (
-            vec![Parse(Weir, anonymous(1)), Bind, Execute, Sync(Client)],
+            vec![Parse(Weir, anonymous(1)), bind(), Execute, Sync(Client)],
             "EZ",
             "EZ",
-            vec![wrong(), Event::NotPrepared(anonymous(1))],
+            vec![not_taken(), Event::NotPrepared(anonymous(1))],
         ),
-        (vec![Bind, refused(), Execute, Sync(Client)], "2EF", "2NF", vec![ran.clone()]),
-        (vec![Bind, Execute, GiveUp, Sync(Weir)], "2DCEF", "2DC", vec![]),
+        (vec![bind(), refused(), Execute, Sync(Client)], "2EF", "2NF", vec![ran.clone()]),
+        (vec![bind(), Execute, GiveUp, Sync(Weir)], "2DCEF", "2DC", vec![]),
         (vec![Sync(Client), Sync(Client), Query(Client)], "ZZCZ", "ZZCZ", vec![]),
         (
             vec![Query(Client)],
@@ -181,7 +198,7 @@ fn the_client_sees_what_it_asked_for_however_the_bytes_are_split() {
 fn a_ready_for_query_is_kept_back_when_weir_has_a_question_first() {
     for (entries, server, client) in [
         (vec![Entry::Query(Asker::Client)], "TDCZ", "TDC"),
-        (vec![Entry::Bind, Entry::Execute, Entry::Sync(Asker::Client)], "2CZ", "2C"),
+        (vec![bind(), Entry::Execute, Entry::Sync(Asker::Client)], "2CZ", "2C"),
         (vec![Entry::Query(Asker::Weir), Entry::Query(Asker::Client)], "CZEF", "E"),
     ] {
         let mut ledger = ledger(&entries);
@@ -228,7 +245,7 @@ fn a_reply_that_was_not_asked_for_is_an_error() {
         (vec![], "1"),
         (vec![Entry::Execute], "2"),
         (vec![Entry::Query(Asker::Client)], "3"),
-        (vec![Entry::Bind], "Z"),
+        (vec![bind()], "Z"),
         (vec![Entry::Query(Asker::Client)], "R"),
         (vec![Entry::Query(Asker::Client)], "!"),
     ];
@@ -264,7 +281,7 @@ fn an_end_behind_an_answer_is_told_apart() {
 
 #[test]
 fn a_server_is_settled_when_nothing_is_open() {
-    let mut ledger = ledger(&[Entry::Bind, Entry::Execute]);
+    let mut ledger = ledger(&[bind(), Entry::Execute]);
     assert!(!ledger.owes_nothing());
     feed(&mut ledger, &replies("2DC"), &[]).unwrap();
     assert_eq!((ledger.owes_nothing(), ledger.is_settled()), (true, false), "Sync is missing");
@@ -279,7 +296,7 @@ fn a_server_is_settled_when_nothing_is_open() {
 
 #[test]
 fn after_an_error_nothing_is_owed_before_sync() {
-    let mut ledger = ledger(&[Entry::Bind]);
+    let mut ledger = ledger(&[bind()]);
     feed(&mut ledger, &replies("E"), &[]).unwrap();
     assert!(!ledger.enter(Entry::Execute));
     assert!(!ledger.enter(Entry::Parse(Asker::Client, gives(1))));
@@ -322,6 +339,93 @@ fn an_error_about_the_text_says_that_nothing_ran() {
         let mut ledger = ledger(&[Entry::Query(Asker::Client)]);
         let outcome = feed(&mut ledger, &[&replies(before)[..], &error(fields)].concat(), &[]).unwrap();
         assert_eq!(outcome.events, [Event::ClientError(wanted)], "{before} {fields:?}");
+    }
+}
+
+mod descriptions {
+    use super::*;
+    use crate::session::shape::{Oids, Shape};
+    use crate::session::statements::Described;
+
+    fn look(expected: Option<Shape>) -> Look {
+        Look { asker: Asker::Weir, statement: StatementId(1), name: b"s".as_slice().into(), oids: Oids::Same, expected }
+    }
+
+    fn columns(names: &[&str]) -> BytesMut {
+        let column = |name: &&str| backend::Column {
+            name: name.as_bytes().to_vec(),
+            table_oid: 0,
+            attribute: 0,
+            type_oid: 25,
+            type_size: -1,
+            type_modifier: -1,
+            format: 0,
+        };
+        let mut out = BytesMut::new();
+        backend::parameter_description(&mut out, &[23]);
+        backend::row_description(&mut out, &names.iter().map(column).collect::<Vec<_>>());
+        out
+    }
+
+    /// What a ledger learns from a description.
+    fn learned(asker: Asker, expected: Option<Shape>, names: &[&str]) -> Outcome {
+        let mut ledger = ledger(&[Entry::Describe(asker, Some(look(expected))), Entry::Sync(Asker::Client)]);
+        feed(&mut ledger, &[columns(names), reply('Z')].concat(), &[7]).unwrap()
+    }
+
+    #[test]
+    fn a_description_is_told_when_it_is_new_or_another() {
+        let outcome = learned(Asker::Client, None, &["a"]);
+        assert_eq!(outcome.seen, [columns(&["a"]), reply('Z')].concat());
+        let [Event::Described(told, described)] = &outcome.events[..] else { panic!("{outcome:?}") };
+        assert_eq!((told, &*described.parameter_types), (&look(None), &[23][..]));
+        let known = Some(described.shape);
+        assert_eq!(learned(Asker::Client, known, &["a"]).events, []);
+        let outcome = learned(Asker::Weir, known, &["a", "b"]);
+        assert_eq!(outcome.seen, replies("Z"), "Weir's own question stays hidden");
+        assert!(matches!(&outcome.events[..], [Event::Described(_, Described { shape, .. })] if Some(*shape) != known));
+    }
+
+    #[test]
+    fn a_statement_that_the_schema_has_left_behind_is_doubted() {
+        let describe = Entry::Describe(Asker::Client, Some(look(None)));
+        for (entry, sqlstate, doubted) in [
+            (bind(), "0A000", true),
+            (bind(), "42703", true),
+            (describe, "42P01", true),
+            (bind(), "22P02", false),
+            (Entry::Execute, "42P01", false),
+        ] {
+            let mut ledger = ledger(std::slice::from_ref(&entry));
+            let events = feed(&mut ledger, &error(&[(b'C', sqlstate)]), &[]).unwrap().events;
+            assert_eq!(events.contains(&Event::Doubted(StatementId(1))), doubted, "{entry:?} {sqlstate}");
+        }
+    }
+}
+
+#[test]
+fn what_a_client_does_not_learn_is_kept_from_it() {
+    let gone = error(&[(b'C', "0A000")]);
+    let client = [Entry::Sync(Asker::Client)];
+    let describe = Entry::Describe(Asker::Client, None);
+    let bind_again: [(&[Entry], BytesMut, &str); 2] =
+        [(&[bind(), Entry::Execute], gone.clone(), ""), (&[bind(), describe, Entry::Execute], gone, "")];
+    for (entries, failure, seen) in bind_again {
+        let mut ledger = ledger(&[entries, &client].concat());
+        ledger.withhold();
+        let bytes = [failure, reply('Z')].concat();
+        let outcome = feed(&mut ledger, &bytes, &vec![1; bytes.len()]).unwrap();
+        assert_eq!((outcome.seen, ledger.is_settled()), (replies(seen), true));
+        assert!(
+            outcome.events.contains(&Event::Withheld) && !outcome.events.contains(&Event::ClientError(Attempt::Ran))
+        );
+    }
+    // Another error, or a later one, is told.
+    for (server, code) in [("", "22P02"), ("2", "0A000")] {
+        let mut ledger = ledger(&[&[bind(), bind(), Entry::Execute][..], &client].concat());
+        ledger.withhold();
+        let bytes = [&replies(server)[..], &error(&[(b'C', code)]), &reply('Z')].concat();
+        assert_eq!(feed(&mut ledger, &bytes, &[]).unwrap().seen, bytes, "{code}");
     }
 }
 

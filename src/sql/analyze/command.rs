@@ -55,6 +55,11 @@ impl<'a> Analyzer<'a> {
 
     /// DDL, and what cannot run in a transaction block.
     fn schema_command(&mut self, node: &NodeEnum, env: Env<'_>) -> StatementKind {
+        self.statement.vacates = vacated_database(node);
+        // Types, functions and the like have no TEMP, but may be in that schema.
+        if self.text.to_ascii_lowercase().contains("pg_temp") {
+            self.makes(Facets::TEMPORARY);
+        }
         if is_standalone(node) {
             self.effect(Effects::WRITES_ROWS);
             return StatementKind::Standalone;
@@ -383,8 +388,28 @@ fn is_standalone(node: &NodeEnum) -> bool {
     }
 }
 
+/// The database that PostgreSQL wants to have no other sessions for this command.
+fn vacated_database(node: &NodeEnum) -> Option<String> {
+    match node {
+        NodeEnum::DropdbStmt(drop) => Some(drop.dbname.clone()),
+        NodeEnum::CreatedbStmt(create) => option_text(&create.options, "template"),
+        NodeEnum::RenameStmt(rename) if rename.rename_type() == ObjectType::ObjectDatabase => {
+            Some(rename.subname.clone())
+        }
+        NodeEnum::AlterDatabaseStmt(alter) if has_option(&alter.options, "tablespace") => Some(alter.dbname.clone()),
+        _ => None,
+    }
+}
+
 fn is_single_reindex(kind: ReindexObjectType) -> bool {
     matches!(kind, ReindexObjectType::ReindexObjectIndex | ReindexObjectType::ReindexObjectTable)
+}
+
+fn option_text(options: &[Node], name: &str) -> Option<String> {
+    options.iter().filter_map(inner).find_map(|option| match option {
+        NodeEnum::DefElem(option) if option.defname == name => string(option.arg.as_deref()?).map(str::to_owned),
+        _ => None,
+    })
 }
 
 fn has_option(options: &[Node], name: &str) -> bool {

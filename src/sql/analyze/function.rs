@@ -51,6 +51,8 @@ impl Analyzer<'_> {
         if code::is_hidden(name) {
             self.runs(CodeClass::UNKNOWABLE);
         }
+        // Under the session's search_path the name may mean a function of users.
+        self.runs(self.schema.code.function(name));
     }
 
     fn session_effects(&mut self, name: &str, arguments: &[Node]) {

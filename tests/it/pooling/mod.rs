@@ -1,6 +1,7 @@
 //! The unsharded path: real clients, Weir, and one PostgreSQL server behind it. One file per theme.
 
 mod cancel;
+mod columns;
 mod copy;
 mod drivers;
 mod extended;

@@ -107,6 +107,22 @@ fn pins(front: &Front) -> Vec<String> {
     front.shown("SHOW CLIENTS", "pinned_by").into_iter().filter(|reason| !reason.is_empty()).collect()
 }
 
+/// A search_path leads to the temporary schema, too, and not only in the text that uses it.
+#[test]
+fn an_object_is_temporary_by_the_search_path() {
+    let front = Front::new(2);
+    let (mut owner, mut other) = (front.app.raw(), front.app.raw());
+    for set in ["BEGIN; SET LOCAL search_path = pg_temp", "SET search_path = pg_temp; BEGIN"] {
+        owner.run(set);
+        owner.run("CREATE TYPE mine AS ENUM ('a')");
+        owner.run("COMMIT");
+        assert_eq!(other.value(TEMPORARY_TYPE), "f", "{set}");
+        assert_eq!(other.value(TEMPORARY_TYPE), "f", "{set}");
+        assert_eq!(owner.value(TEMPORARY_TYPE), "t", "{set}");
+        owner.run("DROP TYPE pg_temp.mine");
+    }
+}
+
 #[test]
 fn state_that_follows_is_the_clients_own_on_one_server() {
     let front = front(1);
@@ -152,6 +168,7 @@ struct Keeper {
 }
 
 const TEMPORARY: &str = "SELECT to_regclass('pg_temp.mine') IS NOT NULL";
+const TEMPORARY_TYPE: &str = "SELECT to_regtype('pg_temp.mine') IS NOT NULL";
 const LOCKS: &str =
     "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid() AND objid = 42)";
 const CURSORS: &str = "SELECT EXISTS (SELECT FROM pg_cursors WHERE name = 'mine')";
@@ -176,6 +193,24 @@ const KEEPERS: &[Keeper] = &[
         ask: TEMPORARY,
         reason: "temporary_table",
         end: "BEGIN; SAVEPOINT s; DROP TABLE mine; RELEASE s; COMMIT",
+    },
+    Keeper {
+        make: "CREATE TYPE pg_temp.mine AS ENUM ('a')",
+        ask: TEMPORARY_TYPE,
+        reason: "temporary_table",
+        end: "DROP TYPE pg_temp.mine",
+    },
+    Keeper {
+        make: "BEGIN; SET LOCAL search_path = pg_temp; CREATE DOMAIN mine AS int; COMMIT",
+        ask: TEMPORARY_TYPE,
+        reason: "temporary_table",
+        end: "DROP DOMAIN pg_temp.mine",
+    },
+    Keeper {
+        make: "CREATE FUNCTION pg_temp.mine() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        ask: "SELECT to_regproc('pg_temp.mine') IS NOT NULL",
+        reason: "temporary_table",
+        end: "DROP FUNCTION pg_temp.mine",
     },
     Keeper {
         make: "SELECT pg_advisory_lock(42)",
@@ -346,6 +381,81 @@ fn row_level_security_by_a_custom_setting() {
     a.run("RESET ROLE; DROP TABLE entered");
     nobody.run("SET ROLE pg_monitor");
     assert_eq!(nobody.value(count), "0");
+}
+
+/// PostgreSQL reads a constant once, when its statement is prepared.
+#[test]
+fn constants_of_a_prepared_statement_stay_what_they_were() {
+    let front = front(1);
+    front.app.execute("CREATE TABLE dates (d date)");
+    let mut client = front.app.raw();
+    client.run("SET DateStyle = 'SQL, DMY'");
+    client.send_with(|out| {
+        frontend::parse(out, b"read", &frontend::definition("SELECT date '01/02/2024'", &[]));
+        frontend::parse(out, b"write", &frontend::definition("INSERT INTO dates VALUES ('01/02/2024')", &[]));
+        frontend::sync(out);
+    });
+    assert_eq!(sqlstate(&client.until_ready()), None);
+    client.run("SET DateStyle = 'ISO, MDY'");
+    for _ in 0..2 {
+        let ended = front.direct.value(
+            "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity \
+             WHERE datname = current_database() AND backend_type = 'client backend' \
+             AND pid <> pg_backend_pid() AND state = 'idle' AND application_name <> 'weir'",
+        );
+        assert_eq!(ended, "t");
+        for (name, answer) in [("read", vec!["2024-02-01".to_owned()]), ("write", vec![])] {
+            client.send_with(|out| {
+                frontend::bind(out, b"", name.as_bytes(), &[0; 6]);
+                frontend::execute(out, b"", 0);
+                frontend::sync(out);
+            });
+            let messages = client.until_ready();
+            assert_eq!((sqlstate(&messages), rows(&messages)), (None, answer), "{name}");
+        }
+        assert_eq!(client.value("SHOW DateStyle"), "ISO, MDY");
+    }
+    assert_eq!(front.app.value("SELECT string_agg(d::text, ' ') FROM dates"), "2024-02-01 2024-02-01");
+    assert_eq!(pins(&front), [""; 0]);
+}
+
+/// libpq's functions for large objects are FunctionCalls; what they open ends with the transaction.
+#[test]
+fn function_calls_of_large_objects_do_not_pin() {
+    let front = front(1);
+    let mut client = front.app.raw();
+    let call = |client: &mut RawClient, oid: u32, argument: i32| {
+        let mut body = oid.to_be_bytes().to_vec();
+        body.extend_from_slice(&[0, 1, 0, 1, 0, 1, 0, 0, 0, 4]);
+        body.extend_from_slice(&argument.to_be_bytes());
+        body.extend_from_slice(&[0, 1]);
+        client.send_with(|out| {
+            weir::wire::backend::message(out, frontend::tag::FUNCTION_CALL, |out| out.extend_from_slice(&body))
+        });
+        client.until_ready()
+    };
+    // lo_creat(-1)
+    assert_eq!(sqlstate(&call(&mut client, 957, -1)), None);
+    assert_eq!(pins(&front), [""; 0]);
+    assert_eq!(front.app.value("SELECT count(*) FROM pg_largeobject_metadata"), "1");
+    // abs(-1): of other functions nothing is known by their OIDs.
+    assert_eq!(sqlstate(&call(&mut client, 1397, -1)), None);
+    assert_eq!(pins(&front), ["opaque_code"]);
+}
+
+/// A function of users that hides a built-in one under the session's own search_path.
+#[test]
+fn a_function_that_hides_a_builtin_one_is_asked_about() {
+    let front = front(1);
+    front.app.execute(
+        "CREATE SCHEMA own; CREATE FUNCTION own.lower(text) RETURNS text LANGUAGE sql AS \
+         $$ SELECT set_config('work_mem', '7MB', false) $$",
+    );
+    let mut client = front.app.raw();
+    client.run("SET search_path = own, pg_catalog");
+    assert_eq!(client.value("SELECT lower('A'::text)"), "7MB");
+    assert_eq!(front.app.value("SHOW work_mem"), "4MB");
+    assert_eq!(client.value("SHOW work_mem"), "7MB");
 }
 
 #[test]
