@@ -21,7 +21,9 @@ USER = DATABASE = "bench"
 SCRAM_USER = "bench_scram"
 # More than all proxies and a direct run with 200 clients keep open together.
 SERVER_CONNECTIONS = 500
-CLIENTS_MAX = 15000
+CLIENTS_MAX = 12000
+# A client takes two descriptors there.
+HAPROXY_CLIENTS_MAX = 5000
 START_LIMIT_S = 30
 STOP_LIMIT_S = 15
 
@@ -113,7 +115,7 @@ class Stage(contextlib.ExitStack):
         port = free_port()
         config = self.file("haproxy.cfg", f"""
             global
-                maxconn {CLIENTS_MAX}
+                maxconn {HAPROXY_CLIENTS_MAX}
             defaults
                 mode tcp
                 timeout connect 10s

@@ -45,7 +45,7 @@ pub async fn serve(worker: Rc<Worker>, socket: std::net::TcpStream) {
 }
 
 /// Gives the client that a connection turns out to be; serves what is no client.
-async fn begin(worker: Rc<Worker>, socket: std::net::TcpStream) -> Option<(Client, Admission)> {
+async fn begin(worker: Rc<Worker>, socket: std::net::TcpStream) -> Option<(Box<Client>, Admission)> {
     let mut conn = Conn::from_std(socket).ok()?;
     let limit = worker.instance.config.pool.client_login_timeout;
     let opening = open(&worker, &mut conn);
@@ -301,7 +301,7 @@ fn notice_truncation(conn: &mut Conn, name: &str) {
 
 impl LoggedIn {
     /// Tells the client that it is in. Gives `None` when it is gone already.
-    async fn into_client(self: Box<Self>, worker: Rc<Worker>, mut conn: Conn) -> Option<(Client, Admission)> {
+    async fn into_client(self: Box<Self>, worker: Rc<Worker>, mut conn: Conn) -> Option<(Box<Client>, Admission)> {
         let Self { admission, protocol, database, user, settings, reports } = *self;
         let (address, local_address) = (conn.peer()?, conn.local()?);
         let number = worker.instance.client_number();
@@ -324,6 +324,6 @@ impl LoggedIn {
         ));
         worker.remember(&handle);
         let client = Client::new(conn, worker, database, user, handle, settings, reports.parameters);
-        Some((client, admission))
+        Some((Box::new(client), admission))
     }
 }

@@ -206,12 +206,8 @@ impl Scanner<'_> {
                 self.copy_to(end)
             }
             _ => {
-                // Byte by byte: words are short.
-                while let Some(byte) = self.peek(0).filter(|byte| is_identifier_part(*byte)) {
-                    self.key.push(byte);
-                    self.at += 1;
-                }
-                Ok(())
+                let end = skip_while(self.bytes, self.at, is_identifier_part);
+                self.copy_to(end)
             }
         }
     }
