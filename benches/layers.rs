@@ -133,8 +133,15 @@ fn routing(criterion: &mut Criterion) {
     let mut literals = Vec::new();
     let facts = FactsCache::new(1 << 20).get(POINT_READ, &schema, true, &mut literals);
     let statement = &facts.statements[0];
-    let request =
-        Request { text: POINT_READ, statement, literals: &literals, parameters: &[], map: &map, schema: &schema };
+    let request = Request {
+        text: POINT_READ,
+        statement,
+        literals: &literals,
+        parameters: &[],
+        map: &map,
+        schema: &schema,
+        named: None,
+    };
     let by_hash = Hash::even(HashFunction::default(), 4096, &[ShardId(0), ShardId(1)]).expect("an even placement");
     let mut group = criterion.benchmark_group("route");
     group.bench_function("by hash key", |bencher| bencher.iter(|| black_box(route::plan(&request)).expect("a plan")));
@@ -143,6 +150,49 @@ fn routing(criterion: &mut Criterion) {
     });
     let text = [KeyValue::Text("4711 Plaza de la Constitución".into())];
     group.bench_function("shard of a text", |bencher| bencher.iter(|| by_hash.shard_of(black_box(&text))));
+}
+
+/// Statements by form, each for one shard.
+const FORMS: &[(&str, &str)] = &[
+    ("equality", POINT_READ),
+    ("in", "SELECT abalance FROM accounts WHERE aid IN (1, 1, 1, 1, 1, 1, 1, 1)"),
+    ("array", "SELECT abalance FROM accounts WHERE aid = ANY ('{1,1,1,1}')"),
+    ("or", "SELECT abalance FROM accounts WHERE (aid = 7 AND abalance > 0) OR (aid = 7 AND abalance < -5)"),
+    ("join", "SELECT * FROM accounts a JOIN accounts b USING (aid) WHERE a.aid = 4711"),
+    ("subquery", "SELECT * FROM (SELECT aid, count(*) FROM accounts GROUP BY aid) q WHERE q.aid = 4711"),
+    ("with", "WITH q AS (SELECT * FROM accounts) SELECT * FROM q WHERE aid = 4711"),
+    ("exists", "SELECT * FROM accounts a WHERE a.aid = 7 AND EXISTS (SELECT 1 FROM accounts b WHERE b.aid = a.aid)"),
+    ("insert", "INSERT INTO accounts (aid, abalance) VALUES (4711, 0)"),
+    ("update", "UPDATE accounts SET abalance = abalance + 5 WHERE aid = 4711"),
+];
+
+/// From a text to a plan, its shape known or new.
+fn routing_by_form(criterion: &mut Criterion) {
+    let (map, schema) = (shard_map(), schema());
+    let mut literals = Vec::new();
+    let mut plan = |cache: &mut FactsCache, text: &str| {
+        let facts = cache.get(text, &schema, true, &mut literals);
+        let statement = &facts.statements[0];
+        let literals = &literals;
+        let request = Request { text, statement, literals, parameters: &[], map: &map, schema: &schema, named: None };
+        route::plan(&request).expect("a plan")
+    };
+    let mut group = criterion.benchmark_group("text to plan");
+    for (form, text) in FORMS {
+        let mut cache = FactsCache::new(1 << 20);
+        group.bench_function(format!("{form}, known shape"), |bencher| {
+            bencher.iter(|| black_box(plan(&mut cache, text)))
+        });
+        group.bench_function(format!("{form}, new shape"), |bencher| {
+            bencher.iter(|| black_box(plan(&mut FactsCache::new(1 << 20), text)));
+        });
+    }
+    group.finish();
+    let mut cache = FactsCache::new(1 << 20);
+    for aid in 0..1_000_000 {
+        black_box(plan(&mut cache, &format!("SELECT abalance FROM accounts WHERE aid = {aid}")));
+    }
+    println!("the cache after a million literals: {:?}", cache.stats());
 }
 
 fn merging(criterion: &mut Criterion) {
@@ -177,5 +227,5 @@ fn merge_rows(spec: &MergeSpec, rows: Vec<Vec<Bytes>>) -> BytesMut {
     }
 }
 
-criterion_group!(layers, framing, ledger, facts, routing, merging);
+criterion_group!(layers, framing, ledger, facts, routing, routing_by_form, merging);
 criterion_main!(layers);

@@ -18,6 +18,7 @@ pub(super) enum Subject {
     Clients,
     Databases,
     Help,
+    Listeners,
     Pools,
     Servers,
     Shards,
@@ -46,6 +47,7 @@ impl Subject {
         Self::Clients,
         Self::Databases,
         Self::Help,
+        Self::Listeners,
         Self::Pools,
         Self::Servers,
         Self::Shards,
@@ -59,6 +61,7 @@ impl Subject {
             Self::Clients => "CLIENTS",
             Self::Databases => "DATABASES",
             Self::Help => "HELP",
+            Self::Listeners => "LISTENERS",
             Self::Pools => "POOLS",
             Self::Servers => "SERVERS",
             Self::Shards => "SHARDS",
@@ -73,6 +76,7 @@ impl Subject {
             Self::Clients => "each client: what it does, which servers it holds, and what pins them",
             Self::Databases => "each database as it is configured",
             Self::Help => "this list",
+            Self::Listeners => "each database's connection that listens for its clients",
             Self::Pools => "clients and servers per database, user, shard and role",
             Self::Servers => "each connection to a PostgreSQL server",
             Self::Shards => "each shard, its nodes and its share of the load",
@@ -88,6 +92,7 @@ impl Subject {
             Self::Clients | Self::Servers => Scope::Connections,
             Self::Databases
             | Self::Help
+            | Self::Listeners
             | Self::Pools
             | Self::Shards
             | Self::Stats

@@ -56,6 +56,7 @@ impl Console {
             Subject::Clients => show::clients(&snapshot, out),
             Subject::Databases => show::databases(&snapshot, out),
             Subject::Help => show::help(out),
+            Subject::Listeners => show::listeners(&snapshot, out),
             Subject::Pools => show::pools(&snapshot, out),
             Subject::Servers => show::servers(&snapshot, out),
             Subject::Shards => show::shards(&snapshot, &reading, out),

@@ -12,8 +12,8 @@ use super::table::{Column, Value, int4, int8, numeric, put_table, some, text};
 use super::timestamp::utc;
 use crate::sql::facts::PinReason;
 use crate::telemetry::{
-    ClientInfo, Counter, Counts, DatabaseInfo, Distribution, InDoubtInfo, PoolInfo, Reading, ServerInfo, ShardLoad,
-    Snapshot, shard_loads,
+    ClientInfo, Counter, Counts, DatabaseInfo, Distribution, InDoubtInfo, ListenerInfo, PoolInfo, Reading, ServerInfo,
+    ShardLoad, Snapshot, shard_loads,
 };
 use crate::types::Role;
 use crate::wire::replication::Replication;
@@ -72,6 +72,7 @@ const CLIENTS: &[Column<ClientInfo>] = &[
     int4("prepared_statements", |client| some(client.prepared_statements)),
     int8("id", |client| some(client.id)),
     text("pinned_by", |client| client.pinned_by.map(PinReason::as_str).and_then(some)),
+    int4("channels", |client| some(client.channels)),
 ];
 
 pub(super) fn clients(snapshot: &Snapshot, out: &mut BytesMut) {
@@ -249,6 +250,19 @@ pub(super) fn shards(snapshot: &Snapshot, reading: &Reading, out: &mut BytesMut)
 
 fn percent(value: f64) -> Value {
     some(format_args!("{value:.1}"))
+}
+
+const LISTENERS: &[Column<ListenerInfo>] = &[
+    text("database", |listener| some(&listener.database)),
+    int4("clients", |listener| some(listener.clients)),
+    int4("channels", |listener| some(listener.channels)),
+    int8("notifications", |listener| some(listener.notifications)),
+    int8("connects", |listener| some(listener.connects)),
+    int8("losses", |listener| some(listener.losses)),
+];
+
+pub(super) fn listeners(snapshot: &Snapshot, out: &mut BytesMut) {
+    put_table(out, LISTENERS, snapshot.listeners.iter().cloned());
 }
 
 const TWO_PHASE: &[Column<InDoubtInfo>] = &[

@@ -62,13 +62,13 @@ async fn pools_are_added_up_over_workers() {
 #[tokio::test]
 async fn clients_and_servers_name_each_other() {
     let client = "C|ann|shop|logical|active|10.0.0.9|50000|10.0.0.1|6432|2026-11-22 03:21:41 UTC|2026-11-22 03:21:48 UTC\
-        |0|0|0|C7|S3,S4|0||psql|2|7|setting";
+        |0|0|0|C7|S3,S4|0||psql|2|7|setting|3";
     let server =
         "S|ann|shop|none|new|10.0.1.2|5432|-|-|2026-11-22 03:21:42 UTC|-|0|0|1|S3|C7|4711||psql|0|3|east|primary";
     let columns = "type:25|user:25|database:25|replication:25|state:25|addr:25|port:23|local_addr:25|local_port:23|\
         connect_time:25|request_time:25|wait:23|wait_us:23|close_needed:23|ptr:25|link:25|remote_pid:23|tls:25|\
         application_name:25|prepared_statements:23|id:20";
-    check("SHOW CLIENTS", &[&format!("{columns}|pinned_by:25"), client, "SHOW"]).await;
+    check("SHOW CLIENTS", &[&format!("{columns}|pinned_by:25|channels:23"), client, "SHOW"]).await;
     check("SHOW SERVERS", &[&format!("{columns}|shard:25|role:25"), server, "SHOW"]).await;
 }
 
@@ -124,6 +124,8 @@ async fn small_commands() {
     let two_phase = "gid:25|database:25|shards:25|started_at:25|decision:25";
     check("SHOW VERSION", &["version:25", &version, "SHOW"]).await;
     check("SHOW TWO_PHASE", &[two_phase, "weir_42|shop|west,east|2026-11-22 03:21:43 UTC|commit", "SHOW"]).await;
+    let listeners = "database:25|clients:23|channels:23|notifications:20|connects:20|losses:20";
+    check("SHOW LISTENERS", &[listeners, "shop|2|5|40|3|1", "SHOW"]).await;
     check("", &["empty"]).await;
     check("show version; show version", &["version:25", &version, "SHOW", "version:25", &version, "SHOW"]).await;
 }

@@ -164,6 +164,8 @@ pub struct Database {
     pub read_write_split: bool,
     /// Functions, as `schema.name`, that leave nothing in a session, whatever Weir can prove.
     pub harmless_functions: BTreeSet<String>,
+    /// Functions, as `schema.name`, that touch only the shard that they run on, and rows of reference tables to read.
+    pub shard_local: BTreeSet<String>,
     pub sequence_state: SequenceState,
     /// At least one, exactly one without a shard map. A shard's place is its [`crate::types::ShardId`]; the first is
     /// the home shard.

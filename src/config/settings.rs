@@ -231,6 +231,7 @@ fn read_database(name: &str, mut section: Section<'_>, pool: &Pool, read: Read<'
         harmless_functions: values(section.take_list("harmless_functions", function_name).unwrap_or_default())
             .into_iter()
             .collect(),
+        shard_local: values(section.take_list("shard_local", function_name).unwrap_or_default()).into_iter().collect(),
         sequence_state: section.take("sequence_state", word(SEQUENCE_STATES)).unwrap_or(SequenceState::Affinity),
         shard_map: read_shard_map(&mut section, shard_names, read),
         shards: shards.into_iter().filter_map(|(_, shard)| shard).collect(),

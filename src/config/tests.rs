@@ -125,6 +125,7 @@ pool_mode = "statement"
 [databases.app]
 pool_mode = "transaction"
 harmless_functions = ["app.audit", "app.stamp"]
+shard_local = ["app.report"]
 sequence_state = "pin"
 pool_size = 3
 [[databases.app.shards]]
@@ -145,6 +146,7 @@ dbname = "other"
     assert_eq!(config.users[0].pool_mode, Some(PoolMode::Statement));
     assert_eq!(config.databases[0].sequence_state, SequenceState::Pin);
     assert!(config.databases[0].harmless_functions.iter().eq(["app.audit", "app.stamp"]));
+    assert!(config.databases[0].shard_local.iter().eq(["app.report"]));
     assert_eq!(config.databases[0].shards[0].primary, NodeAddress { host: "::1".to_owned(), port: 5433 });
     assert!(matches!(config.users[0].password, Some(Password::Scram(_))));
     assert!(config.peers.is_empty());

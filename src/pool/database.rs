@@ -8,6 +8,7 @@ use arc_swap::{ArcSwap, Guard};
 use tokio::sync::Notify;
 
 use super::freshness::Freshness;
+use super::listener::Listener;
 use super::shared::{Limits, MailSender, NodeIndex, PoolId, Shared};
 use crate::auth::Password;
 use crate::config::{self, PoolMode, SequenceState};
@@ -40,6 +41,8 @@ pub struct Database {
     pub read_write_split: bool,
     /// See [`config::Database::harmless_functions`].
     pub harmless_functions: BTreeSet<String>,
+    /// See [`config::Database::shard_local`].
+    pub shard_local: BTreeSet<String>,
     pub sequence_state: SequenceState,
     pub limits: Limits,
     pub shards: Vec<Shard>,
@@ -59,6 +62,8 @@ pub struct Database {
     pools: Mutex<HashMap<PoolId, Arc<Shared>>>,
     /// Replication connections are counted like servers of a pool, and never pooled.
     replication: Mutex<HashMap<PoolId, Arc<Shared>>>,
+    /// Hears notifications for all clients.
+    pub listener: Listener,
     /// Held by the one statement that runs on every shard or none.
     pub everywhere: tokio::sync::Mutex<()>,
 }
@@ -77,6 +82,7 @@ impl Database {
             pool_mode: declared.pool_mode,
             read_write_split: declared.read_write_split,
             harmless_functions: declared.harmless_functions.clone(),
+            shard_local: declared.shard_local.clone(),
             sequence_state: declared.sequence_state,
             limits,
             shards,
@@ -90,6 +96,7 @@ impl Database {
             schema_done: Notify::new(),
             pools: Mutex::default(),
             replication: Mutex::default(),
+            listener: Listener::default(),
             everywhere: tokio::sync::Mutex::new(()),
         }
     }
@@ -134,6 +141,21 @@ impl Database {
         let id = PoolId { database: Arc::clone(&self.name), user: Arc::clone(user), shard, node };
         let limits = Limits { size: self.limits.wal_senders, ..self.limits.clone() };
         self.find_or_make(&self.replication, id, password, &limits, mail)
+    }
+
+    /// The one place for the connection that listens, on the home shard's primary.
+    pub fn listener_place(
+        &self,
+        user: &Arc<str>,
+        password: Option<&Password>,
+        mail: &[MailSender],
+    ) -> Option<Arc<Shared>> {
+        let (shard, node) = (ShardId(0), NodeIndex::PRIMARY);
+        let id = PoolId { database: Arc::clone(&self.name), user: Arc::clone(user), shard, node };
+        let home = self.shards.first()?.nodes.first()?;
+        let (address, dbname) = (Arc::clone(&home.address), Arc::clone(&home.dbname));
+        let limits = Limits { size: 1, ..self.limits.clone() };
+        Some(Arc::new(Shared::new(id, address, dbname, password.cloned(), limits, mail)))
     }
 
     fn find_or_make(

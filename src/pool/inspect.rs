@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
 
-use crate::sql::schema::{Column, FunctionClass, Relation, Schema, Volatility};
+use crate::sql::schema::{Column, FunctionClass, Relation, Schema, View, Volatility};
 use crate::types::{Error, Kind, Origin, Result, ShardId};
 
 /// Function names with what their overloads have in common; the most harmful one counts.
@@ -87,6 +87,17 @@ const COLUMNS: &str = "
        AND n.nspname !~ '^pg_(toast|temp)'
      ORDER BY a.attrelid, a.attnum";
 
+/// Views with their queries, whose names are qualified if the search path is empty.
+const VIEWS: &str = "
+    SELECT n.nspname::text, c.relname::text, pg_catalog.pg_get_viewdef(c.oid)
+      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+     WHERE c.relkind = 'v' AND c.oid >= 16384 AND n.nspname !~ '^pg_(toast|temp)'";
+
+const USER_FUNCTIONS: &str = "
+    SELECT p.proname::text, n.nspname::text || '.' || p.proname::text
+      FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+     WHERE n.nspname NOT IN ('pg_catalog', 'information_schema')";
+
 const SEARCH_PATH: &str = "SELECT s FROM unnest(pg_catalog.current_schemas(false)) WITH ORDINALITY AS u(s, n)
     WHERE s <> 'pg_catalog' ORDER BY n";
 
@@ -106,9 +117,17 @@ const USER_TYPES: &str = "
       FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
      WHERE t.oid >= 16384 AND n.nspname !~ '^pg_(toast|temp)'";
 
+/// What the configuration says of a database.
+pub struct Declared<'d> {
+    pub is_sharded: bool,
+    /// Functions (`schema.name`) that are taken for proven to leave nothing in a session.
+    pub harmless: &'d BTreeSet<String>,
+    /// Functions that touch only the shard that they run on.
+    pub shard_local: &'d BTreeSet<String>,
+}
+
 /// Reads the catalogs of the home shard (the first of `shards`) and compares the user types of the others with it.
-/// Functions in `harmless` (`schema.name`) are taken for proven to leave nothing in a session.
-pub async fn inspect(version: u64, shards: &[Client], harmless: &BTreeSet<String>) -> Result<Schema> {
+pub async fn inspect(version: u64, shards: &[Client], declared: &Declared<'_>) -> Result<Schema> {
     let Some((home, others)) = shards.split_first() else {
         return Err(Error::internal("a database without shards cannot be inspected"));
     };
@@ -116,13 +135,17 @@ pub async fn inspect(version: u64, shards: &[Client], harmless: &BTreeSet<String
         version,
         functions: functions(home).await?,
         relations: relations(home).await?,
-        code: code::classes(home, harmless).await?,
+        code: code::classes(home, declared.harmless).await?,
+        shard_local: shard_local(home, declared.shard_local).await?,
         user_operators: rows(home, OPERATORS).await?.iter().map(|row| row.get(0)).collect(),
         search_path: rows(home, SEARCH_PATH).await?.iter().map(|row| row.get(0)).collect(),
         has_nondeterministic_collations: rows(home, NONDETERMINISTIC).await?.iter().any(|row| row.get(0)),
         differing_types: HashSet::new(),
         enums: rows(home, ENUMS).await?.iter().map(|row| row.get(0)).collect(),
     };
+    if declared.is_sharded {
+        views(home, &mut schema).await?;
+    }
     let own = user_types(home).await?;
     for other in others {
         let theirs = user_types(other).await?;
@@ -153,6 +176,7 @@ async fn relations(client: &Client) -> Result<HashMap<(String, String), Relation
         let relation = Relation {
             columns: Vec::new(),
             is_view: row.get(2),
+            view: None,
             unlogged: row.get(3),
             opaque_read: row.get(4),
             opaque_write: row.get(5),
@@ -171,6 +195,32 @@ async fn relations(client: &Client) -> Result<HashMap<(String, String), Relation
         }
     }
     Ok(relations)
+}
+
+/// The names that only declared functions have: an unqualified call could mean any function of its name.
+async fn shard_local(client: &Client, declared: &BTreeSet<String>) -> Result<HashSet<String>> {
+    if declared.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let found = rows(client, USER_FUNCTIONS).await?;
+    let is_declared = |row: &&Row| declared.contains(row.get::<_, &str>(1));
+    let mut names: HashSet<String> = found.iter().filter(is_declared).map(|row| row.get(0)).collect();
+    for other in found.iter().filter(|row| !is_declared(row)) {
+        names.remove(other.get::<_, &str>(0));
+    }
+    Ok(names)
+}
+
+async fn views(client: &Client, schema: &mut Schema) -> Result<()> {
+    let failed = |error| failed(ShardId(0), error);
+    client.batch_execute("BEGIN READ ONLY; SET LOCAL search_path = ''").await.map_err(failed)?;
+    for row in rows(client, VIEWS).await? {
+        // A view that was created between the two queries is found by the next refresh.
+        if let Some(relation) = schema.relations.get_mut(&(row.get(0), row.get(1))) {
+            relation.view = View::new(row.get(2));
+        }
+    }
+    client.batch_execute("COMMIT").await.map_err(failed)
 }
 
 async fn user_types(client: &Client) -> Result<HashMap<String, u32>> {

@@ -14,6 +14,7 @@ use bytes::BytesMut;
 use super::handle::{Handle, State};
 use super::instance::User;
 use super::links::Link;
+use super::listening::{Heed, Listening};
 use super::outcome::{Step, Stop};
 use super::relay::{Listen, Seen};
 use super::worker::{Known, Pools, Worker};
@@ -88,6 +89,10 @@ pub struct Client {
     pub now: Instant,
     /// When the open transaction began, for statistics.
     pub transaction_began: Option<Instant>,
+    /// What the client hears; `None` for the many that do not listen.
+    pub listening: Option<Box<Listening>>,
+    /// What the open transaction may have to do with notifications.
+    pub heed: Heed,
     /// How the server of the open block was lost, when the client does not know it yet.
     pub loss: Option<Error>,
 }
@@ -152,6 +157,8 @@ impl Client {
             local_settings: false,
             now: Instant::now(),
             transaction_began: None,
+            listening: None,
+            heed: Heed::default(),
             loss: None,
         }
     }
@@ -237,11 +244,31 @@ impl Client {
         if let Some(status) = held {
             backend::ready_for_query(self.conn.queue(), status);
         }
+        if self.listening.is_some() {
+            return Box::pin(self.end_heard_unit()).await;
+        }
         self.conn.flush().await.map_err(|_| Stop::Gone)?;
         if !self.batch_open {
             self.handle.state.set(State::Idle);
         }
         Ok(())
+    }
+
+    /// The same for a client that listens: it is given what came meanwhile.
+    async fn end_heard_unit(&mut self) -> Step {
+        if self.may_leave() {
+            self.deliver().await?;
+        }
+        self.conn.flush().await.map_err(|_| Stop::Gone)?;
+        if !self.batch_open {
+            self.handle.state.set(State::Idle);
+        }
+        Ok(())
+    }
+
+    /// Whether the client is between transactions and between messages.
+    fn may_leave(&self) -> bool {
+        !self.batch_open && !self.in_transaction()
     }
 
     /// Queues an ErrorResponse, and ReadyForQuery where the client waits for it.
@@ -289,7 +316,10 @@ impl Client {
 
     /// Waits until the client sends something. When Weir stops, a client outside of transactions is sent away.
     async fn await_client(&mut self) -> Step {
-        let may_leave = !self.batch_open && !self.in_transaction();
+        let may_leave = self.may_leave();
+        if self.listening.is_some() && may_leave {
+            return Box::pin(self.await_client_or_news()).await;
+        }
         if let Some(at) = self.link_to_watch() {
             let handle = Rc::clone(&self.handle);
             return tokio::select! {
@@ -298,9 +328,7 @@ impl Client {
                 () = handle.stop.heard(), if may_leave => Err(Stop::Fatal(shutting_down())),
             };
         }
-        if self.links.is_empty() {
-            self.conn.release_buffers();
-        }
+        self.rest();
         poll_fn(|cx| match self.conn.poll_fill(cx) {
             Poll::Ready(Ok(1..)) => Poll::Ready(Ok(())),
             Poll::Ready(_) => Poll::Ready(Err(Stop::Gone)),
@@ -308,6 +336,38 @@ impl Client {
             Poll::Pending => Poll::Pending,
         })
         .await
+    }
+
+    /// The same for a client that listens: it is given what comes.
+    async fn await_client_or_news(&mut self) -> Step {
+        let handle = Rc::clone(&self.handle);
+        while let Some(mailbox) = self.listening.as_ref().map(|listening| listening.mailbox()) {
+            tokio::select! {
+                biased;
+                sent = self.client_sends() => return sent,
+                () = handle.stop.heard() => return Err(Stop::Fatal(shutting_down())),
+                () = mailbox.news() => self.deliver().await?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn client_sends(&mut self) -> Step {
+        if let Some(at) = self.link_to_watch() {
+            return self.watch(at).await;
+        }
+        self.rest();
+        match self.conn.fill().await {
+            Ok(1..) => Ok(()),
+            Ok(0) | Err(_) => Err(Stop::Gone),
+        }
+    }
+
+    /// A client that waits and holds no server holds no buffers either.
+    fn rest(&mut self) {
+        if self.links.is_empty() {
+            self.conn.release_buffers();
+        }
     }
 
     /// The server that may have something to say while the client is silent: it owes replies of an open batch, or it is

@@ -9,6 +9,7 @@
 //! * [`prepare`]: statements that a server is given for a client that knows them.
 //! * [`links`]: the servers that a client holds, and how it gets and leaves them; [`leave`]: what becomes of them when
 //!   the client is gone.
+//! * [`listening`]: LISTEN and notifications for a client whose servers change.
 //! * [`survey`]: what a transaction left in the session, and where it can be from now on.
 //! * [`values`]: values that are plain to see in a statement and its parameters.
 //! * [`mode`]: what statement pooling refuses.
@@ -33,6 +34,7 @@ pub mod console;
 pub mod control;
 pub mod everywhere;
 pub mod exchange;
+pub mod explain;
 pub mod fan;
 pub mod handle;
 pub mod instance;
@@ -40,6 +42,7 @@ pub mod keys;
 pub mod large;
 pub mod leave;
 pub mod links;
+pub mod listening;
 pub mod login;
 pub mod mode;
 pub mod outcome;

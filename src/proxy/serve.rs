@@ -123,6 +123,7 @@ fn start_control(instance: &Arc<Instance>, tasks: &mut JoinSet<()>) {
     tasks.spawn(control::mark_counters(Arc::clone(instance)));
     for database in instance.databases() {
         tasks.spawn(control::keep_schema(Arc::clone(instance), Arc::clone(database)));
+        tasks.spawn(control::hear_notifications(Arc::clone(instance), Arc::clone(database)));
         if database.read_write_split {
             for shard in (0..database.shards.len()).filter_map(|index| u16::try_from(index).ok()) {
                 tasks.spawn(control::watch_replicas(Arc::clone(instance), Arc::clone(database), ShardId(shard)));

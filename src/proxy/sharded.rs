@@ -10,8 +10,9 @@ use super::outcome::{Step, Stop};
 use super::simple::Ended;
 use super::values::Values;
 use crate::route::plan::{Access, Action, Part, PartText, Plan};
-use crate::route::{self, Parameter};
+use crate::route::{self, Named, OWN_SETTINGS, Parameter};
 use crate::session::statements::Prepared;
+use crate::shardmap::ShardMap;
 use crate::sql::analyze::{Assignment, assignments};
 use crate::sql::facts::{DiscardTarget, Effects, Facts, Statement, StatementKind, TransactionCommand};
 use crate::sql::scan::LiteralSpan;
@@ -85,12 +86,14 @@ impl Client {
             if let Err(stop) = self.perform(schema, plan, &task).await {
                 // Nothing runs after a failed statement.
                 if matches!(stop, Stop::Told) {
+                    self.heed_steps().await?;
                     self.ready();
                     return Ok(());
                 }
                 return Err(stop);
             }
         }
+        self.heed_steps().await?;
         self.ready();
         Ok(())
     }
@@ -174,9 +177,46 @@ impl Client {
     ) -> Result<Plan> {
         let map = self.database.map().ok_or_else(|| Error::internal("a sharded database without a shard map"))?;
         if let Some(action) = self.own_action(statement) {
-            return Ok(Plan { epoch: map.epoch(), action });
+            return Ok(Plan { epoch: map.epoch(), action, explanation: Vec::new() });
         }
-        route::plan(&route::Request { text, statement, literals, parameters, map: &map, schema })
+        let named = self.named_shard(statement.text(text), &map)?;
+        route::plan(&route::Request { text, statement, literals, parameters, map: &map, schema, named })
+    }
+
+    /// The shard that the client names for a statement: by a comment in front of it, or by a setting.
+    fn named_shard(&self, statement: &str, map: &ShardMap) -> Result<Option<ShardId>> {
+        let named = match Named::by_comment(statement)? {
+            Some(named) => Some(named),
+            None => self.named_by_setting("weir.shard")?.or(self.named_by_setting("weir.sharding_key")?),
+        };
+        named.map(|named| named.shard(map)).transpose()
+    }
+
+    fn named_by_setting(&self, name: &str) -> Result<Option<Named>> {
+        let in_block = self.block.as_ref().and_then(|block| block.setting(name));
+        let Some(sql) = in_block.or_else(|| self.lasting.setting(name)) else { return Ok(None) };
+        let value = assignments(sql).pop().and_then(|set| set.value);
+        Named::by_setting(name, value.as_deref())
+    }
+
+    /// SET and RESET of a setting that servers never see.
+    fn own_setting(&mut self, name: &str, task: &Task<'_>) -> Result<()> {
+        let value = assignments(task.text).pop().and_then(|set| set.value);
+        let map = self.database.map().ok_or_else(|| Error::internal("a sharded database without a shard map"))?;
+        if let Some(named) = Named::by_setting(name, value.as_deref())? {
+            named.shard(&map)?;
+        }
+        let (tag, local) = match task.statement.kind {
+            StatementKind::Set { local, .. } => ("SET", local),
+            _ => ("RESET", false),
+        };
+        match &mut self.block {
+            Some(block) => block.set(name, task.text, !local),
+            None if local => {}
+            None => self.lasting.keep(name, task.text),
+        }
+        backend::command_complete(self.conn.queue(), tag);
+        Ok(())
     }
 
     /// Statements that are Weir's own to do, whatever the shard map says.
@@ -212,6 +252,7 @@ impl Client {
         if let StatementKind::Transaction(command) = &task.statement.kind {
             self.preface(task, &Preface::default());
             self.block_command(command, task).await?;
+            self.heed_steps().await?;
             return self.answered(task);
         }
         if self.block.as_ref().is_some_and(crate::session::transaction::Transaction::is_failed) {
@@ -227,6 +268,11 @@ impl Client {
             .into());
         }
         match plan.action {
+            Action::One { part, access } if !plan.explanation.is_empty() && !matches!(task.asked, Asked::Batch(_)) => {
+                self.write_check(part.shard, access)?;
+                self.note(task.statement, &Values::default());
+                self.explained(&part, access, &plan.explanation, task).await
+            }
             Action::One { part, access } => {
                 self.write_check(part.shard, access)?;
                 self.note(task.statement, &Values::default());
@@ -297,6 +343,9 @@ impl Client {
         match &task.statement.kind {
             StatementKind::Deallocate { name } => self.deallocate(name.as_deref())?,
             StatementKind::Discard(DiscardTarget::All) => self.discard_everywhere().await?,
+            StatementKind::Set { name, .. } | StatementKind::Reset { name } if name.starts_with(OWN_SETTINGS) => {
+                self.own_setting(name, task)?;
+            }
             _ => {
                 let ended = self.set_everywhere(task).await?;
                 self.follow_block_status();
@@ -417,7 +466,7 @@ fn common_shard(plans: &[Plan]) -> Option<(ShardId, Access)> {
 
 fn home_plan(epoch: crate::types::Epoch) -> Plan {
     let part = Part { shard: HOME, text: PartText::Untouched, ownership: None };
-    Plan { epoch, action: Action::One { part, access: Access::Read } }
+    Plan { epoch, action: Action::One { part, access: Access::Read }, explanation: Vec::new() }
 }
 
 /// One statement, one unnamed portal, all its rows, Sync: a batch that several shards can answer.

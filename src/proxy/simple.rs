@@ -129,7 +129,7 @@ impl Client {
     /// another Sync to send: then the batch is open again.
     pub async fn finish(&mut self, at: usize) -> Step<Ended> {
         let mut ended = Ended::default();
-        let hold = self.will_survey();
+        let hold = self.will_survey() || self.holds_ready();
         self.links[at].server.session.ledger.hold_ready(hold);
         let changes_code = (self.defined != CodeClass::default()).then(|| Arc::clone(&self.database));
         let mut seen = Seen { changes_code, ..Seen::default() };
@@ -249,6 +249,7 @@ impl Client {
 
     /// Takes note of what a statement will do to the session, before it is sent.
     pub fn note(&mut self, statement: &Statement, values: &Values<'_>) {
+        self.heed(statement);
         self.state.touch(statement.makes, statement.ends);
         if let Some(dbname) = &statement.vacates {
             self.vacate(dbname);
@@ -284,6 +285,11 @@ impl Client {
         self.defined = self.defined.and(statement.defines);
         self.ran_code |= may_run_code(statement);
         self.show_pin();
+    }
+
+    /// Whether the statement may run code that was changed a moment ago, and of which no fact tells.
+    pub fn may_surprise(&self, statement: &Statement) -> bool {
+        (self.doubts_code || self.defined != CodeClass::default()) && may_run_code(statement)
     }
 
     /// Lets others see what keeps the client's server.

@@ -22,9 +22,15 @@ impl<'v> Values<'v> {
             Operand::Literal { slot, negated: false } => self.literals.get(*slot)?.value(self.text),
             Operand::Cast { operand, type_name } if matches!(&**type_name, "text" | "varchar") => self.text(operand),
             Operand::Parameter(number) => self.parameter(*number).map(Cow::Borrowed),
-            Operand::Literal { .. } | Operand::Cast { .. } | Operand::Null | Operand::Computed | Operand::Default => {
-                None
-            }
+            Operand::Literal { .. }
+            | Operand::Fixed { .. }
+            | Operand::Cast { .. }
+            | Operand::Arithmetic { .. }
+            | Operand::Concatenated(..)
+            | Operand::Boolean(_)
+            | Operand::Null
+            | Operand::Computed
+            | Operand::Default => None,
         }
     }
 

@@ -44,6 +44,6 @@ fn placement(request: &Request<'_>, name: &RelationName) -> TablePlacement {
         }
         Target::Reference { .. } => TablePlacement::Reference,
         Target::Single { shard, .. } => TablePlacement::Single { shard: request.map.shard_name(shard).to_owned() },
-        Target::Unmapped => TablePlacement::Unmapped,
+        Target::Expanded | Target::Unmapped => TablePlacement::Unmapped,
     }
 }

@@ -2,13 +2,17 @@
 //! What is not recognised is refused; a key counts only where it truly restricts its relation.
 //!
 //! * [`plan`] is for sharded databases, [`unsharded`] for the others.
-//! * [`prune`] finds the shards that can hold the rows that a statement needs, [`value`] the value of a key.
+//! * [`prune`] finds the shards that can hold the rows that a statement needs, [`value`] and [`array`] the values of keys.
 //! * [`rows`] plans reads, [`write`] writes, [`schema_change`] DDL, [`session`] what is about the session.
-//! * [`fan`] is for reads of several shards. [`target`] looks relations up in the map, [`access`] says whether a replica may
+//! * [`fan`] is for reads of several shards, [`fixed`] for statements whose shard the client names. [`target`] looks relations up in the map, [`access`] says whether a replica may
 //!   answer.
 
 mod access;
+mod array;
+mod explain;
 mod fan;
+mod fixed;
+mod named;
 pub mod plan;
 mod prune;
 mod rows;
@@ -31,6 +35,7 @@ use crate::types::{Error, Result, ShardId};
 use crate::wire::frontend::Format;
 
 pub use access::unsharded;
+pub use named::{Named, OWN_SETTINGS};
 pub use session::{check_setting, is_per_statement};
 
 /// The shard that answers what belongs to no shard, and holds sequences, advisory locks and notifications.
@@ -74,6 +79,8 @@ pub struct Request<'a> {
     pub parameters: &'a [Parameter<'a>],
     pub map: &'a ShardMap,
     pub schema: &'a Schema,
+    /// The shard that the client names.
+    pub named: Option<ShardId>,
 }
 
 /// Where a statement runs.
@@ -93,9 +100,11 @@ pub fn plan(request: &Request<'_>) -> Result<Plan> {
 /// As [`plan`].
 pub fn plan_noting(request: &Request<'_>, unowned: &mut Vec<UnownedKey>) -> Result<Plan> {
     let noted = RefCell::default();
-    let action = Router { request: *request, targets: Vec::new(), unowned: &noted }.action();
-    unowned.append(&mut noted.into_inner());
-    Ok(Plan { epoch: request.map.epoch(), action: action? })
+    let mut router = Router { request: *request, targets: Vec::new(), unowned: &noted };
+    let action = router.action();
+    let explanation = router.explanation(action.as_ref().ok());
+    unowned.append(&mut noted.borrow_mut());
+    Ok(Plan { epoch: request.map.epoch(), action: action?, explanation: explanation? })
 }
 
 /// A key that a statement needs and no shard owns.
@@ -116,8 +125,13 @@ struct Router<'a> {
 }
 
 impl<'a> Router<'a> {
-    fn action(mut self) -> Result<Action> {
+    fn action(&mut self) -> Result<Action> {
         let statement = self.statement();
+        if let Some(shard) = self.request.named
+            && let Some(action) = self.on_named_shard(shard)?
+        {
+            return Ok(action);
+        }
         match &statement.kind {
             StatementKind::Transaction(TransactionCommand::TwoPhase) => Err(Error::refuse(
                 "two-phase commit is Weir's own on a sharded database",
@@ -184,13 +198,20 @@ impl<'a> Router<'a> {
         if let Some(part) = &statement.unknown {
             return Err(Error::refuse("cannot route the statement", format!("The statement contains {part}.")));
         }
-        if statement.effects.contains(Effects::OPAQUE) {
+        if let Some(name) = statement.opaque_names.first() {
             let names = statement.opaque_names.join(", ");
             return Err(Error::refuse(
                 "cannot run code that may touch several shards",
                 format!("It cannot be seen what {names} reads or writes."),
-            ));
+            )
+            .hint(code_hint(name)));
         }
+        self.check_session_state()
+    }
+
+    /// Session state that one shard cannot keep.
+    fn check_session_state(&self) -> Result<()> {
+        let statement = self.statement();
         if statement.makes.contains(Facets::TEMPORARY) {
             return Err(Error::refuse(
                 "temporary relations are not supported on a sharded database",
@@ -207,6 +228,18 @@ impl<'a> Router<'a> {
         Ok(())
     }
 
+    /// Code that is declared to stay on its shard needs a shard to stay on.
+    fn check_shard_local(&self) -> Result<()> {
+        match self.statement().shard_local_names.first() {
+            None => Ok(()),
+            Some(name) => Err(Error::refuse(
+                format!("cannot tell the shard of {name}"),
+                "The function is declared shard_local: it runs where the rows of the statement's sharded tables are, if that is one shard.",
+            )
+            .hint("Restrict a shard key by a value, or name the shard: SET weir.shard = 'name'.")),
+        }
+    }
+
     /// The statement as it is, on one shard.
     fn one(&self, shard: ShardId) -> Action {
         Action::One { part: untouched(shard), access: self.access() }
@@ -219,6 +252,17 @@ impl<'a> Router<'a> {
     /// The statement as it is, on every shard or none.
     fn everywhere(&self, changes_schema: bool) -> Action {
         Action::Everywhere { parts: self.request.map.shard_ids().map(untouched).collect(), changes_schema }
+    }
+}
+
+/// The way around for code that cannot be seen into.
+fn code_hint(name: &str) -> String {
+    match name.strip_suffix("()") {
+        Some(function) => format!(
+            "If {function} touches only the shard that it runs on, add it, with its schema, to shard_local of the \
+             database in weir.toml; or name the shard: SET weir.shard = 'name'."
+        ),
+        None => "Name the shard: SET weir.shard = 'name'.".to_owned(),
     }
 }
 

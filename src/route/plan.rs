@@ -11,6 +11,8 @@ pub struct Plan {
     /// The shard map that the plan was made for; checked again when a server is taken.
     pub epoch: Epoch,
     pub action: Action,
+    /// For EXPLAIN: where the statement runs and why, line by line.
+    pub explanation: Vec<String>,
 }
 
 #[derive(Clone, Debug)]

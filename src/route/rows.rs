@@ -11,6 +11,7 @@ use crate::types::{Error, Result, ShardId};
 impl Router<'_> {
     pub(super) fn read(&self) -> Result<Action> {
         if !self.touches_shards() {
+            self.check_shard_local()?;
             self.check_shard(HOME)?;
             return Ok(self.one(HOME));
         }
@@ -33,6 +34,7 @@ impl Router<'_> {
     }
 
     fn read_several(&self, shards: &[ShardId]) -> Result<Action> {
+        self.check_shard_local()?;
         match self.statement().kind {
             StatementKind::Select => {
                 shards.iter().try_for_each(|shard| self.check_shard(*shard))?;
@@ -57,7 +59,9 @@ impl Router<'_> {
             Target::Sharded { columns, .. } => {
                 Some(columns.iter().map(|column| format!("{}.{column}", used.name.name)))
             }
-            Target::System | Target::Reference { .. } | Target::Single { .. } | Target::Unmapped => None,
+            Target::System | Target::Reference { .. } | Target::Single { .. } | Target::Expanded | Target::Unmapped => {
+                None
+            }
         });
         let mut keys: Vec<String> = keys.flatten().collect();
         keys.sort();
@@ -70,22 +74,35 @@ impl Router<'_> {
         if shard == HOME {
             return Ok(());
         }
-        let away = |detail: &'static str| {
-            Err(Error::refuse(format!("the statement cannot run on shard \"{}\"", self.shard_name(shard)), detail))
-        };
-        if self.has(Effects::HOME_ONLY) {
-            return away("Sequences, advisory locks, notifications and large objects live on the home shard.");
-        }
+        self.check_home_only(shard)?;
         if self.has(Effects::SYSTEM_RELATIONS) {
-            return away("The home shard speaks for the system catalogs, and the rows are on another shard.");
+            return self
+                .away(shard, "The home shard speaks for the system catalogs, and the rows are on another shard.");
         }
         if self.has(Effects::LOCKS) && self.targets.iter().any(|target| matches!(target, Target::Reference { .. })) {
-            return away("Locking rows of a reference table on one shard does not lock them on the others.");
+            return self
+                .away(shard, "Locking rows of a reference table on one shard does not lock them on the others.");
         }
-        if self.has_differing_type() {
-            return away("A type of users has another OID on that shard than on the home shard.");
+        self.check_types(shard)
+    }
+
+    pub(super) fn check_home_only(&self, shard: ShardId) -> Result<()> {
+        if shard != HOME && self.has(Effects::HOME_ONLY) {
+            return self
+                .away(shard, "Sequences, advisory locks, notifications and large objects live on the home shard.");
         }
         Ok(())
+    }
+
+    pub(super) fn check_types(&self, shard: ShardId) -> Result<()> {
+        if shard != HOME && self.has_differing_type() {
+            return self.away(shard, "A type of users has another OID on that shard than on the home shard.");
+        }
+        Ok(())
+    }
+
+    fn away(&self, shard: ShardId, detail: &'static str) -> Result<()> {
+        Err(Error::refuse(format!("the statement cannot run on shard \"{}\"", self.shard_name(shard)), detail))
     }
 
     fn has_differing_type(&self) -> bool {

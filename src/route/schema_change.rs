@@ -48,7 +48,11 @@ impl Router<'_> {
     fn only_shard(&self) -> Result<Option<ShardId>> {
         let of = |target: &Target<'_>| match target {
             Target::Single { shard, .. } => Some(*shard),
-            Target::Sharded { .. } | Target::Reference { .. } | Target::System | Target::Unmapped => None,
+            Target::Sharded { .. }
+            | Target::Reference { .. }
+            | Target::System
+            | Target::Expanded
+            | Target::Unmapped => None,
         };
         let mut shards: Vec<Option<ShardId>> = self.targets.iter().map(of).collect();
         shards.dedup();
@@ -70,7 +74,7 @@ impl Router<'_> {
 
     fn check_mapped(&self) -> Result<()> {
         let unknown = self.targets.iter().zip(&self.statement().relations).find(|(target, _)| match target {
-            Target::Unmapped | Target::System => true,
+            Target::Unmapped | Target::System | Target::Expanded => true,
             Target::Sharded { .. } | Target::Reference { .. } | Target::Single { .. } => false,
         });
         match unknown {

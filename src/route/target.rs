@@ -2,7 +2,7 @@
 
 use super::Request;
 use crate::shardmap::{Keyspace, Placement};
-use crate::sql::facts::RelationName;
+use crate::sql::facts::{RelationName, RelationUse};
 use crate::sql::schema::{Relation, Resolved};
 use crate::types::{Error, Result, ShardId};
 
@@ -20,6 +20,8 @@ pub(super) enum Target<'a> {
     Reference {
         relation: Option<&'a Relation>,
     },
+    /// A view whose relations the statement lists in its place.
+    Expanded,
     /// All rows are on one shard.
     Single {
         shard: ShardId,
@@ -34,7 +36,7 @@ impl<'a> Target<'a> {
     pub fn relation(&self) -> Option<&'a Relation> {
         match self {
             Self::Sharded { relation, .. } | Self::Reference { relation } | Self::Single { relation, .. } => *relation,
-            Self::System | Self::Unmapped => None,
+            Self::System | Self::Expanded | Self::Unmapped => None,
         }
     }
 }
@@ -42,7 +44,11 @@ impl<'a> Target<'a> {
 /// Looks every occurrence up; one that the map does not know is refused.
 pub(super) fn resolve<'a>(request: &Request<'a>) -> Result<Vec<Target<'a>>> {
     let relations = &request.statement.relations;
-    relations.iter().map(|used| mapped(lookup(request, &used.name), &used.name)).collect()
+    let target = |used: &RelationUse| match used.expanded {
+        true => Ok(Target::Expanded),
+        false => mapped(lookup(request, &used.name), &used.name),
+    };
+    relations.iter().map(target).collect()
 }
 
 /// Looks every occurrence up; the map need not know it.

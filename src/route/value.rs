@@ -5,10 +5,10 @@
 
 use std::borrow::Cow;
 
-use super::Router;
 use super::target::Target;
+use super::{Parameter, Router, array};
 use crate::shardmap::{Decimal, KeyType, KeyValue};
-use crate::sql::facts::{ColumnUse, Operand, ParameterContext};
+use crate::sql::facts::{Arithmetic, ColumnUse, Operand, ParameterContext};
 use crate::sql::scan::{LiteralClass, LiteralSpan};
 use crate::sql::schema::Column;
 use crate::wire::frontend::Format;
@@ -77,51 +77,167 @@ impl<'a> Router<'a> {
                 Some(literal) => self.literal(literal, *negated, key_type).into(),
                 None => Value::Unknown,
             },
+            Operand::Fixed { value, class, negated } => {
+                literal_value(value.as_ref().into(), *class, *negated, key_type).map(KeyValue::into_owned).into()
+            }
+            Operand::Arithmetic { .. } => match Family::of(key_type) {
+                Family::Integer => self.integer(operand).map(KeyValue::Int).into(),
+                Family::Text | Family::Only(_) => Value::Unknown,
+            },
+            Operand::Concatenated(..) => match Family::of(key_type) {
+                Family::Text => self.string(operand).and_then(|text| owned_text(key_type, text.into())).into(),
+                Family::Integer | Family::Only(_) => Value::Unknown,
+            },
             Operand::Parameter(number) => self.parameter(*number, key_type),
             Operand::Cast { operand, type_name } => match KeyType::from_name(type_name) {
                 Some(cast) if compares_exactly(cast, key_type) => self.value(operand, cast).into_type(key_type),
                 _ => Value::Unknown,
             },
-            Operand::Computed | Operand::Default => Value::Unknown,
+            Operand::Boolean(value) if key_type == KeyType::Bool => Value::Known(KeyValue::Bool(*value)),
+            Operand::Boolean(_) | Operand::Computed | Operand::Default => Value::Unknown,
         }
     }
 
-    fn literal(&self, literal: &LiteralSpan, negated: bool, key_type: KeyType) -> Option<KeyValue<'a>> {
-        let text = literal.value(self.request.text)?;
-        match literal.class {
-            LiteralClass::Int4 | LiteralClass::Int8 | LiteralClass::Numeric => number(&text, negated, key_type),
-            LiteralClass::String | LiteralClass::EscapeString if !negated => owned_text(key_type, text),
+    /// Whether an operand is NULL, of whatever type.
+    pub(super) fn is_null(&self, operand: &Operand) -> bool {
+        match operand {
+            Operand::Null => true,
+            Operand::Cast { operand, .. } => self.is_null(operand),
+            Operand::Parameter(number) => {
+                self.bound_parameter(*number).is_some_and(|parameter| parameter.value.is_none())
+            }
+            _ => false,
+        }
+    }
+
+    /// The value of an expression of integers. What overflows fails on the server, wherever it runs.
+    fn integer(&self, operand: &Operand) -> Option<i64> {
+        match operand {
+            Operand::Arithmetic { operator, left, right } => {
+                let (left, right) = (self.integer(left)?, self.integer(right)?);
+                match operator {
+                    Arithmetic::Add => left.checked_add(right),
+                    Arithmetic::Subtract => left.checked_sub(right),
+                    Arithmetic::Multiply => left.checked_mul(right),
+                }
+            }
+            _ if !self.is_typed(operand, Family::Integer) => None,
+            _ => match self.value(operand, KeyType::Int8) {
+                Value::Known(KeyValue::Int(value)) => Some(value),
+                _ => None,
+            },
+        }
+    }
+
+    /// The value of an expression of strings.
+    fn string(&self, operand: &Operand) -> Option<String> {
+        match operand {
+            Operand::Concatenated(left, right) => Some(self.string(left)? + &self.string(right)?),
+            _ if !self.is_typed(operand, Family::Text) => None,
+            _ => match self.value(operand, KeyType::Text) {
+                Value::Known(KeyValue::Text(text)) => Some(text.into_owned()),
+                _ => None,
+            },
+        }
+    }
+
+    /// Whether an operand is of these types wherever it stands: nothing around it decides.
+    fn is_typed(&self, operand: &Operand, family: Family) -> bool {
+        let by_class = |class| match class {
+            LiteralClass::Int4 | LiteralClass::Int8 => family == Family::Integer,
+            // Two strings concatenated are texts.
+            LiteralClass::String | LiteralClass::EscapeString => family == Family::Text,
+            _ => false,
+        };
+        match operand {
+            Operand::Literal { slot, .. } => self.request.literals.get(*slot).is_some_and(|one| by_class(one.class)),
+            Operand::Fixed { class, .. } => by_class(*class),
+            Operand::Cast { type_name, .. } => KeyType::from_name(type_name).map(Family::of) == Some(family),
+            Operand::Parameter(number) => {
+                let declared = self.bound_parameter(*number).and_then(|one| KeyType::from_oid(one.type_oid));
+                declared.map(Family::of) == Some(family)
+            }
+            _ => false,
+        }
+    }
+
+    /// The elements of an array that keys of `key_type` are compared with; `None` when one of them is not certain.
+    pub(super) fn array(&self, operand: &Operand, key_type: KeyType) -> Option<Vec<KeyValue<'static>>> {
+        if self.is_null(operand) {
+            return Some(Vec::new());
+        }
+        match operand {
+            Operand::Literal { slot, negated: false } => {
+                let literal = self.request.literals.get(*slot).filter(|literal| is_string(literal.class))?;
+                array::text_elements(&literal.value(self.request.text)?, key_type)
+            }
+            Operand::Fixed { value, class, negated: false } if is_string(*class) => {
+                array::text_elements(value, key_type)
+            }
+            Operand::Cast { operand, type_name } => {
+                let element = KeyType::from_name(type_name).filter(|name| Family::of(*name) == Family::of(key_type))?;
+                self.array(operand, element)
+            }
+            Operand::Parameter(number) => {
+                let parameter = self.bound_parameter(*number)?;
+                let element = match parameter.type_oid {
+                    0 => self.inferred(*number, |context| self.element_type(context))?,
+                    oid => array::element_type(oid)?,
+                };
+                array::elements(parameter.value?, parameter.format, element, key_type)
+            }
             _ => None,
         }
     }
 
+    fn bound_parameter(&self, number: u16) -> Option<&Parameter<'a>> {
+        usize::from(number).checked_sub(1).and_then(|index| self.request.parameters.get(index))
+    }
+
+    fn literal(&self, literal: &LiteralSpan, negated: bool, key_type: KeyType) -> Option<KeyValue<'a>> {
+        literal_value(literal.value(self.request.text)?, literal.class, negated, key_type)
+    }
+
     fn parameter(&self, number: u16, key_type: KeyType) -> Value<'a> {
-        let Some(parameter) = usize::from(number).checked_sub(1).and_then(|index| self.request.parameters.get(index))
-        else {
-            return Value::Unknown;
-        };
-        let Some(bytes) = parameter.value else { return Value::Null };
+        let Some(parameter) = self.bound_parameter(number) else { return Value::Unknown };
         let declared = match parameter.type_oid {
-            0 => self.inferred_type(number),
+            0 => self.inferred(number, |context| self.context_type(context)),
             oid => self.request.schema.key_type(oid),
         };
-        let value = match (declared, parameter.format) {
-            (Some(declared), _) if !compares_exactly(declared, key_type) => None,
-            (Some(declared), Format::Binary) => KeyValue::from_binary(declared, bytes),
-            (Some(declared), Format::Text) => {
+        let value = match (declared, parameter.value, parameter.format) {
+            (None, ..) => return Value::Unknown,
+            (Some(declared), ..) if !compares_exactly(declared, key_type) => return Value::Unknown,
+            (Some(_), None, _) => return Value::Null,
+            (Some(declared), Some(bytes), Format::Binary) => KeyValue::from_binary(declared, bytes),
+            (Some(declared), Some(bytes), Format::Text) => {
                 std::str::from_utf8(bytes).ok().and_then(|text| KeyValue::from_text(declared, text))
             }
-            (None, _) => None,
         };
         Value::from(value).into_type(key_type)
     }
 
     /// The type that the server gives a parameter which the client did not declare, if all its places agree on it.
-    fn inferred_type(&self, number: u16) -> Option<KeyType> {
+    fn inferred(&self, number: u16, type_of: impl Fn(&ParameterContext) -> Option<KeyType>) -> Option<KeyType> {
         let uses = self.request.statement.parameters.iter().filter(|used| used.number == number);
-        let mut types = uses.map(|used| self.context_type(&used.context));
+        let mut types = uses.map(|used| type_of(&used.context));
         let first = types.next()??;
         types.all(|other| other == Some(first)).then_some(first)
+    }
+
+    /// The element type of an array's place.
+    fn element_type(&self, context: &ParameterContext) -> Option<KeyType> {
+        match context {
+            ParameterContext::ArrayOf(column) => match self.column_type(column)? {
+                // Equality of varchar is that of text.
+                KeyType::Varchar => Some(KeyType::Text),
+                other => Some(other),
+            },
+            ParameterContext::ArrayCast(name) => KeyType::from_name(name),
+            ParameterContext::Column(_)
+            | ParameterContext::Position(_)
+            | ParameterContext::Cast(_)
+            | ParameterContext::Unknown => None,
+        }
     }
 
     fn context_type(&self, context: &ParameterContext) -> Option<KeyType> {
@@ -133,7 +249,7 @@ impl<'a> Router<'a> {
                 self.request.schema.key_type(columns.get(*position)?.type_oid)
             }
             ParameterContext::Cast(name) => KeyType::from_name(name),
-            ParameterContext::Unknown => None,
+            ParameterContext::ArrayOf(_) | ParameterContext::ArrayCast(_) | ParameterContext::Unknown => None,
         }
     }
 
@@ -155,6 +271,19 @@ pub(super) fn find_column<'c>(columns: &'c [Column], name: &str) -> Option<&'c C
     columns.iter().find(|column| column.name == name)
 }
 
+fn literal_value<'v>(
+    text: Cow<'v, str>,
+    class: LiteralClass,
+    negated: bool,
+    key_type: KeyType,
+) -> Option<KeyValue<'v>> {
+    match class {
+        LiteralClass::Int4 | LiteralClass::Int8 | LiteralClass::Numeric => number(&text, negated, key_type),
+        LiteralClass::String | LiteralClass::EscapeString if !negated => owned_text(key_type, text),
+        _ => None,
+    }
+}
+
 /// A literal number as a value of a key of numbers.
 fn number(text: &str, negated: bool, key_type: KeyType) -> Option<KeyValue<'static>> {
     match (key_type, Family::of(key_type)) {
@@ -165,6 +294,10 @@ fn number(text: &str, negated: bool, key_type: KeyType) -> Option<KeyValue<'stat
         }
         _ => None,
     }
+}
+
+fn is_string(class: LiteralClass) -> bool {
+    matches!(class, LiteralClass::String | LiteralClass::EscapeString)
 }
 
 /// An integer, or a number that equals one: `5`, `5.0`, `5.`.

@@ -5,10 +5,10 @@ use super::prune::Shards;
 use super::target::Target;
 use super::value::{Family, Value, find_column};
 use super::{HOME, Parameter, Router};
-use crate::shardmap::{KeyType, KeyValue, Keyspace};
-use crate::sql::facts::{Effects, InsertShape, InsertSource, Operand, StatementKind};
+use crate::shardmap::{KeyType, KeyValue, Keyspace, Known};
+use crate::sql::facts::{ColumnUse, Effects, InsertShape, InsertSource, Operand, Selected, StatementKind};
 use crate::sql::moment::names_moment;
-use crate::sql::schema::Relation;
+use crate::sql::schema::{Column, Relation};
 use crate::types::{Error, Kind, Origin, Result, ShardId};
 
 /// OIDs of date, time, timestamp, timestamptz and timetz.
@@ -39,14 +39,14 @@ impl<'a> Router<'a> {
             }
             Some(Target::Reference { relation }) => self.write_reference(index, relation),
             Some(Target::Single { .. }) => self.write_single(),
-            Some(Target::System | Target::Unmapped) | None => {
+            Some(Target::System | Target::Expanded | Target::Unmapped) | None => {
                 Err(Error::refuse("cannot write system catalogs", "A sharded database has catalogs on every shard."))
             }
         }
     }
 
     /// A row whose key changes would have to move.
-    fn check_assigned(&self, index: usize, key: &[String]) -> Result<()> {
+    pub(super) fn check_assigned(&self, index: usize, key: &[String]) -> Result<()> {
         let mut assigned = self.statement().assigned.iter().filter(|used| used.relation == index);
         if let Some(key) = assigned.find(|used| key.contains(&used.column)).map(|used| &used.column) {
             return Err(Error::refuse(
@@ -56,6 +56,17 @@ impl<'a> Router<'a> {
             .hint("Delete the row and insert it with the new key."));
         }
         Ok(())
+    }
+
+    /// The shards of the rows that the statement adds to a sharded table.
+    pub(super) fn new_owners(&self) -> Result<Shards> {
+        let Some(shape) = &self.statement().insert else { return Ok(Shards::new()) };
+        match self.targets.get(shape.relation).copied() {
+            Some(Target::Sharded { keyspace, columns, relation }) => {
+                self.inserted_into(shape, &ShardKey { keyspace, columns, relation })
+            }
+            _ => Ok(Shards::new()),
+        }
     }
 
     fn write_sharded(&self, index: usize, key: &ShardKey<'_>) -> Result<Action> {
@@ -92,15 +103,63 @@ impl<'a> Router<'a> {
 
     /// The shards of the rows that an INSERT adds.
     fn inserted_into(&self, shape: &InsertShape, key: &ShardKey<'_>) -> Result<Shards> {
-        let InsertSource::Values(rows) = &shape.source else {
-            return Err(Error::refuse(
-                "INSERT into a sharded table needs VALUES",
-                "The shard of the new rows is not known before they are computed.",
-            ));
+        let positions = || -> Result<Vec<usize>> {
+            key.columns.iter().map(|column| key_position(shape, column, key.relation)).collect()
         };
-        let positions: Vec<usize> =
-            key.columns.iter().map(|column| key_position(shape, column, key.relation)).collect::<Result<_>>()?;
-        rows.iter().map(|row| self.owner(row, &positions, key)).collect()
+        match &shape.source {
+            InsertSource::Values(rows) => {
+                let positions = positions()?;
+                rows.iter().map(|row| self.owner(row, &positions, key)).collect()
+            }
+            InsertSource::Select(Some(selected)) => self.selected_into(selected, &positions()?, key),
+            InsertSource::Select(None) | InsertSource::DefaultValues => Err(computed_rows()),
+        }
+    }
+
+    /// The shards of new rows that a query makes.
+    fn selected_into(&self, selected: &[Selected], positions: &[usize], key: &ShardKey<'_>) -> Result<Shards> {
+        let columns = positions.iter().zip(key.columns).zip(&key.keyspace.key);
+        let known: Vec<Known<'_>> = columns
+            .map(|((position, column), key_type)| match selected.get(*position) {
+                None => Err(missing_key(column)),
+                Some(Selected::Value(Operand::Computed)) => Err(computed_rows()),
+                Some(Selected::Value(operand)) => {
+                    let value = self.new_value(Some(operand), column, *key_type, key.relation)?;
+                    Ok(Known::OneOf(vec![value]))
+                }
+                Some(Selected::From(from)) => self.selected_from(from, column, *key_type, key.relation),
+            })
+            .collect::<Result<_>>()?;
+        let owners = key.keyspace.owners(&known)?;
+        match owners.unowned.first() {
+            None => Ok(owners.shards),
+            // A row with such a key must not slip in.
+            Some(_) => Err(computed_rows()),
+        }
+    }
+
+    /// What is known of one column of new keys that are values of these columns.
+    fn selected_from(
+        &self,
+        from: &[ColumnUse],
+        column: &str,
+        key_type: KeyType,
+        relation: Option<&Relation>,
+    ) -> Result<Known<'a>> {
+        let stored = relation.and_then(|relation| find_column(&relation.columns, column));
+        let keeps = |stored: &Column| {
+            let family = self.request.schema.key_type(stored.type_oid).map(Family::of);
+            stored.type_modifier < 0 && family == Some(Family::of(key_type))
+        };
+        match from {
+            _ if !stored.is_some_and(keeps) => Err(uncertain_key(column, "storing it may change it")),
+            [from] => match self.known_of(from, key_type) {
+                Known::OneOf(values) => Ok(Known::OneOf(values)),
+                // NULL may be among them.
+                Known::Any | Known::Between(..) => Err(computed_rows()),
+            },
+            _ => Err(computed_rows()),
+        }
     }
 
     /// The shard of one new row.
@@ -157,6 +216,7 @@ impl<'a> Router<'a> {
 
     /// Every shard must come to the same rows.
     fn check_reference_effects(&self, index: usize) -> Result<()> {
+        self.check_shard_local()?;
         if self.has(Effects::VOLATILE | Effects::STABLE) {
             return Err(differs("A function in it may give another value on each shard.")
                 .hint("Send the value as a literal or a parameter."));
@@ -165,7 +225,7 @@ impl<'a> Router<'a> {
             return Err(differs("System columns such as ctid hold other values on each shard."));
         }
         let others = || self.targets.iter().enumerate().filter(|(other, _)| *other != index);
-        if others().any(|(_, target)| !matches!(target, Target::Reference { .. })) {
+        if others().any(|(_, target)| !matches!(target, Target::Reference { .. } | Target::Expanded)) {
             return Err(differs("It reads a relation whose rows are not the same on every shard."));
         }
         let picks = self.has(Effects::SHAPES_RESULT) || self.statement().kind == StatementKind::Update;
@@ -200,6 +260,14 @@ fn key_position(shape: &InsertShape, column: &str, relation: Option<&Relation>) 
         (None, None) => Err(uncertain_key(column, "the table's columns are not known yet")
             .hint("Name the columns: INSERT INTO table (columns) VALUES ...")),
     }
+}
+
+fn computed_rows() -> Error {
+    Error::refuse(
+        "cannot tell the shard of rows that a query makes",
+        "The keys of the new rows are not known before they are computed.",
+    )
+    .hint("Insert the rows with VALUES.")
 }
 
 fn missing_key(column: &str) -> Error {
@@ -262,7 +330,7 @@ fn is_given_by(source: &InsertSource, position: usize) -> bool {
             rows.iter().all(|row| row.get(position).is_some_and(|value| *value != Operand::Default))
         }
         // How many columns a query has is not known here.
-        InsertSource::Select | InsertSource::DefaultValues => false,
+        InsertSource::Select(_) | InsertSource::DefaultValues => false,
     }
 }
 

@@ -17,6 +17,7 @@
 //! ```
 //! An ErrorResponse in the extended protocol cancels every entry up to the next Sync, as the server does.
 
+mod notifications;
 mod pass;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
+pub use self::notifications::{KEPT_BYTES_MAX, Kept, Notifications, Rule};
 pub use self::pass::Scanned;
 
 use self::pass::Pass;
@@ -180,6 +182,8 @@ pub struct Ledger {
     /// Bytes of a client's CopyData, or another long message, that the server has not been sent yet.
     sending: usize,
     events: Vec<Event>,
+    /// What becomes of notifications that the server sends.
+    pub notifications: Notifications,
 }
 
 impl Default for Ledger {
@@ -201,6 +205,7 @@ impl Default for Ledger {
             passing: 0,
             sending: 0,
             events: Vec::new(),
+            notifications: Notifications::default(),
         }
     }
 }
@@ -433,8 +438,8 @@ impl Ledger {
             | tag::PORTAL_SUSPENDED
             | tag::COPY_DONE
             | tag::FUNCTION_CALL_RESPONSE
-            | tag::NOTICE_RESPONSE
-            | tag::NOTIFICATION_RESPONSE => pass.show(len, asker),
+            | tag::NOTICE_RESPONSE => pass.show(len, asker),
+            tag::NOTIFICATION_RESPONSE => self.notifications.pass(body, len, pass)?,
             tag::COPY_IN_RESPONSE => self.begin_copy(Copying::In, len, pass),
             tag::COPY_OUT_RESPONSE => self.begin_copy(Copying::Out, len, pass),
             tag::COPY_BOTH_RESPONSE => self.begin_copy(Copying::Both, len, pass),

@@ -56,6 +56,9 @@ pub struct ServerSession {
     /// Whose values of sequences the server's session remembers.
     pub sequences: SequenceMemory,
     /// The run-time parameters that the server reported.
+    /// The server may listen to channels of its client's, and is to stop before anybody else gets it.
+    pub listens: bool,
+    /// The run-time parameters that the server reported.
     parameters: Parameters,
 }
 
@@ -86,6 +89,7 @@ impl ServerSession {
             unnamed: None,
             settings: Arc::default(),
             custom: Vec::new(),
+            listens: false,
             sequences: SequenceMemory::default(),
             parameters: Parameters::default(),
         }
@@ -137,10 +141,10 @@ impl ServerSession {
     }
 
     /// A simple Query of Weir's own; its replies stay hidden, an error in it becomes an event.
-    pub fn own_query(&mut self, out: &mut BytesMut, sql: &str) {
+    pub fn own_query(&mut self, out: &mut BytesMut, sql: impl AsRef<[u8]>) {
         self.unnamed = None;
         if self.ledger.enter(Entry::Query(Asker::Weir)) {
-            frontend::query(out, sql);
+            frontend::query_bytes(out, sql.as_ref());
         }
     }
 

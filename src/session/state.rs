@@ -96,7 +96,7 @@ impl SessionState {
 
     /// A statement may make these, or end them. What is not there cannot end.
     pub fn touch(&mut self, makes: Facets, ends: Facets) {
-        self.touched |= (makes & Facets::SHOWN) | (ends & self.held);
+        self.touched |= (makes & Facets::SURVEYED) | (ends & self.held);
         self.hold(makes & Facets::INDELIBLE);
         self.any_custom |= makes.contains(Facets::SHOWN);
     }
@@ -199,7 +199,6 @@ impl SessionState {
             (Facets::SETTINGS, PinReason::Setting),
             (Facets::STATEMENTS, PinReason::Prepare),
             (Facets::CONSTANTS, PinReason::Prepare),
-            (Facets::CHANNELS, PinReason::Listen),
             (Facets::TEMPORARY, PinReason::TemporaryTable),
             (Facets::LOCKS, PinReason::AdvisoryLock),
             (Facets::CURSORS, PinReason::HoldCursor),

@@ -32,8 +32,6 @@ const IDENTITY: &str =
 
 const STATEMENTS: &str = "EXISTS (SELECT FROM pg_catalog.pg_prepared_statements p WHERE p.from_sql)";
 
-const CHANNELS: &str = "EXISTS (SELECT FROM pg_catalog.pg_listening_channels())";
-
 /// Everything in a schema depends on it.
 const TEMPORARY: &str = "EXISTS (SELECT FROM pg_catalog.pg_depend d \
      WHERE d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_namespace'::pg_catalog.regclass \
@@ -48,9 +46,8 @@ const LOCKS: &str = "EXISTS (SELECT FROM pg_catalog.pg_locks l \
 const CURSORS: &str = "EXISTS (SELECT FROM pg_catalog.pg_cursors c WHERE c.is_holdable)";
 
 /// The facets that a yes or no tells, in the order of their columns.
-const PRESENCE: [(Facets, &str); 5] = [
+const PRESENCE: [(Facets, &str); 4] = [
     (Facets::STATEMENTS, STATEMENTS),
-    (Facets::CHANNELS, CHANNELS),
     (Facets::TEMPORARY, TEMPORARY),
     (Facets::LOCKS, LOCKS),
     (Facets::CURSORS, CURSORS),

@@ -3,6 +3,7 @@
 //! BEGIN reaches a server only when the transaction first needs its shard. What came before (BEGIN, savepoints, SET)
 //! is kept as the *prelude* and told to every server that joins later.
 
+use crate::route::OWN_SETTINGS;
 use crate::types::{Error, Kind, Origin, Result, ShardId};
 use crate::wire::TransactionStatus;
 
@@ -81,11 +82,20 @@ impl Transaction {
     pub fn prelude(&self) -> Vec<String> {
         self.steps
             .iter()
-            .map(|step| match step {
-                Step::Begin(sql) | Step::Setting { sql, .. } => sql.clone(),
-                Step::Savepoint { name } => format!("SAVEPOINT {}", quote_identifier(name)),
+            .filter_map(|step| match step {
+                Step::Setting { name, .. } if name.starts_with(OWN_SETTINGS) => None,
+                Step::Begin(sql) | Step::Setting { sql, .. } => Some(sql.clone()),
+                Step::Savepoint { name } => Some(format!("SAVEPOINT {}", quote_identifier(name))),
             })
             .collect()
+    }
+
+    /// The block's last statement about a setting.
+    pub fn setting(&self, name: &str) -> Option<&str> {
+        self.steps.iter().rev().find_map(|step| match step {
+            Step::Setting { name: own, sql, .. } if own == name => Some(sql.as_str()),
+            _ => None,
+        })
     }
 
     /// Notes that a statement of the transaction runs on `shard`, or says why it must not.
@@ -180,13 +190,20 @@ impl Lasting {
         self.by_name.push((name.to_owned(), sql.to_owned()));
     }
 
-    /// The statements, in the order they were given.
+    /// The statements for servers, in the order they were given.
     pub fn statements(&self) -> impl Iterator<Item = &str> {
-        self.by_name.iter().map(|(_, sql)| sql.as_str())
+        let for_servers = self.by_name.iter().filter(|(name, _)| !name.starts_with(OWN_SETTINGS));
+        for_servers.map(|(_, sql)| sql.as_str())
     }
 
+    /// The statement about one setting.
+    pub fn setting(&self, name: &str) -> Option<&str> {
+        self.by_name.iter().find(|(own, _)| own == name).map(|(_, sql)| sql.as_str())
+    }
+
+    /// Whether servers need be told nothing.
     pub fn is_empty(&self) -> bool {
-        self.by_name.is_empty()
+        self.statements().next().is_none()
     }
 
     /// RESET.

@@ -5,22 +5,30 @@
 //! not recognise there gives no inference, which is always sound.
 
 mod command;
+mod compare;
 mod condition;
+mod cte;
 mod expression;
 mod from;
 mod function;
 mod names;
 mod operand;
+mod output;
 mod query;
 mod scope;
 mod setting;
 mod table;
+mod view;
+
+use std::collections::HashMap;
+use std::rc::Rc;
 
 use pg_query::{NodeEnum, ParserOptions, protobuf as pg};
 
 pub use self::setting::{Assignment, assignments};
 
-use self::scope::Env;
+use self::output::Shape;
+use self::scope::{Bound, Env, Sources};
 use super::code::{CodeClass, Leaves};
 use super::facts::{
     Effects, Facets, Facts, ParameterContext, ParameterUse, RelationName, RelationUse, Statement, StatementKind,
@@ -66,7 +74,7 @@ pub fn syntax_error(text: &str) -> Option<String> {
 fn statements(parsed: &[pg::RawStmt], text: &str, literals: &[LiteralSpan], schema: &Schema) -> Facts {
     let alone = parsed.len() == 1;
     let statements = parsed.iter().map(|raw| {
-        let mut analyzer = Analyzer { text, literals, schema, statement: Statement::new(StatementKind::Unparsed) };
+        let mut analyzer = Analyzer::new(text, literals, schema);
         analyzer.raw(raw);
         let range = (!alone).then(|| raw_range(raw, text.len()));
         Statement { range, ..analyzer.statement }
@@ -89,9 +97,42 @@ struct Analyzer<'a> {
     literals: &'a [LiteralSpan],
     schema: &'a Schema,
     statement: Statement,
+    /// `text` and `literals` are those of a view's definition.
+    in_view: bool,
+    /// What the query level at hand does with its rows.
+    shape: Shape,
+    /// An aggregate of a subquery belongs to a query around it: no level is known to be without aggregates.
+    has_escaping_aggregate: bool,
+    /// Columns may be NULL where no row of their relation is: outer joins, grouping sets.
+    makes_nulls: bool,
+    /// How many references to WITH queries and views were followed.
+    expansions: usize,
+    /// Queries in expressions that were analysed: where the values of their columns come from.
+    sublinks: HashMap<*const pg::SubLink, Vec<Option<Bound>>>,
+    /// Queries in EXISTS: the sources whose rows count only if there is a row.
+    wanted: HashMap<*const pg::SubLink, Sources>,
+    /// Parsed views: the maps above hold their places.
+    views: Vec<Rc<pg::ParseResult>>,
 }
 
 impl<'a> Analyzer<'a> {
+    fn new(text: &'a str, literals: &'a [LiteralSpan], schema: &'a Schema) -> Self {
+        Self {
+            text,
+            literals,
+            schema,
+            statement: Statement::new(StatementKind::Unparsed),
+            in_view: false,
+            shape: Shape::default(),
+            has_escaping_aggregate: false,
+            makes_nulls: false,
+            expansions: 0,
+            sublinks: HashMap::new(),
+            wanted: HashMap::new(),
+            views: Vec::new(),
+        }
+    }
+
     fn raw(&mut self, raw: &pg::RawStmt) {
         match raw.stmt.as_deref().and_then(inner) {
             Some(node) => self.statement.kind = self.command(node, Env::TOP),
@@ -113,9 +154,15 @@ impl<'a> Analyzer<'a> {
         self.statement.ends |= facets;
     }
 
-    fn opaque(&mut self, name: String) {
+    /// Code of users runs.
+    fn runs_unseen(&mut self) {
         self.effect(Effects::OPAQUE);
         self.ends(Facets::SHOWN);
+    }
+
+    /// Code runs of which nothing is known but its name.
+    fn opaque(&mut self, name: String) {
+        self.runs_unseen();
         if !self.statement.opaque_names.contains(&name) {
             self.statement.opaque_names.push(name);
         }
@@ -125,6 +172,9 @@ impl<'a> Analyzer<'a> {
     fn runs(&mut self, class: CodeClass) {
         if class.sequences {
             self.effect(Effects::SEQUENCES);
+        }
+        if class.notifies {
+            self.effect(Effects::NOTIFIES);
         }
         self.makes(match class.leaves {
             Leaves::Nothing => Facets::empty(),
@@ -156,7 +206,7 @@ impl<'a> Analyzer<'a> {
     fn relation(&mut self, range: &pg::RangeVar, written: bool) -> usize {
         let name = self.relation_name(range);
         self.relation_effects(&name, written);
-        self.statement.relations.push(RelationUse { name, written });
+        self.statement.relations.push(RelationUse { name, written, expanded: false });
         self.statement.relations.len() - 1
     }
 
@@ -171,7 +221,7 @@ impl<'a> Analyzer<'a> {
     /// Records a relation that DDL speaks of: neither its triggers nor its policies run.
     fn defined_relation(&mut self, range: &pg::RangeVar) {
         let name = self.relation_name(range);
-        self.statement.relations.push(RelationUse { name, written: true });
+        self.statement.relations.push(RelationUse { name, written: true, expanded: false });
     }
 
     fn relation_name(&mut self, range: &pg::RangeVar) -> RelationName {
@@ -205,6 +255,10 @@ impl<'a> Analyzer<'a> {
         if relation.is_view {
             // What it reads may be another thing on a replica (statistics, sequences).
             self.effect(Effects::PRIMARY_ONLY);
+        }
+        if relation.view.is_some() && !written {
+            // Its query speaks for itself.
+            return;
         }
         let reason = if written { &relation.opaque_write } else { &relation.opaque_read };
         if let Some(reason) = reason {

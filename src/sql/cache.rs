@@ -119,7 +119,7 @@ fn weight(key: &[u8], facts: &Facts) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sql::facts::Operand;
+    use crate::sql::facts::{Condition, Operand, Values};
 
     fn get(cache: &mut FactsCache, text: &str) -> (Arc<Facts>, Vec<LiteralSpan>) {
         let mut literals = Vec::new();
@@ -152,8 +152,8 @@ mod tests {
     fn a_sign_is_a_matter_of_the_text() {
         let mut cache = FactsCache::new(1 << 20);
         let (facts, _) = get(&mut cache, "SELECT * FROM t WHERE k = -0");
-        let one_of = &facts.statements[0].restrictions[0].one_of;
-        assert_eq!(one_of, &[Operand::Literal { slot: 0, negated: true }]);
+        let Condition::Compared(compared) = &facts.statements[0].restrictions[0].condition else { panic!("no key") };
+        assert_eq!(compared.values, Values::List(vec![Operand::Literal { slot: 0, negated: true }]));
     }
 
     #[test]

@@ -29,10 +29,13 @@ pub struct CodeClass {
     pub sequences: bool,
     /// New rows take numbers from a sequence.
     pub numbers_rows: bool,
+    /// It may notify.
+    pub notifies: bool,
 }
 
 impl CodeClass {
-    pub const UNKNOWABLE: Self = Self { leaves: Leaves::Unknowable, sequences: true, numbers_rows: false };
+    pub const UNKNOWABLE: Self =
+        Self { leaves: Leaves::Unknowable, sequences: true, numbers_rows: false, notifies: true };
 
     /// Both pieces of code.
     #[must_use]
@@ -41,6 +44,7 @@ impl CodeClass {
             leaves: self.leaves.max(other.leaves),
             sequences: self.sequences || other.sequences,
             numbers_rows: self.numbers_rows || other.numbers_rows,
+            notifies: self.notifies || other.notifies,
         }
     }
 
@@ -75,6 +79,8 @@ pub struct Definition {
 pub struct CodeClasses {
     /// Units that may leave or use something; a unit that is not listed is proven.
     classes: HashMap<Unit, CodeClass>,
+    /// Functions (and the code of types) that touch no table and nothing else that a shard has of its own.
+    pure: BTreeSet<Unit>,
     /// Settings with a dot in their names that some code sets.
     pub custom_settings: BTreeSet<String>,
 }
@@ -84,8 +90,12 @@ impl CodeClasses {
     pub fn of(definitions: Vec<Definition>) -> Self {
         let mut units: HashMap<Unit, (CodeClass, BTreeSet<Unit>)> = HashMap::new();
         let mut custom_settings = BTreeSet::new();
+        let mut touching = BTreeSet::new();
         for Definition { unit, code, runs } in definitions {
             let reads_only = matches!(unit, Unit::Reading(_));
+            if code.touches_tables() {
+                touching.insert(unit.clone());
+            }
             let (class, named) = units.entry(unit).or_default();
             *class = class.and(code.class);
             named.extend(runs);
@@ -99,8 +109,15 @@ impl CodeClasses {
         let mut classes: HashMap<Unit, CodeClass> =
             units.iter().map(|(unit, (class, _))| (unit.clone(), *class)).collect();
         while spread(&units, &mut classes) {}
+        let pure = pure(&units, &classes, &touching);
         classes.retain(|_, class| *class != CodeClass::default());
-        Self { classes, custom_settings }
+        Self { classes, pure, custom_settings }
+    }
+
+    /// Whether user functions of this name are proven to touch no table: they give the same on every shard as on one
+    /// server.
+    pub fn is_pure(&self, name: &str) -> bool {
+        self.pure.contains(&Unit::Function(name.to_owned()))
     }
 
     /// Whether all code is known to leave nothing.
@@ -128,6 +145,29 @@ impl CodeClasses {
         let named = code.words.iter().flat_map(|word| units_named(word.clone(), false));
         let all = named.map(|unit| self.class(&unit).called()).fold(code.class, CodeClass::and);
         all.and(self.class(&Unit::Types))
+    }
+}
+
+/// The functions that call nothing but each other.
+fn pure(
+    units: &HashMap<Unit, (CodeClass, BTreeSet<Unit>)>,
+    classes: &HashMap<Unit, CodeClass>,
+    touching: &BTreeSet<Unit>,
+) -> BTreeSet<Unit> {
+    let is_code = |unit: &Unit| matches!(unit, Unit::Function(_) | Unit::Types);
+    let leaves_nothing = |unit: &Unit| {
+        classes.get(unit).is_none_or(|class| class.leaves == Leaves::Nothing && !class.sequences && !class.numbers_rows)
+    };
+    let candidate = |unit: &&Unit| is_code(unit) && !touching.contains(unit) && leaves_nothing(unit);
+    let mut pure: BTreeSet<Unit> = units.keys().filter(candidate).cloned().collect();
+    loop {
+        let calls_others =
+            |unit: &&Unit| units.get(*unit).is_some_and(|(_, named)| named.iter().any(|other| !pure.contains(other)));
+        let impure: Vec<Unit> = pure.iter().filter(calls_others).cloned().collect();
+        if impure.is_empty() {
+            return pure;
+        }
+        pure.retain(|unit| !impure.contains(unit));
     }
 }
 

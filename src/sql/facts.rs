@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bitflags::bitflags;
 
 use super::code::CodeClass;
+use super::scan::LiteralClass;
 
 /// The facts of one text, which may hold several statements (or none).
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -30,7 +31,7 @@ impl Facts {
         let mut statement = Statement::new(StatementKind::Opaque);
         statement.effects = Effects::OPAQUE | Effects::WRITES_ROWS;
         if !LARGE_OBJECT_FUNCTIONS.contains(&oid) {
-            statement.effects |= Effects::SEQUENCES;
+            statement.effects |= Effects::SEQUENCES | Effects::NOTIFIES;
             statement.makes = Facets::SHOWN | Facets::HIDDEN;
         }
         Self { statements: vec![statement] }
@@ -47,6 +48,8 @@ pub struct Statement {
     pub effects: Effects,
     /// What made the statement [`Effects::OPAQUE`]: functions by name, tables with the reason.
     pub opaque_names: Vec<String>,
+    /// Functions that are declared to touch only the shard that they run on.
+    pub shard_local_names: Vec<String>,
     /// What of the session's state the statement may make or change, so that it outlives the transaction.
     pub makes: Facets,
     /// What of the session's state the statement may end.
@@ -59,7 +62,7 @@ pub struct Statement {
     pub vacates: Option<String>,
     /// Every occurrence of a table or view, wherever it stands in the statement; not CTE names.
     pub relations: Vec<RelationUse>,
-    /// Rows of `relation` for which this does not hold cannot influence the result.
+    /// What rows must satisfy to have any influence on the result.
     pub restrictions: Vec<Restriction>,
     /// Rows of `to` whose column does not equal a contributing row's column of `from` cannot influence the result.
     /// An inner join gives two of these, an outer join one (towards the nullable side).
@@ -85,6 +88,7 @@ impl Statement {
             kind,
             effects: Effects::empty(),
             opaque_names: Vec::new(),
+            shard_local_names: Vec::new(),
             makes: Facets::empty(),
             ends: Facets::empty(),
             set_configs: Vec::new(),
@@ -104,7 +108,7 @@ impl Statement {
     /// A statement that may do anything.
     fn unreadable() -> Self {
         let mut statement = Self::new(StatementKind::Unparsed);
-        statement.effects = Effects::OPAQUE | Effects::WRITES_ROWS | Effects::SEQUENCES;
+        statement.effects = Effects::OPAQUE | Effects::WRITES_ROWS | Effects::SEQUENCES | Effects::NOTIFIES;
         statement.makes = Facets::SHOWN | Facets::UNREADABLE;
         statement.unknown = Some("text that PostgreSQL 18's grammar does not know".to_owned());
         statement
@@ -129,6 +133,8 @@ pub enum StatementKind {
     /// EXPLAIN of an optimizable statement; the statement's own facts are merged into this one's.
     Explain {
         analyze: bool,
+        /// The statement names a format.
+        formatted: bool,
     },
     Transaction(TransactionCommand),
     /// SET; `local` for SET LOCAL and SET TRANSACTION.
@@ -241,6 +247,8 @@ bitflags! {
         const ADVANCES_SEQUENCE = 1 << 12;
         /// May read that memory: currval(), lastval().
         const READS_SEQUENCE = 1 << 13;
+        /// May notify.
+        const NOTIFIES = 1 << 14;
         /// Both.
         const SEQUENCES = Self::ADVANCES_SEQUENCE.bits() | Self::READS_SEQUENCE.bits();
     }
@@ -254,7 +262,7 @@ bitflags! {
         const SETTINGS = 1;
         /// Statements that SQL's PREPARE made.
         const STATEMENTS = 1 << 1;
-        /// Channels that are listened to.
+        /// Channels that are listened to; whoever only looks at them is said to end them.
         const CHANNELS = 1 << 2;
         /// Temporary objects.
         const TEMPORARY = 1 << 3;
@@ -265,6 +273,8 @@ bitflags! {
         /// What the server shows when it is asked.
         const SHOWN = Self::SETTINGS.bits() | Self::STATEMENTS.bits() | Self::CHANNELS.bits()
             | Self::TEMPORARY.bits() | Self::LOCKS.bits() | Self::CURSORS.bits();
+        /// What a survey asks for. Channels are asked for by themselves, since they can follow the client.
+        const SURVEYED = Self::SHOWN.bits() & !Self::CHANNELS.bits();
         /// A prepared statement with constants that only its own moment could read.
         const CONSTANTS = 1 << 9;
         /// What no catalog shows, left by code that cannot be seen into.
@@ -293,7 +303,6 @@ pub enum PinReason {
     Setting,
     /// SQL-level PREPARE.
     Prepare,
-    Listen,
     TemporaryTable,
     AdvisoryLock,
     /// nextval, currval, lastval, setval.
@@ -311,7 +320,6 @@ impl PinReason {
     pub const ALL: [Self; Self::Unparsed as usize + 1] = [
         Self::Setting,
         Self::Prepare,
-        Self::Listen,
         Self::TemporaryTable,
         Self::AdvisoryLock,
         Self::Sequence,
@@ -326,7 +334,6 @@ impl PinReason {
         match self {
             Self::Setting => "setting",
             Self::Prepare => "prepare",
-            Self::Listen => "listen",
             Self::TemporaryTable => "temporary_table",
             Self::AdvisoryLock => "advisory_lock",
             Self::Sequence => "sequence",
@@ -351,6 +358,8 @@ pub struct RelationUse {
     pub name: RelationName,
     /// The target of INSERT, UPDATE, DELETE, MERGE, COPY FROM, TRUNCATE, LOCK or DDL.
     pub written: bool,
+    /// A view whose query was analysed in its place: the relations that it reads are listed, too.
+    pub expanded: bool,
 }
 
 /// A column of an occurrence: `relation` is an index into [`Statement::relations`].
@@ -360,12 +369,50 @@ pub struct ColumnUse {
     pub column: String,
 }
 
-/// What truly restricts an occurrence.
+/// What truly restricts occurrences: rows of `relations` for which `condition` is not true cannot influence the result.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Restriction {
-    pub column: ColumnUse,
-    /// The column equals one of these (by `=`, IN, `= ANY (ARRAY[...])`, or OR over one column).
-    pub one_of: Vec<Operand>,
+    pub relations: Vec<usize>,
+    pub condition: Condition,
+}
+
+/// As much of a condition as routing can use. Whatever it leaves out only makes it true of more rows.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Condition {
+    All(Vec<Condition>),
+    /// Of no row, if there is nothing in it.
+    Any(Vec<Condition>),
+    Compared(Compared),
+    /// It may be true of any row.
+    Open,
+}
+
+/// A column compared with values by PostgreSQL's own operator.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Compared {
+    /// Where the compared value comes from: one column, or one for each branch of a set operation.
+    pub columns: Vec<ColumnUse>,
+    pub comparison: Comparison,
+    pub values: Values,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    Equal,
+    /// IS NOT DISTINCT FROM.
+    NotDistinct,
+    Less,
+    LessEqual,
+    Greater,
+    GreaterEqual,
+}
+
+/// What a column is compared with: any one of these.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Values {
+    List(Vec<Operand>),
+    /// The elements of one array.
+    Array(Operand),
 }
 
 /// Equality carried from one occurrence to another.
@@ -391,10 +438,33 @@ pub enum Operand {
         type_name: Arc<str>,
     },
     Null,
+    /// TRUE or FALSE.
+    Boolean(bool),
+    /// A literal that stands in the definition of a view, not in the text.
+    Fixed {
+        value: Arc<str>,
+        class: LiteralClass,
+        negated: bool,
+    },
+    /// `+`, `-` or `*` of two integers.
+    Arithmetic {
+        operator: Arithmetic,
+        left: Box<Operand>,
+        right: Box<Operand>,
+    },
+    /// `||` of two strings.
+    Concatenated(Box<Operand>, Box<Operand>),
     /// Anything else: it may have any value.
     Computed,
     /// DEFAULT in a VALUES row.
     Default,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arithmetic {
+    Add,
+    Subtract,
+    Multiply,
 }
 
 /// One place of a parameter.
@@ -410,10 +480,14 @@ pub struct ParameterUse {
 pub enum ParameterContext {
     /// Compared with this column, or inserted into it: the parameter takes the column's type.
     Column(ColumnUse),
+    /// Compared with this column by `= ANY`: the parameter is an array of the column's type.
+    ArrayOf(ColumnUse),
     /// Inserted into the target's column of this position, counted from zero, of a statement without a column list.
     Position(usize),
     /// Cast to this type of pg_catalog.
     Cast(Arc<str>),
+    /// Cast to an array of this type.
+    ArrayCast(Arc<str>),
     /// Anything else.
     Unknown,
 }
@@ -434,7 +508,16 @@ pub struct InsertShape {
 pub enum InsertSource {
     Values(Vec<Vec<Operand>>),
     DefaultValues,
-    Select,
+    /// A query, and what is known of its columns, if their places are.
+    Select(Option<Vec<Selected>>),
+}
+
+/// A column of an INSERT's query.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Selected {
+    /// The values of these columns.
+    From(Vec<ColumnUse>),
+    Value(Operand),
 }
 
 /// What a sharded database must know of data definition.

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::code::CodeClasses;
 use super::facts::RelationName;
+use super::scan::{LiteralSpan, scan};
 use crate::shardmap::KeyType;
 
 /// A database's catalogs, as far as facts and routing need them. Immutable; a refresh makes a new one.
@@ -18,6 +19,8 @@ pub struct Schema {
     pub relations: HashMap<(String, String), Relation>,
     /// What the code of users may leave in a session.
     pub code: CodeClasses,
+    /// Names of functions that are declared to touch only the shard that they run on.
+    pub shard_local: HashSet<String>,
     /// Operators by name that exist outside pg_catalog: an unqualified use may run code of users.
     pub user_operators: HashSet<String>,
     /// The schemas that an unqualified name is looked up in, in order (`search_path` of a fresh session,
@@ -59,7 +62,25 @@ pub struct Relation {
     /// Why reading it may: row security, a foreign table. Views always may.
     pub opaque_read: Option<String>,
     pub is_view: bool,
+    /// A view's query, where the database is sharded.
+    pub view: Option<View>,
     pub unlogged: bool,
+}
+
+/// A view's query, all its names qualified.
+#[derive(Clone, Debug)]
+pub struct View {
+    pub definition: String,
+    pub literals: Vec<LiteralSpan>,
+}
+
+impl View {
+    /// `None` for a text whose literals cannot be told.
+    pub fn new(definition: String) -> Option<Self> {
+        let mut literals = Vec::new();
+        scan(&definition, true, &mut Vec::new(), &mut literals).ok()?;
+        Some(Self { definition, literals })
+    }
 }
 
 /// A column of a user relation.

@@ -33,7 +33,7 @@ impl<'a> Analyzer<'a> {
             NodeEnum::ClosePortalStmt(_) => self.close_cursor(),
             NodeEnum::ListenStmt(_) => self.listen(),
             NodeEnum::UnlistenStmt(_) => self.unlisten(),
-            NodeEnum::NotifyStmt(_) => StatementKind::Notify,
+            NodeEnum::NotifyStmt(_) => self.notify(),
             NodeEnum::LockStmt(lock) => self.lock(lock),
             NodeEnum::DoStmt(code) => self.do_block(code),
             NodeEnum::CallStmt(call) => self.call(call),
@@ -161,7 +161,7 @@ impl<'a> Analyzer<'a> {
             Some(NodeEnum::ExecuteStmt(execute)) => {
                 self.execute(&execute.params);
             }
-            Some(query) => self.subquery(query, env),
+            Some(query) => drop(self.subquery(query, env)),
             None => self.unknown("CREATE TABLE AS"),
         }
         self.inexplicable("CREATE TABLE AS")
@@ -236,16 +236,18 @@ impl<'a> Analyzer<'a> {
 
     /// The statement's own facts become the EXPLAIN's. An ANALYZE option counts as on, whatever its value is.
     fn explain(&mut self, explain: &pg::ExplainStmt, env: Env<'_>) -> StatementKind {
-        let analyze = explain.options.iter().any(
-            |option| matches!(inner(option), Some(NodeEnum::DefElem(option)) if option.defname.eq_ignore_ascii_case("analyze")),
-        );
+        let has = |name: &str| {
+            let is_named = |option: &Node| matches!(inner(option), Some(NodeEnum::DefElem(option)) if option.defname.eq_ignore_ascii_case(name));
+            explain.options.iter().any(is_named)
+        };
+        let (analyze, formatted) = (has("analyze"), has("format"));
         match explain.query.as_deref().and_then(inner) {
             Some(query) => {
                 self.command(query, env);
             }
             None => self.unknown("EXPLAIN"),
         }
-        StatementKind::Explain { analyze }
+        StatementKind::Explain { analyze, formatted }
     }
 
     fn prepare(&mut self, query: Option<&Node>, env: Env<'_>) -> StatementKind {
@@ -261,7 +263,7 @@ impl<'a> Analyzer<'a> {
         self.makes(Facets::STATEMENTS);
         self.opaque("EXECUTE".to_owned());
         self.effect(Effects::SEQUENCES);
-        self.effect(Effects::WRITES_ROWS);
+        self.effect(Effects::WRITES_ROWS | Effects::NOTIFIES);
         self.expressions(parameters, &Scope::new(Env::TOP));
         StatementKind::Execute
     }
@@ -272,7 +274,7 @@ impl<'a> Analyzer<'a> {
             self.makes(Facets::CURSORS);
         }
         match declare.query.as_deref().and_then(inner) {
-            Some(query) => self.subquery(query, env),
+            Some(query) => drop(self.subquery(query, env)),
             None => self.unknown("DECLARE CURSOR"),
         }
         StatementKind::DeclareCursor { hold }
@@ -286,6 +288,11 @@ impl<'a> Analyzer<'a> {
     fn unlisten(&mut self) -> StatementKind {
         self.ends(Facets::CHANNELS);
         StatementKind::Unlisten
+    }
+
+    fn notify(&mut self) -> StatementKind {
+        self.effect(Effects::NOTIFIES);
+        StatementKind::Notify
     }
 
     fn close_cursor(&mut self) -> StatementKind {

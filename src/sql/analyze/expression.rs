@@ -1,13 +1,16 @@
 //! The walk over expressions: a match that names every node that may stand in one.
 
+use std::sync::Arc;
+
 use pg_query::{Node, NodeEnum, protobuf as pg};
 
-use super::condition::membership_parts;
-use super::operand::builtin_type;
-use super::scope::{Scope, column_path};
+use super::compare::{self, Share};
+use super::operand::{array_element, builtin_type};
+use super::output::OutputColumn;
+use super::scope::{Bound, Env, Place, Scope, column_path};
 use super::{Analyzer, inner, names, node_name, strings};
 use crate::sql::code::Unit;
-use crate::sql::facts::{Effects, ParameterContext};
+use crate::sql::facts::{ColumnUse, Effects, ParameterContext};
 use crate::sql::scan::LiteralClass;
 
 impl Analyzer<'_> {
@@ -65,7 +68,10 @@ impl Analyzer<'_> {
             NodeEnum::AIndices(indices) => self.indices(indices, scope),
             NodeEnum::WindowDef(window) => self.window(window, scope),
             NodeEnum::GroupingFunc(grouping) => self.expressions(&grouping.args, scope),
-            NodeEnum::GroupingSet(set) => self.expressions(&set.content, scope),
+            NodeEnum::GroupingSet(set) => {
+                self.makes_nulls = true;
+                self.expressions(&set.content, scope);
+            }
             NodeEnum::ColumnDef(column) => self.type_name(column.type_name.as_ref()),
             NodeEnum::TypeName(name) => self.type_name(Some(name)),
             NodeEnum::XmlExpr(xml) => self.xml(xml, scope),
@@ -82,15 +88,15 @@ impl Analyzer<'_> {
             self.effect(Effects::SYSTEM_COLUMNS);
         }
         if let [.., _, name] = path.as_slice() {
-            self.attribute(name, || scope.bind(reference).map(|bound| bound.column.relation));
+            self.attribute(name, || scope.bind(reference).map(|bound| bound.columns));
         }
     }
 
-    fn attribute(&mut self, name: &str, relation: impl Fn() -> Option<usize>) {
+    fn attribute(&mut self, name: &str, columns: impl Fn() -> Option<Vec<ColumnUse>>) {
         if self.schema.functions.get(name).is_none_or(|class| class.builtin) {
             return;
         }
-        if !relation().is_some_and(|relation| self.has_column(relation, name)) {
+        if !columns().is_some_and(|columns| columns.iter().all(|used| self.has_column(used.relation, &used.column))) {
             self.opaque(format!("{name}()"));
             self.runs(self.schema.code.function(name));
         }
@@ -107,18 +113,42 @@ impl Analyzer<'_> {
 
     fn operation(&mut self, operation: &pg::AExpr, scope: &Scope<'_>) {
         self.operator(&operation.name);
-        if let Some((column, values)) = membership_parts(operation)
-            && self.values_share_a_type(values)
-            && let Some(bound) = scope.bind(column)
-        {
-            self.column_reference(column, scope);
-            for value in values {
-                self.typed_value(value, ParameterContext::Column(bound.column.clone()), scope);
+        match compare::typed(operation) {
+            Some(typed) if typed.share != Share::Type || self.values_share_a_type(typed.values) => {
+                self.optional(Some(typed.column), scope);
+                for value in typed.values {
+                    self.compared_value(typed.column, value, typed.share, scope);
+                }
             }
-            return;
+            _ => {
+                self.optional(operation.lexpr.as_deref(), scope);
+                self.optional(operation.rexpr.as_deref(), scope);
+            }
         }
-        self.optional(operation.lexpr.as_deref(), scope);
-        self.optional(operation.rexpr.as_deref(), scope);
+    }
+
+    /// A value that is compared with a column, or a row of them with a row.
+    fn compared_value(&mut self, column: &Node, value: &Node, share: Share, scope: &Scope<'_>) {
+        match (inner(column), inner(value)) {
+            (Some(NodeEnum::RowExpr(columns)), Some(NodeEnum::RowExpr(values))) if share != Share::Array => {
+                for (place, value) in values.args.iter().enumerate() {
+                    match columns.args.get(place) {
+                        Some(column) => self.compared_value(column, value, share, scope),
+                        None => self.optional(Some(value), scope),
+                    }
+                }
+            }
+            (Some(NodeEnum::ColumnRef(reference)), _) => {
+                let column = scope.bind(reference).and_then(|bound| bound.columns.into_iter().next());
+                let context = match (column, share) {
+                    (Some(column), Share::Array) => ParameterContext::ArrayOf(column),
+                    (Some(column), Share::Nothing | Share::Type) => ParameterContext::Column(column),
+                    (None, _) => ParameterContext::Unknown,
+                };
+                self.typed_value(value, context, scope);
+            }
+            _ => self.optional(Some(value), scope),
+        }
     }
 
     /// In a list all values take one type. Integers and strings leave the column's, others may not.
@@ -164,16 +194,40 @@ impl Analyzer<'_> {
         if !link.oper_name.is_empty() {
             self.operator(&link.oper_name);
         }
-        if let Some(query) = link.subselect.as_deref().and_then(inner) {
-            self.subquery(query, scope.inside());
+        let Some(query) = link.subselect.as_deref().and_then(inner) else { return };
+        let link = std::ptr::from_ref(link);
+        let wanted_by = self.wanted.get(&link).copied().unwrap_or_default();
+        let output = self.subquery(query, Env { wanted_by, ..scope.inside() });
+        if let Some(output) = output.filter(|output| output.ordered) {
+            // The query's own level is nothing to leave out rows of; the columns are those of the level inside.
+            let place = Place { level: 0, source: usize::MAX };
+            let bound = |column: OutputColumn| {
+                let OutputColumn { columns, pushable, .. } = column;
+                (!columns.is_empty()).then_some(Bound { columns, pushable, place })
+            };
+            self.sublinks.insert(link, output.columns.into_iter().map(bound).collect());
         }
     }
 
     fn type_cast(&mut self, cast: &pg::TypeCast, scope: &Scope<'_>) {
         self.type_name(cast.type_name.as_ref());
-        match (cast.arg.as_deref(), builtin_type(cast.type_name.as_ref())) {
-            (Some(arg), Some(name)) => self.typed_value(arg, ParameterContext::Cast(name), scope),
-            (arg, _) => self.optional(arg, scope),
+        let name = cast.type_name.as_ref();
+        match (cast.arg.as_deref(), builtin_type(name), array_element(name)) {
+            (Some(arg), Some(name), _) => self.typed_value(arg, ParameterContext::Cast(name), scope),
+            (Some(arg), None, Some(element)) => self.cast_array(arg, &element, scope),
+            (arg, ..) => self.optional(arg, scope),
+        }
+    }
+
+    /// A value cast to an array; the elements of a constructor are cast for themselves.
+    fn cast_array(&mut self, array: &Node, element: &Arc<str>, scope: &Scope<'_>) {
+        match inner(array) {
+            Some(NodeEnum::AArrayExpr(array)) => {
+                for value in &array.elements {
+                    self.typed_value(value, ParameterContext::Cast(Arc::clone(element)), scope);
+                }
+            }
+            _ => self.typed_value(array, ParameterContext::ArrayCast(Arc::clone(element)), scope),
         }
     }
 

@@ -6,10 +6,15 @@ use pg_query::protobuf::JoinType;
 use pg_query::{Node, NodeEnum, protobuf as pg};
 
 use super::condition::Filter;
-use super::scope::{Bound, Env, Scope, Source};
+use super::cte::Ctes;
+use super::output::{Output, OutputColumn};
+use super::scope::{Bound, Columns, Scope, Source, Sources};
 use super::{Analyzer, inner, node_name, string, strings};
 use crate::sql::facts::Effects;
 use crate::sql::schema::Resolved;
+
+/// How many references to WITH queries and views of one statement are followed; those beyond give no inference.
+pub(super) const EXPANSIONS_MAX: usize = 100;
 
 impl<'a> Analyzer<'a> {
     /// Adds every item of a FROM (or USING) list to the scope.
@@ -47,44 +52,72 @@ impl<'a> Analyzer<'a> {
     where
         'a: 'e,
     {
-        let source = if range.schemaname.is_empty() && scope.env.is_cte(&range.relname) {
-            let name = range.alias.as_ref().map_or(&range.relname, |alias| &alias.aliasname);
-            Source::opaque(Some(name.clone()))
-        } else {
-            self.source(range, false)
+        let cte = if range.schemaname.is_empty() { scope.env.cte(&range.relname) } else { None };
+        let source = match cte {
+            Some((level, place)) => self.cte_source(range, level, place),
+            None => self.source(range, false),
         };
         scope.sources.push(source);
     }
 
-    /// The source that a relation makes, and its occurrence.
+    /// The source that a reference to a WITH query makes.
+    fn cte_source<'e>(&mut self, range: &pg::RangeVar, level: &Ctes<'_>, place: usize) -> Source<'e> {
+        let name = range.alias.as_ref().map_or(&range.relname, |alias| &alias.aliasname);
+        let columns = self.cte_columns(level, place);
+        Source::derived(name.clone(), columns.and_then(|columns| renamed(columns, range.alias.as_ref())))
+    }
+
+    fn cte_columns(&mut self, level: &Ctes<'_>, place: usize) -> Option<Output> {
+        let cte = level.queries.get(place).filter(|cte| !cte.stands_alone && self.expansions < EXPANSIONS_MAX)?;
+        self.expansions += 1;
+        cte.uses.set(cte.uses.get() + 1);
+        let output = self.subquery(cte.query?, level.inside(place, false))?;
+        let ordered = output.ordered;
+        output.renamed(cte.column_names).map(|columns| Output { columns, ordered })
+    }
+
+    /// The source that a relation makes, and its occurrence. A view is as good as its query.
     pub(super) fn source<'e>(&mut self, range: &pg::RangeVar, written: bool) -> Source<'e>
     where
         'a: 'e,
     {
         let index = self.relation(range, written);
-        let name = &self.statement.relations[index].name;
-        let columns = match self.schema.resolve(name) {
-            Resolved::User { relation, .. } => Some(relation.columns.as_slice()),
+        let used = &self.statement.relations[index];
+        let (schema, name) = match &range.alias {
+            Some(alias) => (None, alias.aliasname.clone()),
+            None => (used.name.schema.clone(), used.name.name.clone()),
+        };
+        let relation = match self.schema.resolve(&used.name) {
+            Resolved::User { relation, .. } => Some(relation),
             Resolved::System | Resolved::Unknown => None,
         };
-        match &range.alias {
-            // Renamed columns: which is which cannot be followed without the catalogs.
-            Some(alias) if !alias.colnames.is_empty() => Source::opaque(Some(alias.aliasname.clone())),
-            Some(alias) => Source { name: Some(alias.aliasname.clone()), schema: None, relation: Some(index), columns },
-            None => {
-                Source { name: Some(name.name.clone()), schema: name.schema.clone(), relation: Some(index), columns }
+        let view = relation.filter(|_| !written).and_then(|relation| Some((relation.view.as_ref()?, relation)));
+        let columns = match view {
+            Some((view, relation)) => {
+                self.view_columns(index, view, relation).map_or(Columns::Unknown, Columns::Derived)
             }
+            None => Columns::Relation { index, columns: relation.map(|relation| relation.columns.as_slice()) },
+        };
+        let source = Source { name: Some(name), schema, columns };
+        match &range.alias {
+            Some(alias) if !alias.colnames.is_empty() => {
+                let output = source.output().map(|columns| Output { columns, ordered: true });
+                let columns = output.and_then(|output| output.renamed(&alias.colnames));
+                Source { columns: columns.map_or(Columns::Unknown, Columns::Derived), ..source }
+            }
+            _ => source,
         }
     }
 
     fn add_subselect<'e>(&mut self, subselect: &pg::RangeSubselect, scope: &mut Scope<'e>) {
-        if let Some(query) = subselect.subquery.as_deref().and_then(inner) {
+        let query = subselect.subquery.as_deref().and_then(inner);
+        let output = query.and_then(|query| {
             // Without LATERAL the items beside it are not visible, those around the whole level are.
-            let env =
-                if subselect.lateral { scope.inside() } else { Env { ctes: scope.env.ctes, outer: scope.env.outer } };
-            self.subquery(query, env);
-        }
-        scope.sources.push(Source::opaque(alias_name(subselect.alias.as_ref())));
+            let env = if subselect.lateral { scope.inside() } else { scope.env.unwanted() };
+            self.subquery(query, env)
+        });
+        let name = alias_name(subselect.alias.as_ref()).unwrap_or_default();
+        scope.sources.push(Source::derived(name, output.and_then(|output| renamed(output, subselect.alias.as_ref()))));
     }
 
     /// Functions in FROM: each item is a list of the call and its column definitions.
@@ -141,9 +174,16 @@ impl<'a> Analyzer<'a> {
     {
         let left = self.join_side(join.larg.as_deref(), scope);
         let right = self.join_side(join.rarg.as_deref(), scope);
-        let filter = Filter { restricts: restricted_side(join.jointype(), &left, &right) };
-        scope.natural |= join.is_natural;
-        for column in join.using_clause.iter().filter_map(string) {
+        self.makes_nulls |= join.jointype() != JoinType::JoinInner;
+        let filter = Filter::some(restricted_side(join.jointype(), &left, &right));
+        let mut merged: Vec<String> = join.using_clause.iter().filter_map(string).map(str::to_owned).collect();
+        if join.is_natural {
+            match scope.common_columns(left.clone(), right.clone()) {
+                Some(common) => merged = common,
+                None => scope.natural = true,
+            }
+        }
+        for column in &merged {
             self.join_using(column, join.jointype(), &filter, scope, (left.clone(), right.clone()));
         }
         self.join_condition(join, &filter, left.start, scope);
@@ -168,6 +208,7 @@ impl<'a> Analyzer<'a> {
 
     fn join_condition(&mut self, join: &pg::JoinExpr, filter: &Filter, first: usize, scope: &mut Scope<'_>) {
         let around = std::mem::replace(&mut scope.visible_from, first);
+        self.note_wanted(join.quals.as_deref(), filter.restricts);
         self.optional(join.quals.as_deref(), scope);
         self.conditions(join.quals.as_deref(), filter, scope);
         scope.visible_from = around;
@@ -193,13 +234,18 @@ impl<'a> Analyzer<'a> {
 
 /// Whose rows a join condition restricts: both sides of an inner join, the nullable side of an outer one, neither of a
 /// full one.
-fn restricted_side(kind: JoinType, left: &Range<usize>, right: &Range<usize>) -> Range<usize> {
+fn restricted_side(kind: JoinType, left: &Range<usize>, right: &Range<usize>) -> Sources {
     match kind {
-        JoinType::JoinInner => left.start..right.end,
-        JoinType::JoinLeft => right.clone(),
-        JoinType::JoinRight => left.clone(),
-        _ => 0..0,
+        JoinType::JoinInner => Sources(left.start, right.end),
+        JoinType::JoinLeft => right.clone().into(),
+        JoinType::JoinRight => left.clone().into(),
+        _ => Sources::default(),
     }
+}
+
+/// A query's columns as an item of FROM has them.
+fn renamed(output: Output, alias: Option<&pg::Alias>) -> Option<Vec<OutputColumn>> {
+    output.renamed(alias.map_or(&[], |alias| alias.colnames.as_slice()))
 }
 
 /// The side whose value the merged column of USING has in every row.

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use pg_query::protobuf::{AExprKind, a_const};
 use pg_query::{Node, NodeEnum, protobuf as pg};
 
 use super::{Analyzer, inner, names, strings};
-use crate::sql::facts::Operand;
+use crate::sql::facts::{Arithmetic, Operand, Values};
 
 impl Analyzer<'_> {
     /// What is known of an expression's value.
@@ -16,6 +17,7 @@ impl Analyzer<'_> {
                 u16::try_from(parameter.number).map_or(Operand::Computed, Operand::Parameter)
             }
             Some(NodeEnum::TypeCast(cast)) => self.cast(cast),
+            Some(NodeEnum::AExpr(operation)) => self.folded(operation),
             Some(NodeEnum::SetToDefault(_)) => Operand::Default,
             _ => Operand::Computed,
         }
@@ -25,9 +27,63 @@ impl Analyzer<'_> {
         if constant.isnull {
             return Operand::Null;
         }
+        if let Some(a_const::Val::Boolval(value)) = &constant.val {
+            return Operand::Boolean(value.boolval);
+        }
         match self.literal_at(constant.location) {
+            Some((slot, negated)) if self.in_view => self.fixed(slot, negated),
             Some((slot, negated)) => Operand::Literal { slot, negated },
             None => Operand::Computed,
+        }
+    }
+
+    /// A literal of a view's definition.
+    fn fixed(&self, slot: usize, negated: bool) -> Operand {
+        let literal = self.literals.get(slot);
+        match literal.and_then(|literal| Some((literal.value(self.text)?, literal.class))) {
+            Some((value, class)) => Operand::Fixed { value: Arc::from(value.as_ref()), class, negated },
+            None => Operand::Computed,
+        }
+    }
+
+    /// Operations whose result Weir can compute as exactly as PostgreSQL.
+    fn folded(&self, operation: &pg::AExpr) -> Operand {
+        let side = |node: &Option<Box<Node>>| match node.as_deref().map(|node| self.operand(node)) {
+            Some(Operand::Computed | Operand::Default) | None => None,
+            Some(operand) => Some(Box::new(operand)),
+        };
+        let (Some(left), Some(right)) = (side(&operation.lexpr), side(&operation.rexpr)) else {
+            return Operand::Computed;
+        };
+        let arithmetic = |operator, left, right| Operand::Arithmetic { operator, left, right };
+        match (operation.kind(), strings(&operation.name).as_slice()) {
+            (AExprKind::AexprOp, ["+"]) => arithmetic(Arithmetic::Add, left, right),
+            (AExprKind::AexprOp, ["-"]) => arithmetic(Arithmetic::Subtract, left, right),
+            (AExprKind::AexprOp, ["*"]) => arithmetic(Arithmetic::Multiply, left, right),
+            (AExprKind::AexprOp, ["||"]) => Operand::Concatenated(left, right),
+            _ => Operand::Computed,
+        }
+    }
+
+    /// The elements of an array: each of a constructor's, or those of one value. `None` when they are not known.
+    pub(super) fn array(&self, node: &Node) -> Option<Values> {
+        match inner(node)? {
+            NodeEnum::AArrayExpr(array) => {
+                Some(Values::List(array.elements.iter().map(|element| self.operand(element)).collect()))
+            }
+            NodeEnum::TypeCast(cast) => {
+                let element = array_element(cast.type_name.as_ref())?;
+                let cast_to = |operand| Operand::Cast { operand: Box::new(operand), type_name: Arc::clone(&element) };
+                Some(match self.array(cast.arg.as_deref()?)? {
+                    Values::List(operands) => Values::List(operands.into_iter().map(cast_to).collect()),
+                    Values::Array(operand) => Values::Array(cast_to(operand)),
+                })
+            }
+            NodeEnum::AConst(_) | NodeEnum::ParamRef(_) => match self.operand(node) {
+                Operand::Computed | Operand::Default => None,
+                operand => Some(Values::Array(operand)),
+            },
+            _ => None,
         }
     }
 
@@ -46,11 +102,16 @@ impl Analyzer<'_> {
 
     fn cast(&self, cast: &pg::TypeCast) -> Operand {
         match (cast.arg.as_deref().map(|arg| self.operand(arg)), builtin_type(cast.type_name.as_ref())) {
-            (Some(Operand::Null), _) => Operand::Null,
             (Some(Operand::Computed | Operand::Default) | None, _) | (_, None) => Operand::Computed,
             (Some(operand), Some(type_name)) => Operand::Cast { operand: Box::new(operand), type_name },
         }
     }
+}
+
+/// The catalog name of the element type, for a one-dimensional array of a plain type.
+pub(super) fn array_element(name: Option<&pg::TypeName>) -> Option<Arc<str>> {
+    let name = name.filter(|name| name.array_bounds.len() == 1)?;
+    builtin_type(Some(&pg::TypeName { array_bounds: Vec::new(), ..name.clone() }))
 }
 
 /// The catalog name of a plain type of pg_catalog. A type with a modifier is none: `varchar(2)` cuts, `timestamp(0)`

@@ -1,24 +1,32 @@
 //! SELECT, INSERT, UPDATE, DELETE and MERGE.
 
-use pg_query::protobuf::{OnConflictAction, SetOperation};
+use pg_query::protobuf::{BoolExprType, OnConflictAction, SetOperation, SubLinkType};
 use pg_query::{Node, NodeEnum, protobuf as pg};
 
 use super::condition::Filter;
-use super::scope::{CteNames, Env, Scope, Source};
+use super::cte::{Ctes, Visible};
+use super::output::Output;
+use super::scope::{Env, Scope, Source, Sources};
 use super::{Analyzer, inner, node_name};
-use crate::sql::facts::{ColumnUse, Effects, InsertShape, InsertSource, Operand, ParameterContext, StatementKind};
+use crate::sql::facts::{
+    ColumnUse, Effects, InsertShape, InsertSource, Operand, ParameterContext, Selected, StatementKind,
+};
 
 impl<'a> Analyzer<'a> {
     /// A query below the top of a statement.
-    pub(super) fn subquery(&mut self, query: &NodeEnum, env: Env<'_>) {
+    pub(super) fn subquery(&mut self, query: &NodeEnum, env: Env<'_>) -> Option<Output> {
         match query {
             NodeEnum::SelectStmt(select) => self.select(select, env),
             // Data-modifying WITH queries: their effects count, their routing is not worked out.
             NodeEnum::InsertStmt(_) | NodeEnum::UpdateStmt(_) | NodeEnum::DeleteStmt(_) | NodeEnum::MergeStmt(_) => {
                 self.data_modification(query, env);
                 self.refused("a data-modifying WITH query");
+                None
             }
-            other => self.unknown(node_name(other)),
+            other => {
+                self.unknown(node_name(other));
+                None
+            }
         }
     }
 
@@ -49,70 +57,118 @@ impl<'a> Analyzer<'a> {
         }
     }
 
-    /// Analyses the WITH queries, then `body` with their names in its environment.
-    fn with(&mut self, with: Option<&pg::WithClause>, env: Env<'_>, body: impl FnOnce(&mut Self, Env<'_>)) {
+    /// Analyses `body` with the WITH queries in its environment, and those that it does not refer to.
+    fn with<T>(
+        &mut self,
+        with: Option<&pg::WithClause>,
+        env: Env<'_>,
+        body: impl FnOnce(&mut Self, Env<'_>) -> T,
+    ) -> T {
         let Some(with) = with else { return body(self, env) };
-        let mut names = CteNames { names: Vec::new(), next: env.ctes };
-        let queries = || {
-            with.ctes.iter().filter_map(|cte| match inner(cte) {
-                Some(NodeEnum::CommonTableExpr(cte)) => Some(cte),
-                _ => None,
-            })
-        };
-        if with.recursive {
-            names.names = queries().map(|cte| cte.ctename.clone()).collect();
+        let level = Ctes::new(with, env);
+        for (place, _) in level.queries.iter().enumerate().filter(|(_, cte)| cte.stands_alone) {
+            self.unreferenced(&level, place, with.recursive);
         }
-        for cte in queries() {
-            // Without RECURSIVE a WITH query sees only those before it.
-            let inside = Env { ctes: Some(&names), outer: env.outer };
-            if let Some(query) = cte.ctequery.as_deref().and_then(inner) {
-                self.subquery(query, inside);
+        for cte in &with.ctes {
+            match inner(cte) {
+                Some(NodeEnum::CommonTableExpr(cte)) => self.cycle_marks(cte, level.inside(0, with.recursive)),
+                _ => self.unknown("a WITH query that is none"),
             }
-            if let Some(cycle) = &cte.cycle_clause {
-                self.optional(cycle.cycle_mark_value.as_deref(), &Scope::new(inside));
-                self.optional(cycle.cycle_mark_default.as_deref(), &Scope::new(inside));
-            }
-            names.names.push(cte.ctename.clone());
         }
-        body(self, Env { ctes: Some(&names), outer: env.outer });
+        let all = Visible { level: &level, count: level.queries.len() };
+        let result = body(self, Env { ctes: Some(all), ..env });
+        // The last first: it may refer to those before it.
+        for place in (0..level.queries.len()).rev() {
+            if level.queries[place].uses.get() == 0 {
+                self.unreferenced(&level, place, with.recursive);
+            }
+        }
+        result
     }
 
-    pub(super) fn select(&mut self, select: &pg::SelectStmt, env: Env<'_>) {
+    /// A WITH query where it stands.
+    fn unreferenced(&mut self, level: &Ctes<'_>, place: usize, recursive: bool) {
+        let cte = &level.queries[place];
+        cte.uses.set(1);
+        match cte.query {
+            Some(query) => drop(self.subquery(query, level.inside(place, recursive))),
+            None => self.unknown("a WITH query without a query"),
+        }
+    }
+
+    fn cycle_marks(&mut self, cte: &pg::CommonTableExpr, inside: Env<'_>) {
+        if let Some(cycle) = &cte.cycle_clause {
+            self.optional(cycle.cycle_mark_value.as_deref(), &Scope::new(inside));
+            self.optional(cycle.cycle_mark_default.as_deref(), &Scope::new(inside));
+        }
+    }
+
+    /// Analyses a SELECT; what is known of its columns.
+    pub(super) fn select(&mut self, select: &pg::SelectStmt, env: Env<'_>) -> Option<Output> {
         self.with(select.with_clause.as_ref(), env, |analyzer, env| match select.op() {
             SetOperation::SetopNone | SetOperation::Undefined => analyzer.simple_select(select, env),
-            _ => analyzer.set_operation(select, env),
-        });
+            _ => analyzer.set_operation(select, env.unwanted()),
+        })
     }
 
     /// Each branch of UNION, INTERSECT or EXCEPT is a query level of its own.
-    fn set_operation(&mut self, select: &pg::SelectStmt, env: Env<'_>) {
+    fn set_operation(&mut self, select: &pg::SelectStmt, env: Env<'_>) -> Option<Output> {
         self.effect(Effects::SHAPES_RESULT);
-        for branch in [&select.larg, &select.rarg].into_iter().flatten() {
-            self.select(branch, env);
-        }
+        let mut branch =
+            |branch: &Option<Box<pg::SelectStmt>>| branch.as_ref().and_then(|branch| self.select(branch, env));
+        let (left, right) = (branch(&select.larg), branch(&select.rarg));
         self.select_tail(select, &Scope::new(env));
+        self.combined(select, left, right)
     }
 
-    fn simple_select(&mut self, select: &pg::SelectStmt, env: Env<'_>) {
+    fn simple_select(&mut self, select: &pg::SelectStmt, env: Env<'_>) -> Option<Output> {
+        let around = std::mem::take(&mut self.shape);
         let mut scope = Scope::new(env);
         self.add_items(&select.from_clause, &mut scope);
         self.expressions(&select.target_list, &scope);
         self.expressions(&select.values_lists, &scope);
-        self.filtered(select.where_clause.as_deref(), &scope);
         self.grouping(select, &scope);
         self.select_tail(select, &scope);
+        let shapes = self.shape.aggregates || self.shape.cuts || self.has_escaping_aggregate;
+        if shapes || select.having_clause.is_some() || !select.group_clause.is_empty() {
+            // EXISTS is true of a count of no rows, too.
+            scope.env = scope.env.unwanted();
+        }
+        self.filtered(select.where_clause.as_deref(), &scope);
+        let output = self.output(select, &scope);
+        self.shape = around;
+        output
     }
 
     /// WHERE: its effects, and what it says about keys.
     fn filtered(&mut self, condition: Option<&Node>, scope: &Scope<'_>) {
+        let filter = Filter::all(scope);
+        self.note_wanted(condition, filter.restricts);
         self.optional(condition, scope);
-        self.conditions(condition, &Filter::all(scope), scope);
+        self.conditions(condition, &filter, scope);
+    }
+
+    /// Notes the queries that stand in EXISTS, for rows of the restricted sources to count.
+    pub(super) fn note_wanted(&mut self, condition: Option<&Node>, restricts: Sources) {
+        match condition.and_then(inner) {
+            Some(NodeEnum::BoolExpr(and)) if and.boolop() == BoolExprType::AndExpr => {
+                and.args.iter().for_each(|conjunct| self.note_wanted(Some(conjunct), restricts));
+            }
+            Some(NodeEnum::SubLink(link)) if link.sub_link_type() == SubLinkType::ExistsSublink => {
+                self.wanted.insert(std::ptr::from_ref(link), restricts);
+            }
+            _ => {}
+        }
     }
 
     fn grouping(&mut self, select: &pg::SelectStmt, scope: &Scope<'_>) {
         let lists = [&select.group_clause, &select.distinct_clause, &select.window_clause, &select.values_lists];
         if lists.iter().any(|list| !list.is_empty()) || select.having_clause.is_some() {
             self.effect(Effects::SHAPES_RESULT);
+        }
+        if select.distinct_clause.iter().any(|item| inner(item).is_some()) {
+            // DISTINCT ON; plain DISTINCT has one empty item.
+            self.shape.cuts = true;
         }
         self.expressions(&select.group_clause, scope);
         self.expressions(&select.distinct_clause, scope);
@@ -127,9 +183,11 @@ impl<'a> Analyzer<'a> {
         self.optional(select.limit_offset.as_deref(), scope);
         if select.limit_count.is_some() || select.limit_offset.is_some() {
             self.effect(Effects::SHAPES_RESULT);
+            self.shape.cuts = true;
         }
         if !select.locking_clause.is_empty() {
             self.effect(Effects::LOCKS);
+            self.shape.cuts = true;
         }
         if let Some(into) = &select.into_clause {
             self.made_table(into);
@@ -171,11 +229,37 @@ impl<'a> Analyzer<'a> {
             Some(NodeEnum::SelectStmt(select)) if is_plain_values(select) => {
                 InsertSource::Values(self.insert_rows(&select.values_lists, target, columns, env))
             }
-            Some(query) => {
-                self.subquery(query, env);
-                InsertSource::Select
-            }
+            Some(query) => InsertSource::Select(self.selected(query, env)),
         }
+    }
+
+    /// The query of an INSERT.
+    fn selected(&mut self, query: &NodeEnum, env: Env<'_>) -> Option<Vec<Selected>> {
+        let output = self.subquery(query, env).filter(|output| output.ordered)?;
+        let values = match query {
+            NodeEnum::SelectStmt(select) if select.op() == SetOperation::SetopNone => self.plain_values(select),
+            _ => Vec::new(),
+        };
+        let is_aligned = values.len() == output.columns.len();
+        let selected = output.columns.into_iter().enumerate().map(|(place, column)| {
+            match values.get(place).filter(|_| is_aligned && column.columns.is_empty()) {
+                Some(value) => Selected::Value(value.clone()),
+                None if column.columns.is_empty() || self.makes_nulls => Selected::Value(Operand::Computed),
+                None => Selected::From(column.columns),
+            }
+        });
+        Some(selected.collect())
+    }
+
+    /// What the select list computes from nothing, place by place, if no item of it is a star.
+    fn plain_values(&self, select: &pg::SelectStmt) -> Vec<Operand> {
+        let value = |target: &Node| match inner(target) {
+            Some(NodeEnum::ResTarget(target)) => {
+                target.val.as_deref().map_or(Operand::Computed, |value| self.operand(value))
+            }
+            _ => Operand::Computed,
+        };
+        select.target_list.iter().map(value).collect()
     }
 
     fn insert_rows(

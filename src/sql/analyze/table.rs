@@ -5,7 +5,7 @@ use pg_query::{Node, NodeEnum, protobuf as pg};
 
 use super::scope::{Env, Scope};
 use super::{Analyzer, inner, string, strings};
-use crate::sql::facts::{Ddl, Effects, ForeignKey, RelationName, Statement, StatementKind, Uniqueness};
+use crate::sql::facts::{Ddl, Effects, ForeignKey, RelationName, StatementKind, Uniqueness};
 
 /// What the parts of CREATE TABLE and ALTER TABLE add up to.
 #[derive(Default)]
@@ -72,7 +72,7 @@ impl Analyzer<'_> {
 
     /// A default is not run by the statement that declares it; only sequences in it matter here.
     fn default_value(&mut self, column: &str, default: Option<&Node>, shape: &mut Shape) {
-        let mut probe = Analyzer { statement: Statement::new(StatementKind::Ddl), ..*self };
+        let mut probe = Analyzer::new(self.text, self.literals, self.schema);
         probe.optional(default, &Scope::new(Env::TOP));
         if probe.statement.effects.intersects(Effects::SEQUENCES) {
             shape.sequences.push(column.to_owned());

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::sql::code::{self, CodeClasses, Definition, Unit};
-use crate::sql::facts::{Carry, InsertSource, Operand, SetConfig};
+use crate::sql::facts::{Carry, ColumnUse, Comparison, Condition, InsertSource, Operand, Selected, SetConfig, Values};
 use crate::sql::schema::{Column, FunctionClass, Volatility};
 
 fn schema() -> Schema {
@@ -96,13 +96,45 @@ fn inference(text: &str) -> String {
         format!("{}{}.{}", statement.relations[used.relation].name.name, used.relation, used.column)
     };
     let restriction = |restriction: &crate::sql::facts::Restriction| {
-        let values: Vec<_> = restriction.one_of.iter().map(|operand| show(operand, text, &literals)).collect();
-        format!("{}={}", column(&restriction.column), values.join("|"))
+        show_condition(&restriction.condition, &column, &|operand| show(operand, text, &literals))
     };
     let carry = |carry: &Carry| format!("{}>{}", column(&carry.from), column(&carry.to));
     let parts: Vec<_> =
         statement.restrictions.iter().map(restriction).chain(statement.carries.iter().map(carry)).collect();
     parts.join(" ")
+}
+
+/// A condition as `table.column=value|value`, parts in brackets.
+fn show_condition(
+    condition: &Condition,
+    column: &dyn Fn(&crate::sql::facts::ColumnUse) -> String,
+    value: &dyn Fn(&Operand) -> String,
+) -> String {
+    let parts = |parts: &[Condition], between: &str| {
+        let parts: Vec<_> = parts.iter().map(|part| show_condition(part, column, value)).collect();
+        format!("({})", parts.join(between))
+    };
+    match condition {
+        Condition::Open => "?".into(),
+        Condition::All(all) => parts(all, "&"),
+        Condition::Any(any) => parts(any, "|"),
+        Condition::Compared(compared) => {
+            let columns: Vec<_> = compared.columns.iter().map(column).collect();
+            let operator = match compared.comparison {
+                Comparison::Equal => "=",
+                Comparison::NotDistinct => "==",
+                Comparison::Less => "<",
+                Comparison::LessEqual => "<=",
+                Comparison::Greater => ">",
+                Comparison::GreaterEqual => ">=",
+            };
+            let values = match &compared.values {
+                Values::List(list) => list.iter().map(value).collect::<Vec<_>>().join("|"),
+                Values::Array(array) => format!("[{}]", value(array)),
+            };
+            format!("{}{operator}{values}", columns.join("/"))
+        }
+    }
 }
 
 fn show(operand: &Operand, text: &str, literals: &[LiteralSpan]) -> String {
@@ -114,6 +146,14 @@ fn show(operand: &Operand, text: &str, literals: &[LiteralSpan]) -> String {
         Operand::Parameter(number) => format!("${number}"),
         Operand::Cast { operand, type_name } => format!("{}::{type_name}", show(operand, text, literals)),
         Operand::Null => "NULL".into(),
+        Operand::Boolean(value) => value.to_string(),
+        Operand::Fixed { value, negated, .. } => format!("{}<{value}>", if *negated { "-" } else { "" }),
+        Operand::Arithmetic { operator, left, right } => {
+            format!("{}{operator:?}{}", show(left, text, literals), show(right, text, literals))
+        }
+        Operand::Concatenated(left, right) => {
+            format!("{}||{}", show(left, text, literals), show(right, text, literals))
+        }
         Operand::Computed => "?".into(),
         Operand::Default => "DEFAULT".into(),
     }
@@ -124,7 +164,7 @@ fn restrictions_and_carries() {
     let cases = [
         ("SELECT * FROM a WHERE k = 5", "a0.k=5"),
         ("SELECT * FROM a WHERE 5 = k", "a0.k=5"),
-        ("SELECT * FROM a WHERE a.k = -5 AND y > 3", "a0.k=-5"),
+        ("SELECT * FROM a WHERE a.k = -5 AND y > 3", "a0.k=-5 a0.y>3"),
         ("SELECT * FROM public.a WHERE public.a.k = 5", "a0.k=5"),
         ("SELECT * FROM public.a WHERE a.k = 5", "a0.k=5"),
         ("SELECT * FROM a q WHERE q.k = $1", "a0.k=$1"),
@@ -134,19 +174,19 @@ fn restrictions_and_carries() {
         ("SELECT * FROM a WHERE k = '5'::mytype", ""),
         ("SELECT * FROM a WHERE k IN (1, $2, NULL)", "a0.k=1|$2|NULL"),
         ("SELECT * FROM a WHERE k = ANY (ARRAY[1, 2])", "a0.k=1|2"),
-        ("SELECT * FROM a WHERE k = ANY ($1)", ""),
-        ("SELECT * FROM a WHERE k = 1 OR k IN (2, 3)", "a0.k=1|2|3"),
-        ("SELECT * FROM a WHERE (k = 1 OR x = 2) AND y = 3", "a0.y=3"),
-        ("SELECT * FROM a WHERE k = 1 OR y > 2", ""),
+        ("SELECT * FROM a WHERE k = ANY ($1)", "a0.k=[$1]"),
+        ("SELECT * FROM a WHERE k = 1 OR k IN (2, 3)", "(a0.k=1|a0.k=2|3)"),
+        ("SELECT * FROM a WHERE (k = 1 OR x = 2) AND y = 3", "(a0.k=1|a0.x=2) a0.y=3"),
+        ("SELECT * FROM a WHERE k = 1 OR y > 2", "(a0.k=1|a0.y>2)"),
         ("SELECT * FROM a WHERE NOT k = 1", ""),
         ("SELECT * FROM a WHERE k <> 1", ""),
         ("SELECT * FROM a WHERE k NOT IN (1)", ""),
-        ("SELECT * FROM a WHERE k <= 20", ""),
-        ("SELECT * FROM a WHERE k BETWEEN 1 AND 1", ""),
-        ("SELECT * FROM a WHERE k = $1 + 1", ""),
+        ("SELECT * FROM a WHERE k <= 20", "a0.k<=20"),
+        ("SELECT * FROM a WHERE k BETWEEN 1 AND 1", "(a0.k>=1&a0.k<=1)"),
+        ("SELECT * FROM a WHERE k = $1 + 1", "a0.k=$1Add1"),
         ("SELECT * FROM a WHERE k % 10 = 3", ""),
-        ("SELECT * FROM a WHERE k IN (1, 1 + 1)", ""),
-        ("SELECT * FROM a WHERE (k = 5) IS TRUE", ""),
+        ("SELECT * FROM a WHERE k IN (1, 1 + 1)", "a0.k=1|1Add1"),
+        ("SELECT * FROM a WHERE (k = 5) IS TRUE", "a0.k=5"),
         ("SELECT * FROM a WHERE k OPERATOR(pg_catalog.=) 5", "a0.k=5"),
         ("SELECT * FROM a WHERE k OPERATOR(public.=) 5", ""),
         ("SELECT k = 5 FROM a", ""),
@@ -164,16 +204,16 @@ fn restrictions_and_carries() {
         ("SELECT * FROM a LEFT JOIN b USING (k) WHERE k = 5", "a0.k=5 a0.k>b1.k"),
         ("SELECT * FROM a RIGHT JOIN b USING (k) WHERE k = 5", "b1.k=5 b1.k>a0.k"),
         ("SELECT * FROM a FULL JOIN b USING (k) WHERE k = 5", ""),
-        ("SELECT * FROM a NATURAL JOIN c WHERE k = 5", ""),
+        ("SELECT * FROM a NATURAL JOIN c WHERE k = 5", "a0.k=5 a0.k>c1.k c1.k>a0.k"),
         (
             "SELECT * FROM a JOIN b USING (k) JOIN c USING (k) WHERE k = 5",
             "a0.k=5 a0.k>b1.k b1.k>a0.k a0.k>c2.k c2.k>a0.k",
         ),
         ("SELECT * FROM a LEFT JOIN b ON b.k = 5", "b1.k=5"),
-        ("SELECT * FROM a LEFT JOIN b ON a.k = 5", ""),
+        ("SELECT * FROM a LEFT JOIN b ON a.k = 5", "a0.k=5"),
         ("SELECT * FROM a LEFT JOIN b ON a.k = b.k", "a0.k>b1.k"),
         ("SELECT * FROM a LEFT JOIN b ON a.k = b.k WHERE b.k = 5", "b1.k=5 a0.k>b1.k"),
-        ("SELECT * FROM a RIGHT JOIN b ON a.k = b.k AND b.k = 5", "b1.k>a0.k"),
+        ("SELECT * FROM a RIGHT JOIN b ON a.k = b.k AND b.k = 5", "b1.k=5 b1.k>a0.k"),
         ("SELECT * FROM a FULL JOIN b ON a.k = b.k AND b.k = 5", ""),
         (
             "SELECT * FROM a LEFT JOIN (b JOIN c ON b.k = c.k AND c.k = 5) ON a.x = b.x",
@@ -187,27 +227,94 @@ fn restrictions_and_carries() {
         ("SELECT * FROM a, b WHERE k = 5", ""),
         ("SELECT * FROM a, nowhere WHERE y = 5", ""),
         ("SELECT * FROM nowhere WHERE k = 5", "nowhere0.k=5"),
-        ("SELECT * FROM a AS q (k, x, y) WHERE k = 5", ""),
-        ("SELECT * FROM a AS q (x, k, y) WHERE q.k = 5", ""),
+        ("SELECT * FROM a AS q (k, x, y) WHERE k = 5", "a0.k=5"),
+        ("SELECT * FROM a AS q (x, k, y) WHERE q.k = 5", "a0.x=5"),
         ("SELECT * FROM a, generate_series(1, 3) AS k WHERE k = 5", ""),
         ("SELECT * FROM a, (SELECT 5 AS k) s WHERE s.k = 5", ""),
         ("SELECT * FROM a, s2.a WHERE a.k = 5", ""),
         // Subqueries.
         ("SELECT * FROM a WHERE EXISTS (SELECT 1 FROM b WHERE b.k = 1)", "b1.k=1"),
-        ("SELECT * FROM a WHERE a.k = 1 AND EXISTS (SELECT 1 FROM b WHERE b.k = a.k)", "a0.k=1 a0.k>b1.k"),
-        ("SELECT * FROM a WHERE EXISTS (SELECT 1 FROM b WHERE a.k = 1)", ""),
-        ("SELECT * FROM a WHERE EXISTS (SELECT 1 FROM b WHERE y = 1)", ""),
+        ("SELECT * FROM a WHERE a.k = 1 AND EXISTS (SELECT 1 FROM b WHERE b.k = a.k)", "a0.k=1 b1.k>a0.k a0.k>b1.k"),
+        ("SELECT * FROM a WHERE EXISTS (SELECT 1 FROM b WHERE a.k = 1)", "a0.k=1"),
+        ("SELECT * FROM a WHERE EXISTS (SELECT 1 FROM b WHERE y = 1)", "a0.y=1"),
         ("SELECT * FROM a WHERE EXISTS (SELECT 1 FROM b WHERE z = 1)", "b1.z=1"),
         ("SELECT * FROM a WHERE EXISTS (SELECT 1 FROM nowhere WHERE k = 1)", ""),
-        ("SELECT * FROM a WHERE k IN (SELECT k FROM b WHERE b.k = 7)", "b1.k=7"),
+        ("SELECT * FROM a WHERE k IN (SELECT k FROM b WHERE b.k = 7)", "b1.k=7 b1.k>a0.k a0.k>b1.k"),
         ("SELECT * FROM (SELECT * FROM a WHERE k = 5) s", "a0.k=5"),
-        ("SELECT * FROM (SELECT * FROM a) s WHERE k = 5", ""),
+        ("SELECT * FROM (SELECT * FROM a) s WHERE k = 5", "a0.k=5"),
         ("SELECT * FROM a, LATERAL (SELECT * FROM b WHERE b.k = a.k) s WHERE a.k = 5", "a0.k=5 a0.k>b1.k"),
         ("SELECT * FROM a, (SELECT * FROM b WHERE b.k = a.k) s", ""),
         ("SELECT 1 FROM a WHERE EXISTS (SELECT 1 FROM b AS a, (c JOIN b ON a.k = c.k))", "a0.k>c2.k"),
         ("WITH a AS (SELECT 1 AS k) SELECT * FROM a WHERE k = 5", ""),
         ("WITH q AS (SELECT * FROM a WHERE k = 5) SELECT * FROM q", "a0.k=5"),
-        ("WITH a AS (SELECT * FROM a WHERE k = 5) SELECT * FROM a WHERE k = 6", "a0.k=5"),
+        ("WITH a AS (SELECT * FROM a WHERE k = 5) SELECT * FROM a WHERE k = 6", "a0.k=5 a0.k=6"),
+        // A row that only seems to be wanted.
+        ("SELECT * FROM a WHERE EXISTS (SELECT count(*) FROM b WHERE b.k = a.k AND b.k = 1)", "b1.k=1 a0.k>b1.k"),
+        ("SELECT * FROM a WHERE EXISTS (SELECT 1 FROM b WHERE b.k = a.k LIMIT 0)", "a0.k>b1.k"),
+        ("SELECT * FROM a WHERE EXISTS (SELECT 1 FROM b WHERE b.k = a.k GROUP BY ())", "a0.k>b1.k"),
+        ("SELECT * FROM a WHERE EXISTS (SELECT (SELECT count(b.x)) FROM b WHERE b.k = a.k)", "a0.k>b1.k"),
+        ("SELECT * FROM a WHERE NOT EXISTS (SELECT 1 FROM b WHERE b.k = a.k)", "a0.k>b1.k"),
+        ("SELECT * FROM a WHERE a.x = 1 OR EXISTS (SELECT 1 FROM b WHERE b.k = a.k)", "a0.k>b1.k"),
+        ("SELECT * FROM a WHERE k NOT IN (SELECT k FROM b)", ""),
+        ("SELECT * FROM a WHERE k <> ALL (SELECT k FROM b)", ""),
+        ("SELECT * FROM a WHERE k = (SELECT k FROM b WHERE b.k = 3)", "b1.k=3 b1.k>a0.k"),
+        ("SELECT * FROM a WHERE k = (SELECT count(*) FROM b)", ""),
+        // Conditions on a query's columns reach its relations, unless one row there decides on others.
+        ("SELECT * FROM (SELECT * FROM a LIMIT 5) s WHERE k = 5", ""),
+        ("SELECT * FROM (SELECT *, count(*) OVER () FROM a) s WHERE k = 5", ""),
+        ("SELECT * FROM (SELECT DISTINCT ON (x) * FROM a) s WHERE k = 5", ""),
+        ("SELECT * FROM (SELECT DISTINCT k FROM a) s WHERE k = 5", "a0.k=5"),
+        ("SELECT * FROM (SELECT k, count(*) FROM a GROUP BY k) s WHERE k = 5", "a0.k=5"),
+        ("SELECT * FROM (SELECT x, count(*) FROM a GROUP BY x, k) s WHERE x = 5", "a0.x=5"),
+        ("SELECT * FROM (SELECT k, count(*) FROM a GROUP BY ROLLUP (k)) s WHERE k = 5", ""),
+        ("SELECT * FROM (SELECT k, random() FROM a) s WHERE k = 5", ""),
+        ("SELECT * FROM (SELECT k FROM a FOR UPDATE) s WHERE k = 5", ""),
+        ("SELECT * FROM (SELECT k FROM a UNION SELECT z FROM b) s WHERE k = 5", "a0.k/b1.z=5"),
+        ("SELECT * FROM (SELECT k FROM a UNION ALL SELECT 5) s WHERE k = 5", ""),
+        ("SELECT * FROM (SELECT k FROM a EXCEPT SELECT k FROM b) s WHERE k = 5", "a0.k/b1.k=5"),
+        ("SELECT * FROM (SELECT k, x FROM a UNION SELECT k, x FROM b LIMIT 1) s WHERE k = 5", ""),
+        ("SELECT * FROM (SELECT k AS j FROM a) s JOIN b ON s.j = b.k", "a0.k>b1.k b1.k>a0.k"),
+        ("SELECT * FROM (SELECT k AS j FROM a LIMIT 1) s JOIN b ON s.j = b.k", "a0.k>b1.k"),
+        ("SELECT * FROM (SELECT k + 1 AS k FROM a) s WHERE k = 5", ""),
+        ("SELECT * FROM (SELECT k FROM a) s (j) WHERE j = 5", "a0.k=5"),
+        ("SELECT * FROM a, LATERAL (SELECT a.k AS o, b.k FROM b) s WHERE s.o = 5 AND s.k = 6", "b1.k=6"),
+        (
+            "WITH q AS (SELECT * FROM a) SELECT * FROM q JOIN q r ON q.k = r.k WHERE q.k = 5",
+            "a0.k=5 a0.k>a1.k a1.k>a0.k",
+        ),
+        ("WITH q (j) AS (SELECT k FROM a) SELECT * FROM q WHERE j = 5", "a0.k=5"),
+        ("WITH RECURSIVE q AS (SELECT k FROM a UNION SELECT k FROM q) SELECT * FROM q WHERE k = 5", ""),
+        ("WITH q AS (SELECT k FROM a), r AS (SELECT k FROM q) SELECT * FROM r WHERE k = 5", "a0.k=5"),
+        ("WITH a AS (SELECT k FROM a), r AS (SELECT k FROM a) SELECT 1", ""),
+        // Other comparisons.
+        ("SELECT * FROM a WHERE k IS NOT DISTINCT FROM 5", "a0.k==5"),
+        ("SELECT * FROM a WHERE k IS DISTINCT FROM 5", ""),
+        ("SELECT * FROM a WHERE NOT (k <> 5 OR x > 3)", "(a0.k=5&a0.x<=3)"),
+        ("SELECT * FROM a WHERE NOT (k <> 5 AND x > 3)", "(a0.k=5|a0.x<=3)"),
+        ("SELECT * FROM a WHERE (k <> 5) IS FALSE", "a0.k=5"),
+        ("SELECT * FROM a WHERE (k = 5) IS NOT FALSE", ""),
+        ("SELECT * FROM a WHERE NOT (k NOT IN (5, 6))", "a0.k=5|6"),
+        ("SELECT * FROM a WHERE NOT k <> ALL (ARRAY[5])", "a0.k=5"),
+        ("SELECT * FROM a WHERE k BETWEEN SYMMETRIC 9 AND 1", "((a0.k>=9&a0.k<=1)|(a0.k>=1&a0.k<=9))"),
+        ("SELECT * FROM a WHERE k NOT BETWEEN 9 AND 1", ""),
+        ("SELECT * FROM a WHERE 5 >= k", "a0.k<=5"),
+        ("SELECT * FROM a WHERE (k, x) = (5, 6)", "(a0.k=5&a0.x=6)"),
+        ("SELECT * FROM a WHERE (k, x) < (5, 6)", "a0.k<=5"),
+        ("SELECT * FROM a WHERE (k, x) <> (5, 6)", ""),
+        ("SELECT * FROM a WHERE (k, x) IN ((5, 6), (7, y))", "((a0.k=5&a0.x=6)|a0.k=7)"),
+        ("SELECT * FROM a, b WHERE (a.k, a.x) = (b.k, 5)", "a0.x=5 a0.k>b1.k b1.k>a0.k"),
+        ("SELECT * FROM a WHERE (k, x) IN (SELECT k, z FROM b)", "b1.k>a0.k a0.k>b1.k b1.z>a0.x a0.x>b1.z"),
+        ("SELECT * FROM a WHERE false", "()"),
+        ("SELECT * FROM a WHERE k = 5 OR NULL", "(a0.k=5|())"),
+        ("SELECT * FROM a WHERE k::int8 = 5", "a0.k=5"),
+        ("SELECT * FROM a WHERE k::int4 = 5", ""),
+        ("SELECT * FROM a WHERE k::text = '5'", ""),
+        ("SELECT * FROM a WHERE k = 'x' || 'y'", "a0.k=x||y"),
+        ("SELECT * FROM a WHERE k = 5 / 2", ""),
+        ("SELECT * FROM a WHERE k = ANY ('{1,2}'::int4[])", "a0.k=[{1,2}::int4]"),
+        ("SELECT * FROM a WHERE k = ANY (ARRAY[1, $1]::int8[])", "a0.k=1::int8|$1::int8"),
+        ("SELECT * FROM a WHERE k = ALL (ARRAY[1])", ""),
+        ("SELECT * FROM a WHERE k = NULL::int8", "a0.k=NULL::int8"),
         ("WITH RECURSIVE a AS (SELECT * FROM a WHERE k = 5) SELECT * FROM a", ""),
         ("WITH a AS (SELECT 1 AS k) SELECT * FROM public.a WHERE k = 5", "a0.k=5"),
         // Writes.
@@ -219,9 +326,13 @@ fn restrictions_and_carries() {
         ("INSERT INTO a SELECT * FROM b WHERE b.k = 5", "b1.k=5"),
         ("INSERT INTO a VALUES (1) ON CONFLICT (k) DO UPDATE SET x = 2 WHERE a.k = 5", ""),
     ];
-    for (text, expected) in cases {
-        assert_eq!(inference(text), expected, "{text}");
-    }
+    let wrong: Vec<String> = cases
+        .iter()
+        .map(|(text, expected)| (text, expected, inference(text)))
+        .filter(|(_, expected, found)| **expected != found.as_str())
+        .map(|(text, expected, found)| format!("{text}\n  expected {expected}\n  found    {found}"))
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 fn leaves_of(statement: &Statement) -> Leaves {
@@ -376,7 +487,31 @@ fn effects_and_state() {
     ];
     for (text, effects, makes) in cases {
         let statement = one(text);
-        assert_eq!((statement.effects - E::SEQUENCES, statement.makes), (*effects, *makes), "{text}");
+        let shown = statement.effects - E::SEQUENCES - E::NOTIFIES;
+        assert_eq!((shown, statement.makes), (*effects, *makes), "{text}");
+    }
+}
+
+#[test]
+fn what_may_notify() {
+    assert!(one("CREATE FUNCTION f() RETURNS void LANGUAGE plpgsql AS $$BEGIN NOTIFY c; END$$").defines.notifies);
+    assert!(!one("CREATE FUNCTION f() RETURNS void LANGUAGE plpgsql AS $$BEGIN PERFORM 1; END$$").defines.notifies);
+    let cases = [
+        ("NOTIFY c", true),
+        ("SELECT pg_notify('c', x) FROM a", true),
+        ("DO $$BEGIN NOTIFY c; END$$", true),
+        ("DO $$BEGIN PERFORM 1; END$$", false),
+        ("CALL p()", true),
+        ("EXECUTE p", true),
+        ("SELECT unheard_of(1)", true),
+        ("SELEKT 1", true),
+        ("SELECT x FROM a", false),
+        ("INSERT INTO a VALUES (1)", false),
+        ("LISTEN c", false),
+        ("COMMIT", false),
+    ];
+    for (text, notifies) in cases {
+        assert_eq!(one(text).effects.contains(Effects::NOTIFIES), notifies, "{text}");
     }
 }
 
@@ -404,7 +539,7 @@ fn names_in_set_config() {
         ("SELECT set_config('app.tenant', '7', false)", name(0), false),
         ("SELECT set_config('app.tenant', '7', true)", name(0), true),
         ("SELECT 'x', pg_catalog.set_config($1, 'y', x) FROM a", Operand::Parameter(1), false),
-        ("SELECT set_config('app.' || 'tenant', '7', false)", Operand::Computed, false),
+        ("SELECT set_config('app.' || lower('T'), '7', false)", Operand::Computed, false),
     ] {
         assert_eq!(one(text).set_configs, [SetConfig { name, local }], "{text}");
     }
@@ -424,8 +559,9 @@ fn kinds() {
         ("MERGE INTO a USING b ON a.k = b.k WHEN MATCHED THEN DELETE", K::Merge),
         ("COPY a FROM STDIN", K::CopyFrom),
         ("COPY a TO STDOUT", K::CopyTo),
-        ("EXPLAIN SELECT 1", K::Explain { analyze: false }),
-        ("EXPLAIN (ANALYZE, BUFFERS) SELECT 1", K::Explain { analyze: true }),
+        ("EXPLAIN SELECT 1", K::Explain { analyze: false, formatted: false }),
+        ("EXPLAIN (FORMAT json) SELECT 1", K::Explain { analyze: false, formatted: true }),
+        ("EXPLAIN (ANALYZE, BUFFERS) SELECT 1", K::Explain { analyze: true, formatted: false }),
         ("BEGIN", K::Transaction(T::Begin { isolation: None, read_only: false })),
         (
             "START TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
@@ -498,7 +634,7 @@ fn unknown_parts_are_named() {
 
 #[test]
 fn inserts() {
-    let text = "INSERT INTO a (x, k) VALUES ($1, 5), (DEFAULT, 1 + 1) ON CONFLICT (k) DO UPDATE SET x = excluded.x";
+    let text = "INSERT INTO a (x, k) VALUES ($1, 5), (DEFAULT, x + 1) ON CONFLICT (k) DO UPDATE SET x = excluded.x";
     let statement = one(text);
     let shape = statement.insert.expect("insert");
     assert_eq!(shape.columns, Some(vec!["x".to_owned(), "k".to_owned()]));
@@ -510,7 +646,17 @@ fn inserts() {
     assert_eq!(shape.source, InsertSource::Values(expected));
     assert_eq!(statement.assigned.len(), 1);
     assert_eq!(one("INSERT INTO a DEFAULT VALUES").insert.map(|shape| shape.source), Some(InsertSource::DefaultValues));
-    assert_eq!(one("INSERT INTO a TABLE b").insert.map(|shape| shape.source), Some(InsertSource::Select));
+    let selected = |text: &str| match one(text).insert.expect("insert").source {
+        InsertSource::Select(selected) => selected,
+        other => panic!("{other:?}"),
+    };
+    let from = |column: &str| Selected::From(vec![ColumnUse { relation: 1, column: column.into() }]);
+    assert_eq!(selected("INSERT INTO a TABLE b"), Some(vec![from("k"), from("x"), from("z")]));
+    let literal = Selected::Value(Operand::Literal { slot: 0, negated: false });
+    let computed = Selected::Value(Operand::Computed);
+    assert_eq!(selected("INSERT INTO a SELECT 5, z, lower(x) FROM b"), Some(vec![literal, from("z"), computed]));
+    assert_eq!(selected("INSERT INTO a SELECT * FROM b JOIN c USING (k)"), None);
+    assert_eq!(selected("INSERT INTO a SELECT * FROM nowhere"), None);
 }
 
 #[test]

@@ -14,9 +14,23 @@ pub struct Code {
     pub words: BTreeSet<String>,
     /// Settings with a dot in their names that the code sets.
     pub custom_settings: BTreeSet<String>,
+    /// It may read tables, whatever its words say.
+    pub reads_unseen: bool,
 }
 
 impl Code {
+    /// Whether it may touch tables, catalogs or what else a server has of its own. Tables of users are told by their
+    /// names elsewhere.
+    pub fn touches_tables(&self) -> bool {
+        let touches = |word: &String| {
+            word.starts_with("pg_")
+                || word.starts_with("lo_")
+                || word.starts_with("reg")
+                || OWN.contains(&word.as_str())
+        };
+        self.reads_unseen || self.words.iter().any(touches)
+    }
+
     /// Code about which nothing else can be said.
     pub fn of_class(class: CodeClass) -> Self {
         Self { class, ..Self::default() }
@@ -31,6 +45,7 @@ impl Code {
         self.class = self.class.and(other.class);
         self.words.extend(other.words);
         self.custom_settings.extend(other.custom_settings);
+        self.reads_unseen |= other.reads_unseen;
     }
 }
 
@@ -137,6 +152,7 @@ impl Body {
                 self.code.leaves(Leaves::Unknowable)
             }
             "nextval" | "setval" | "currval" | "lastval" => self.code.class.sequences = true,
+            "notify" | "pg_notify" => self.code.class.notifies = true,
             "create" if self.part == Part::Definition => {}
             word if KEEPS_STATE.contains(&word) => self.code.leaves(Leaves::Visible),
             word if is_hidden(word) => self.code.leaves(Leaves::Unknowable),
@@ -211,10 +227,39 @@ impl Body {
     }
 }
 
+/// Words for what each server has of its own, beside those that begin with `pg_`, `lo_` or `reg`.
+const OWN: &[&str] = &[
+    "copy",
+    "ctid",
+    "information_schema",
+    "inet_server_addr",
+    "inet_server_port",
+    "lock",
+    "loread",
+    "lowrite",
+    "notify",
+    "table",
+    "tableoid",
+    "txid_current",
+    "vacuum",
+    "version",
+];
+
 /// Words of commands whose effects outlive their transaction, where the server shows them. CREATE makes temporary objects
 /// where `search_path` says so.
-const KEEPS_STATE: &[&str] =
-    &["create", "deallocate", "discard", "hold", "listen", "prepare", "reset", "temp", "temporary", "unlisten"];
+const KEEPS_STATE: &[&str] = &[
+    "create",
+    "deallocate",
+    "discard",
+    "hold",
+    "listen",
+    "pg_listening_channels",
+    "prepare",
+    "reset",
+    "temp",
+    "temporary",
+    "unlisten",
+];
 
 /// Functions that leave in a session what no catalog shows, or run a text that they are given.
 const HIDDEN: &[&str] = &[

@@ -9,6 +9,7 @@ mod faults;
 mod kills;
 mod large;
 mod leave;
+mod listen;
 mod load;
 mod login;
 mod memory;

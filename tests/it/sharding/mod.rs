@@ -8,5 +8,6 @@ mod everywhere;
 mod faults;
 mod random;
 mod replicas;
+mod routed;
 mod session;
 mod shop;

@@ -197,14 +197,15 @@ fn code_that_statements_do_not_show_is_refused() {
         "CREATE FUNCTION other_rows() RETURNS int8 STABLE LANGUAGE sql AS 'SELECT count(*) FROM customers'",
     );
     must(&mut client, "CREATE VIEW rich AS SELECT * FROM customers WHERE credit > 5");
-    for sql in [
-        "SELECT other_rows()",
-        "SELECT other_rows() FROM customers WHERE customer_id = 1",
-        "SELECT * FROM rich",
-        "SELECT * FROM rich WHERE customer_id = 1",
-    ] {
+    for sql in ["SELECT other_rows()", "SELECT other_rows() FROM customers WHERE customer_id = 1", "SELECT * FROM rich"]
+    {
         assert!(ask(&mut client, sql).refusal().is_some(), "{sql}");
     }
+    story(&mut client, &[("SELECT name FROM rich WHERE customer_id = 11", "Cid")]);
+    must(&mut client, "CREATE VIEW counted AS SELECT *, other_rows() FROM customers");
+    let refusal = ask(&mut client, "SELECT * FROM counted WHERE customer_id = 1");
+    assert!(refusal.refusal().is_some_and(|refusal| refusal.detail.contains("other_rows()")), "{refusal:?}");
+    must(&mut client, "DROP VIEW counted");
     must(&mut client, "CREATE POLICY own ON customers USING (name = current_user)");
     must(&mut client, "ALTER TABLE customers ENABLE ROW LEVEL SECURITY");
     for sql in [
@@ -227,6 +228,82 @@ fn code_that_statements_do_not_show_is_refused() {
             ("SELECT count(*) FROM customers", "4"),
             ("DROP TRIGGER move ON customers", "DROP TRIGGER"),
             ("INSERT INTO customers (customer_id) VALUES (3)", "INSERT 0 1"),
+        ],
+    );
+}
+
+#[test]
+fn a_client_may_name_the_shard() {
+    let shop = Shop::small();
+    let mut client = shop.client();
+    must(
+        &mut client,
+        "CREATE FUNCTION other_rows() RETURNS int8 STABLE LANGUAGE sql AS 'SELECT count(*) FROM customers'",
+    );
+    must(&mut client, "CREATE FUNCTION twice(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT $1 * 2'");
+    story(
+        &mut client,
+        &[
+            ("SELECT twice(4)", "8"),
+            ("SELECT twice(4), name FROM customers WHERE customer_id = 11", "8|Cid"),
+            ("SELECT other_rows()", "0A000"),
+            ("SET weir.shard = 'three'", "22023"),
+            ("SET weir.other = 'three'", "22023"),
+            ("SET weir.shard = 'two'", "SET"),
+            ("SELECT other_rows()", "2"),
+            ("SELECT min(name) FROM customers", "Cid"),
+            ("DO $$ BEGIN UPDATE customers SET credit = 3 WHERE customer_id = 12; END $$", "DO"),
+            ("INSERT INTO customers (customer_id, name) VALUES (3, 'elsewhere')", "0A000"),
+            ("UPDATE products SET price = 0", "0A000"),
+            ("/* weir shard=one */ SELECT min(name) FROM customers", "Ada"),
+            ("/* weir sharding_key=11 */ SELECT min(name) FROM customers", "22023"),
+            ("/* weir sharding_key=customer:11 */ SELECT min(name) FROM customers", "Cid"),
+            ("/* weir somewhere */ SELECT 1", "22023"),
+            ("RESET weir.shard", "RESET"),
+            ("SELECT count(*) FROM customers", "4"),
+            ("SELECT credit FROM customers WHERE customer_id = 12", "3"),
+            ("BEGIN", "BEGIN"),
+            ("SET LOCAL weir.shard = 'one'", "SET"),
+            ("SELECT count(*) FROM customers", "2"),
+            ("SAVEPOINT s", "SAVEPOINT"),
+            ("SET weir.shard = 'two'", "SET"),
+            ("SELECT min(name) FROM customers", "Cid"),
+            ("ROLLBACK TO s", "ROLLBACK"),
+            ("SELECT min(name) FROM customers", "Ada"),
+            ("COMMIT", "COMMIT"),
+            ("SELECT count(*) FROM customers", "4"),
+            ("DISCARD ALL", "DISCARD ALL"),
+        ],
+    );
+}
+
+#[test]
+fn explain_tells_the_route_in_front_of_the_plan() {
+    let shop = Shop::small();
+    let mut client = shop.client();
+    let plan =
+        ask(&mut client, "EXPLAIN (COSTS off) SELECT * FROM customers JOIN products ON true WHERE customer_id = 11");
+    let lines: Vec<String> = plan.rows.into_iter().flatten().flatten().collect();
+    assert_eq!(
+        lines[..3],
+        [
+            "Weir: shard two, the statement as it is",
+            "  customers: range of customer_id in keyspace customer: shard two",
+            "  products: a reference table, on every shard",
+        ]
+    );
+    assert!(lines.len() > 3 && plan.command == "EXPLAIN", "{lines:?}");
+    let json = ask(&mut client, "EXPLAIN (FORMAT json) SELECT * FROM customers WHERE customer_id = 11");
+    assert!(json.rows[0][0].as_ref().is_some_and(|text| text.starts_with('[')), "{json:?}");
+    assert_eq!(ask(&mut client, "EXPLAIN SELECT nowhere FROM customers WHERE customer_id = 11").brief(), "42703");
+    story(
+        &mut client,
+        &[
+            ("SELECT name FROM customers WHERE customer_id = 11", "Cid"),
+            ("BEGIN", "BEGIN"),
+            ("EXPLAIN SELECT nowhere FROM customers WHERE customer_id = 11", "42703"),
+            ("SELECT 1", "25P02"),
+            ("ROLLBACK", "ROLLBACK"),
         ],
     );
 }

@@ -1,5 +1,11 @@
 -- Writes, in this order. After all of them the tables must be the same.
 --- total
+INSERT INTO customers (customer_id, name) VALUES (200 + 1, 'computed')
+INSERT INTO customers (customer_id, name) SELECT 202, 'selected'
+INSERT INTO orders (customer_id, order_id, total) SELECT customer_id, 77, credit FROM customers WHERE customer_id IN (201)
+DELETE FROM orders WHERE customer_id = ANY ('{201}') AND order_id = 77 RETURNING total
+DELETE FROM customers WHERE (customer_id, name) IN ((201, 'computed'), (201, 'x')) RETURNING *
+DELETE FROM customers WHERE customer_id = 200 + 2 RETURNING name
 INSERT INTO customers (customer_id, name) VALUES (100, 'new')
 INSERT INTO customers (name, customer_id) VALUES ('other', 101) RETURNING customer_id, name
 INSERT INTO customers (customer_id, name) VALUES ($1, $2) <- 102, bound
@@ -66,10 +72,8 @@ INSERT INTO nowhere VALUES (1)
 INSERT INTO customers (customer_id, name) VALUES (201, 'a'), (202, 'b'), (203, 'c'), (204, 'd'), (205, 'e'), (206, 'f'), (212, 'g'), (225, 'h'), (5, 'x'), (15, 'y')
 INSERT INTO customers (name) VALUES ('no key')
 INSERT INTO customers DEFAULT VALUES
-INSERT INTO customers (customer_id, name) VALUES (200 + 1, 'computed')
 INSERT INTO customers (customer_id, name) VALUES ((SELECT 201), 'computed')
 INSERT INTO customers (customer_id, name) VALUES (length($1), 'computed') <- abc
-INSERT INTO customers (customer_id, name) SELECT 201, 'selected'
 INSERT INTO orders SELECT customer_id, 50 FROM customers
 INSERT INTO customers (customer_id, name) VALUES (100, 'a') ON CONFLICT (customer_id) DO UPDATE SET customer_id = 555
 UPDATE customers SET name = 'all'
