@@ -76,7 +76,7 @@ fn poll_relay(
     loop {
         let unread = server.conn.input.len();
         let ledger = &server.session.ledger;
-        if (unread > 0 || ledger.gives_by_itself() || ledger.owes_nothing())
+        if (unread > 0 || ledger.gives_by_itself() || ledger.has_events() || ledger.owes_nothing())
             && pass_on(cx, client, server, seen, out)?.is_err()
         {
             return Poll::Ready(Ok(End::ClientGone));
