@@ -21,6 +21,7 @@ use crate::session::request::Adopted;
 use crate::session::settings::Settings;
 use crate::session::transaction::Transaction;
 use crate::sql::code::CodeClass;
+use crate::sql::facts::Facets;
 use crate::telemetry::PoolStats;
 use crate::types::{Error, Kind, Origin, Result, ShardId};
 use crate::wire::{TransactionStatus, backend};
@@ -301,7 +302,8 @@ impl Client {
         let inside_message = link.server.session.ledger.is_inside_message();
         let in_transaction = link.server.session.ledger.status() != TransactionStatus::Idle;
         drop(link);
-        if inside_message || self.keeps_servers() {
+        // Session locks do not end with the transaction that took them: the client must learn that they are gone.
+        if inside_message || self.keeps_servers() || self.state.touched().contains(Facets::LOCKS) {
             return Stop::Fatal(error.hint("Connect again: what the session had on this server is lost."));
         }
         if in_transaction && self.block.is_none() {

@@ -101,7 +101,7 @@ impl Client {
         let (now, then) = (&self.known.reading, prepared.standing.reading.as_ref());
         match then.filter(|_| !server.session.ledger.is_unsynced() && !self.local_settings) {
             Some(then) if !self.state.touched().contains(Facets::SETTINGS) => {
-                server.session.own_query(server.conn.queue(), &now.difference(then));
+                server.session.own_query(server.conn.queue(), now.difference(then));
                 Ok(then.difference(now))
             }
             _ => Err(Error::refuse(

@@ -418,13 +418,18 @@ impl Client {
     }
 
     fn keep_setting(&mut self, task: &Task<'_>) {
+        let before = self.state.mark();
+        self.note(task.statement, &Values::default());
         let (name, local) = match &task.statement.kind {
             StatementKind::Set { name, local } => (name.as_str(), *local),
             StatementKind::Reset { name } if self.block.is_some() => (name.as_str(), false),
-            StatementKind::Reset { .. } | StatementKind::ResetAll => return self.forget_settings(task.statement),
+            StatementKind::Reset { .. } | StatementKind::ResetAll => {
+                self.forget_lasting(task.statement);
+                self.after(std::iter::once(task.statement), Ended::default(), before);
+                return;
+            }
             _ => return,
         };
-        self.note(task.statement, &Values::default());
         match &mut self.block {
             Some(block) => {
                 if assignments(task.text).iter().any(needs_one_snapshot) {
@@ -437,14 +442,11 @@ impl Client {
         }
     }
 
-    /// RESET and RESET ALL: what the client asked for in its StartupMessage comes back in front of its next statement.
-    fn forget_settings(&mut self, reset: &Statement) {
+    fn forget_lasting(&mut self, reset: &Statement) {
         match &reset.kind {
             StatementKind::Reset { name } => self.lasting.forget(name),
             _ => self.lasting.clear(),
         }
-        let before = self.state.mark();
-        self.after(std::iter::once(reset), Ended::default(), before);
     }
 }
 
