@@ -266,7 +266,7 @@ fn settings_follow_to_every_shard_without_a_pin() {
     ] {
         make.iter().for_each(|sql| must(&mut client, sql));
         for _ in 0..2 {
-            assert_eq!(ask_all(&mut other), [before.clone()], "{make:?}");
+            assert_eq!(ask_all(&mut other), std::slice::from_ref(&before), "{make:?}");
             let [own] = ask_all(&mut client).try_into().expect("every shard says the same");
             assert!(own.contains(has), "{make:?}: {own}");
         }
