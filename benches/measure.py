@@ -54,7 +54,8 @@ class Pgbench:
             strace.send_signal(signal.SIGINT)
             strace.wait()
         rows = re.findall(r"^(\w+) +(\d+)$", counts.read_text(), re.MULTILINE)
-        calls = {name: int(count) / done for name, count in rows if name != "total"}
+        # Under strace a slow machine may not get anywhere in so short a time.
+        calls = {name: int(count) / done for name, count in rows if name != "total"} if done else {}
         return {"peer": peer.name, "mode": mode, "clients": clients, "calls": calls}
 
     def run(self, peer, clients, *more, user=stage.USER):
@@ -69,7 +70,7 @@ class Pgbench:
             raise RuntimeError(f"pgbench failed on {peer.name}:\n{result.stderr}")
         count = int(find(r"actually processed: (\d+)", result.stdout))
         user_us, system_us = ((new - old) * 1e6 / max(count, 1) for new, old in zip(after, before))
-        return {"tps": float(find(r"tps = ([\d.]+)", result.stdout)), "count": count,
+        return {"tps": float(find(r"tps = ([\d.]+)", result.stdout)) if count else 0.0, "count": count,
                 "user_us": user_us, "system_us": system_us, "cpu_us": user_us + system_us}
 
 

@@ -30,9 +30,9 @@ def main():
     with stage.Stage() as its_stage:
         peers = start_peers(its_stage, options)
         results = run(measure.Pgbench(its_stage, options.seconds), peers, options)
-        report(results, peers)
         if options.json:
             options.json.write(json.dumps(results, indent=1))
+        report(results, peers)
 
 
 def read_options():
