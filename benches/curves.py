@@ -69,7 +69,7 @@ class PreparedInTurn:
 
     def prepare(self, connection):
         for number, name in enumerate(self.names):
-            connection.sendall(instructions.parse(name, b" AS statement_%d" % number) + self.bind(name)
+            connection.sendall(instructions.parse(name, b" AND bid <> -%d" % number) + self.bind(name)
                                + instructions.message(b"S", b""))
             stage.read_until_ready(connection)
 
