@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 
-use super::command::Subject;
+use super::command::{MAP_COMMANDS, Subject};
 use super::table::{Column, Value, int4, int8, numeric, put_table, some, text};
 use super::timestamp::utc;
 use crate::sql::facts::PinReason;
@@ -283,11 +283,11 @@ pub(super) fn version(out: &mut BytesMut) {
     put_table(out, VERSION, [()]);
 }
 
-const HELP: &[Column<Subject>] = &[
-    text("command", |subject| some(format_args!("SHOW {}", subject.name()))),
-    text("description", |subject| some(subject.description())),
-];
+const HELP: &[Column<(String, &'static str)>] =
+    &[text("command", |(command, _)| some(command)), text("description", |(_, description)| some(description))];
 
 pub(super) fn help(out: &mut BytesMut) {
-    put_table(out, HELP, Subject::ALL.iter().copied());
+    let shown = Subject::ALL.iter().map(|subject| (format!("SHOW {}", subject.name()), subject.description()));
+    let others = MAP_COMMANDS.iter().map(|(command, description)| ((*command).to_owned(), *description));
+    put_table(out, HELP, shown.chain(others));
 }

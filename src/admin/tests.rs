@@ -1,11 +1,46 @@
 use super::*;
+use crate::proxy::operate::{Asked, MakeChange, Routed};
+use crate::shardmap::{Distribution, Hash, HashFunction, KeyType, Keyspace, Method, Table};
 use crate::telemetry::sample::{self, Sample};
+use crate::types::{Epoch, ShardId};
 use crate::wire::backend::ErrorFields;
 use crate::wire::frame::{self, Sender};
 
+/// The shard map of a small made-up Weir.
+struct Maps(std::sync::Mutex<ShardMap>);
+
+impl Default for Maps {
+    fn default() -> Self {
+        let hash = Hash::even(HashFunction::Postgres, 4, &[ShardId(0), ShardId(1)]).unwrap();
+        let keyspace = Keyspace { name: "customer".to_owned(), key: vec![KeyType::Int8], method: Method::Hash(hash) };
+        let distribution = Distribution::Sharded { keyspace: "customer".to_owned(), columns: vec!["id".to_owned()] };
+        let table = Table { schema: "public".to_owned(), name: "orders".to_owned(), distribution };
+        let shards = vec!["west".to_owned(), "east".to_owned()];
+        Self(ShardMap::new(Epoch(7), shards, vec![keyspace], vec![table]).unwrap().into())
+    }
+}
+
+impl Operate for Maps {
+    fn maps(&self) -> Vec<(String, Arc<ShardMap>)> {
+        vec![("shop".to_owned(), Arc::new(self.0.lock().unwrap().clone()))]
+    }
+
+    fn change<'a>(&'a self, _: &'a str, make: MakeChange<'a>) -> Asked<'a, Vec<String>> {
+        Box::pin(async move {
+            let mut map = self.0.lock().unwrap();
+            *map = map.changed(&make(&map)?)?;
+            Ok(Vec::new())
+        })
+    }
+
+    fn explain(&self, _: &str, sql: &str) -> Result<Vec<Routed>> {
+        Ok(vec![Routed { statement: 1, engine: "one shard", shard: Some("west".to_owned()), text: sql.to_owned() }])
+    }
+}
+
 /// What the console answered, as text: `column:type|...`, rows `value|...` with `-` for NULL, `tag` and `ERROR code`.
 async fn ask(sql: &str) -> Vec<String> {
-    let console = Console::new(sample::telemetry(), Arc::new(Sample));
+    let console = Console::new(sample::telemetry(), Arc::new(Sample), Arc::new(Maps::default()));
     let mut out = BytesMut::new();
     console.execute(sql, &mut out).await;
     let mut rest = &out[..];
@@ -139,6 +174,6 @@ async fn a_mistake_anywhere_runs_nothing() {
 #[tokio::test]
 async fn help_has_a_line_for_each_command() {
     let lines = ask("HELP").await;
-    assert_eq!(lines.len(), Subject::ALL.len() + 2);
+    assert_eq!(lines.len(), Subject::ALL.len() + command::MAP_COMMANDS.len() + 2);
     assert_eq!(lines[1], format!("SHOW CLIENTS|{}", Subject::Clients.description()));
 }

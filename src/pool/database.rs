@@ -12,7 +12,7 @@ use super::listener::Listener;
 use super::shared::{Limits, MailSender, NodeIndex, PoolId, Shared};
 use crate::auth::Password;
 use crate::config::{self, PoolMode, SequenceState};
-use crate::shardmap::ShardMap;
+use crate::shardmap::{Key, ShardMap};
 use crate::sql::schema::Schema;
 use crate::types::ShardId;
 
@@ -106,6 +106,27 @@ impl Database {
         self.map.as_ref().map(ArcSwap::load_full)
     }
 
+    /// Puts another version of the shard map in place, unless a newer one is there. Every statement that is planned from
+    /// now on follows it.
+    pub fn set_map(&self, map: ShardMap) {
+        if let Some(current) = &self.map {
+            let map = Arc::new(map);
+            current.rcu(|now| if now.epoch() > map.epoch() { Arc::clone(now) } else { Arc::clone(&map) });
+        }
+    }
+
+    /// Adds an entry of a directory to the map, which keeps its epoch: no plan has relied on the key having a shard.
+    pub fn learn_entry(&self, keyspace: &str, key: &Key, shard: ShardId) {
+        if let Some(current) = &self.map {
+            current.rcu(|map| {
+                let mut map = ShardMap::clone(map);
+                // A keyspace that is gone needs no entries.
+                let _gone = map.add_entry(keyspace, key.clone(), shard);
+                map
+            });
+        }
+    }
+
     pub fn is_sharded(&self) -> bool {
         self.map.is_some()
     }
@@ -137,10 +158,7 @@ impl Database {
         password: Option<&Password>,
         mail: &[MailSender],
     ) -> Option<Arc<Shared>> {
-        let (shard, node) = (ShardId(0), NodeIndex::PRIMARY);
-        let id = PoolId { database: Arc::clone(&self.name), user: Arc::clone(user), shard, node };
-        let limits = Limits { size: self.limits.wal_senders, ..self.limits.clone() };
-        self.find_or_make(&self.replication, id, password, &limits, mail)
+        self.beside_pools(&self.replication, user, password, self.limits.wal_senders, mail)
     }
 
     /// The one place for the connection that listens, on the home shard's primary.
@@ -150,12 +168,22 @@ impl Database {
         password: Option<&Password>,
         mail: &[MailSender],
     ) -> Option<Arc<Shared>> {
+        self.beside_pools(&Mutex::default(), user, password, 1, mail)
+    }
+
+    /// What counts connections to the home shard's primary that are in no pool.
+    fn beside_pools(
+        &self,
+        counted: &Mutex<HashMap<PoolId, Arc<Shared>>>,
+        user: &Arc<str>,
+        password: Option<&Password>,
+        size: usize,
+        mail: &[MailSender],
+    ) -> Option<Arc<Shared>> {
         let (shard, node) = (ShardId(0), NodeIndex::PRIMARY);
         let id = PoolId { database: Arc::clone(&self.name), user: Arc::clone(user), shard, node };
-        let home = self.shards.first()?.nodes.first()?;
-        let (address, dbname) = (Arc::clone(&home.address), Arc::clone(&home.dbname));
-        let limits = Limits { size: 1, ..self.limits.clone() };
-        Some(Arc::new(Shared::new(id, address, dbname, password.cloned(), limits, mail)))
+        let limits = Limits { size, ..self.limits.clone() };
+        self.find_or_make(counted, id, password, &limits, mail)
     }
 
     fn find_or_make(

@@ -17,6 +17,7 @@ use super::links::Link;
 use super::listening::{Heed, Listening};
 use super::outcome::{Step, Stop};
 use super::relay::{Listen, Seen};
+use super::sql_names::Mentioned;
 use super::worker::{Known, Pools, Worker};
 use crate::config::PoolMode;
 use crate::net::Conn;
@@ -56,6 +57,8 @@ pub struct Client {
     /// The run-time parameters that the client was told.
     pub told: Rc<Parameters>,
     pub names: Names,
+    /// What the unit at hand mentions of them in SQL.
+    pub mentioned: Mentioned,
     /// The pools of the client's database and user on this worker.
     pub pools: Rc<Pools>,
     /// The servers that the client holds now: at most one per shard.
@@ -141,6 +144,7 @@ impl Client {
             state: SessionState::new(settings),
             told,
             names: Names::default(),
+            mentioned: Mentioned::default(),
             pools,
             links: Vec::new(),
             block: None,
@@ -233,6 +237,7 @@ impl Client {
             Err(stop) => return Err(stop),
         }
         self.handle.prepared.set(self.names.len());
+        self.mentioned = Mentioned::default();
         if !self.batch_open {
             self.end_open_batches(failed).await?;
         }

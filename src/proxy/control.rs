@@ -42,7 +42,7 @@ const MARK_PERIOD: Duration = Duration::from_secs(60);
 
 impl Instance {
     /// Opens a connection of Weir's own to a node. The connection ends when the client is dropped.
-    async fn connect(&self, shard: ShardId, node: &Node) -> Result<Client> {
+    pub(super) async fn connect(&self, shard: ShardId, node: &Node) -> Result<Client> {
         let user = self.own_user().ok_or_else(|| Error::internal("no user is configured"))?;
         let (host, port) = host_and_port(&node.address);
         let mut config = tokio_postgres::Config::new();

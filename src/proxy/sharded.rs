@@ -52,7 +52,7 @@ impl Client {
         match facts.statements.as_slice() {
             [] => self.on_one(HOME, Access::Read, &Asked::Query(message), text).await.map(drop),
             [statement] => {
-                let plan = self.plan(schema, statement, text, &literals, &[])?;
+                let plan = self.plan(schema, statement, text, &literals, &[]).await?;
                 let task = Task { statement, text: statement.text(text), asked: Asked::Query(message) };
                 self.perform(schema, plan, &task).await
             }
@@ -71,7 +71,7 @@ impl Client {
     ) -> Step {
         let mut plans = Vec::with_capacity(facts.statements.len());
         for statement in &facts.statements {
-            plans.push(self.plan(schema, statement, text, literals, &[])?);
+            plans.push(self.plan(schema, statement, text, literals, &[]).await?);
         }
         if let Some((shard, access)) = common_shard(&plans) {
             let values = Values { text, literals, bound: None };
@@ -129,7 +129,7 @@ impl Client {
         let mut plans = Vec::new();
         for request in &requests {
             if let Request::Bind { prepared, body, .. } = request {
-                plans.push(self.plan_bound(schema, prepared, body)?);
+                plans.push(self.plan_bound(schema, prepared, body).await?);
             }
         }
         let target = match plans.as_slice() {
@@ -167,7 +167,7 @@ impl Client {
     }
 
     /// What is to be done with a statement.
-    fn plan(
+    async fn plan(
         &self,
         schema: &Schema,
         statement: &Statement,
@@ -179,8 +179,18 @@ impl Client {
         if let Some(action) = self.own_action(statement) {
             return Ok(Plan { epoch: map.epoch(), action, explanation: Vec::new() });
         }
+        let mut unowned = Vec::new();
         let named = self.named_shard(statement.text(text), &map)?;
-        route::plan(&route::Request { text, statement, literals, parameters, map: &map, schema, named })
+        let request = route::Request { text, statement, literals, parameters, map: &map, schema, named };
+        let planned = route::plan_noting(&request, &mut unowned);
+        if unowned.is_empty() {
+            return planned;
+        }
+        // The map may be older than the rows; and a new key may be given an owner now.
+        match self.worker.instance.learn(&self.database, &map, &unowned).await? {
+            None => planned,
+            Some(map) => route::plan(&route::Request { map: &map, ..request }),
+        }
     }
 
     /// The shard that the client names for a statement: by a comment in front of it, or by a setting.
@@ -228,7 +238,7 @@ impl Client {
         }
     }
 
-    fn plan_bound(&self, schema: &Schema, prepared: &Prepared, body: &[u8]) -> Result<Plan> {
+    async fn plan_bound(&self, schema: &Schema, prepared: &Prepared, body: &[u8]) -> Result<Plan> {
         let bind = Bind::read(body)?;
         let values = bind.values()?;
         let parameters: Vec<Parameter<'_>> = values
@@ -242,7 +252,7 @@ impl Client {
             .collect();
         let text = prepared.text.as_deref().unwrap_or_default();
         match prepared.facts.statements.as_slice() {
-            [statement] => self.plan(schema, statement, text, &prepared.literals, &parameters),
+            [statement] => self.plan(schema, statement, text, &prepared.literals, &parameters).await,
             _ => Ok(home_plan(self.database.map().map(|map| map.epoch()).unwrap_or_default())),
         }
     }

@@ -92,12 +92,22 @@ impl Client {
         let access = facts.statements.iter().map(route::unsharded).fold(Access::Read, Access::and);
         let before = self.state.mark();
         facts.statements.iter().for_each(|statement| self.note(statement, values));
+        if only.is_none() {
+            self.note_several(facts.statements.iter());
+        }
         let at = self.link(ShardId(0), access).await?;
+        self.bring_statements(at).await?;
         let link = &mut self.links[at];
         link.stats.received(message.len());
         link.server.session.query(link.server.conn.queue(), message);
         let ended = self.finish(at).await?;
         self.after(facts.statements.iter(), ended, before);
+        if !ended.failed {
+            facts.statements.iter().try_for_each(|statement| {
+                let own = if only.is_some() { values.text } else { statement.text(values.text) };
+                self.keep_prepared(at, statement, own)
+            })?;
+        }
         Ok(())
     }
 
@@ -113,6 +123,7 @@ impl Client {
         let before = self.state.mark();
         facts.statements.iter().for_each(|statement| self.note(statement, &Values::default()));
         let at = self.link(ShardId(0), Access::Primary { writes: true }).await?;
+        self.bring_statements(at).await?;
         let server = &mut self.links[at].server;
         server.session.query(server.conn.queue(), message);
         let ended = self.finish(at).await?;
@@ -232,6 +243,8 @@ impl Client {
             return false;
         }
         let tag = match name {
+            // What only the server knows goes there.
+            _ if self.may_have_unknown_names() => return false,
             Some(name) if !self.names.remove(name.as_bytes()) => return false,
             Some(_) => "DEALLOCATE",
             // A pinned client may have statements of its own on its server; the server drops them all.
@@ -249,6 +262,15 @@ impl Client {
 
     /// Takes note of what a statement will do to the session, before it is sent.
     pub fn note(&mut self, statement: &Statement, values: &Values<'_>) {
+        self.note_names(statement);
+        // What is prepared only has effects when it is executed.
+        if !matches!(statement.kind, StatementKind::Prepare { .. }) {
+            self.note_effects(statement, values);
+        }
+    }
+
+    /// Takes note of what a statement will do, beside what it has to do with prepared statements.
+    pub fn note_effects(&mut self, statement: &Statement, values: &Values<'_>) {
         self.heed(statement);
         self.state.touch(statement.makes, statement.ends);
         if let Some(dbname) = &statement.vacates {
@@ -313,6 +335,7 @@ impl Client {
             match &statement.kind {
                 StatementKind::Discard(DiscardTarget::All) => self.discard_all(),
                 StatementKind::Discard(DiscardTarget::Sequences) => self.sequences_discarded(),
+                StatementKind::Deallocate { name: Some(name) } => self.name_dropped(name),
                 StatementKind::Deallocate { name: None } => {
                     self.names.clear();
                     self.links.iter_mut().for_each(|link| link.server.session.forget_statements());
@@ -339,6 +362,8 @@ impl Client {
         self.names.clear();
         self.lasting.clear();
         self.state.discard_all();
+        self.listening = None;
+        self.handle.channels.set(0);
         self.show_pin();
         for Link { server, .. } in &mut self.links {
             server.session.forget_statements();

@@ -51,7 +51,10 @@ impl Client {
 
     async fn ask_survey(&mut self, touched: Facets) -> Result<Survey, Error> {
         let schema = self.schema()?;
-        let question = self.state.question(schema.code.custom_settings.iter().map(String::as_str));
+        let customs = schema.code.custom_settings.iter().map(String::as_str);
+        let statements =
+            self.links.first().into_iter().flat_map(|link| link.server.session.sql_names()).map(|(name, _)| name);
+        let question = self.state.question(customs, statements);
         drop(schema);
         let (Some(question), Some(link)) = (question, self.links.first_mut()) else {
             return Err(Error::internal("there is nobody to ask about a session"));

@@ -60,8 +60,8 @@ pub enum Entry {
     /// A Describe, with what it is to tell of a statement.
     Describe(Asker, Option<Look>),
     Execute,
-    /// A client's Close of a portal.
-    Close,
+    /// A client's Close of a portal, or Weir's own of a name that clients chose.
+    Close(Asker),
     /// A Close of Weir's own, which makes room for another statement.
     Evict(StatementId),
     Sync(Asker),
@@ -236,7 +236,7 @@ impl Ledger {
             | Entry::Bind(_)
             | Entry::Describe(..)
             | Entry::Execute
-            | Entry::Close
+            | Entry::Close(_)
             | Entry::Evict(_)
             | Entry::Refuse(_)
             | Entry::GiveUp => true,
@@ -401,15 +401,18 @@ impl Ledger {
     /// Who asked for the reply that comes next.
     fn asker(&self) -> Asker {
         match self.entries.front() {
-            Some(Entry::Query(asker) | Entry::Parse(asker, _) | Entry::Describe(asker, _) | Entry::Sync(asker)) => {
-                *asker
-            }
+            Some(
+                Entry::Query(asker)
+                | Entry::Parse(asker, _)
+                | Entry::Describe(asker, _)
+                | Entry::Close(asker)
+                | Entry::Sync(asker),
+            ) => *asker,
             Some(Entry::GiveUp | Entry::Evict(_)) => Asker::Weir,
             Some(
                 Entry::Step
                 | Entry::Bind(_)
                 | Entry::Execute
-                | Entry::Close
                 | Entry::ParseElided(_)
                 | Entry::Insert(_)
                 | Entry::Refuse(_),
@@ -466,7 +469,7 @@ impl Ledger {
                 self.withholds &= self.asker() == Asker::Weir;
                 true
             }
-            (Some(Entry::Close | Entry::Evict(_)), tag::CLOSE_COMPLETE) => true,
+            (Some(Entry::Close(_) | Entry::Evict(_)), tag::CLOSE_COMPLETE) => true,
             (Some(Entry::Execute), tag::COMMAND_COMPLETE | tag::EMPTY_QUERY_RESPONSE | tag::PORTAL_SUSPENDED) => {
                 self.complete_statement();
                 true
@@ -631,7 +634,8 @@ impl Ledger {
     fn ready(&mut self, body: &[u8], len: usize, pass: &mut Pass<'_>) -> Result<()> {
         self.status = backend::read_ready_for_query(body).ok_or_else(|| unexpected(tag::READY_FOR_QUERY))?;
         self.copying = Copying::No;
-        (self.completed, self.withholds) = (false, false);
+        self.completed = false;
+        self.withholds &= self.asker() == Asker::Weir;
         match self.entries.pop_front() {
             Some(Entry::Query(Asker::Client) | Entry::Sync(Asker::Client)) => self.show_ready(len, pass),
             Some(Entry::Query(Asker::Weir) | Entry::Sync(Asker::Weir)) => pass.show(len, Asker::Weir),

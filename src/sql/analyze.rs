@@ -170,9 +170,7 @@ impl<'a> Analyzer<'a> {
 
     /// Code of that class runs.
     fn runs(&mut self, class: CodeClass) {
-        if class.sequences {
-            self.effect(Effects::SEQUENCES);
-        }
+        self.effect(class.sequences);
         if class.notifies {
             self.effect(Effects::NOTIFIES);
         }
@@ -240,6 +238,9 @@ impl<'a> Analyzer<'a> {
                 self.effect(Effects::SYSTEM_RELATIONS);
                 if names::is_primary_only_relation(&name.name) {
                     self.effect(Effects::PRIMARY_ONLY);
+                }
+                if name.name == "pg_prepared_statements" {
+                    self.effect(Effects::READS_STATEMENTS | Effects::PRIMARY_ONLY);
                 }
             }
             Resolved::User { relation, .. } => self.user_relation_effects(name, relation, written),

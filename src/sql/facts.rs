@@ -46,6 +46,9 @@ pub struct Statement {
     pub range: Option<Range<usize>>,
     pub kind: StatementKind,
     pub effects: Effects,
+    /// The statement that it executes, in EXECUTE, EXPLAIN EXECUTE or CREATE TABLE AS EXECUTE: what that does is not in
+    /// this one's facts.
+    pub executes: Option<String>,
     /// What made the statement [`Effects::OPAQUE`]: functions by name, tables with the reason.
     pub opaque_names: Vec<String>,
     /// Functions that are declared to touch only the shard that they run on.
@@ -87,6 +90,7 @@ impl Statement {
             range: None,
             kind,
             effects: Effects::empty(),
+            executes: None,
             opaque_names: Vec::new(),
             shard_local_names: Vec::new(),
             makes: Facets::empty(),
@@ -149,7 +153,10 @@ pub enum StatementKind {
     ResetAll,
     Show,
     Discard(DiscardTarget),
-    Prepare,
+    /// PREPARE; the facts of what it prepares are merged into this one's, and hold when that is executed.
+    Prepare {
+        name: String,
+    },
     Execute,
     /// `None`: DEALLOCATE ALL.
     Deallocate {
@@ -249,6 +256,8 @@ bitflags! {
         const READS_SEQUENCE = 1 << 13;
         /// May notify.
         const NOTIFIES = 1 << 14;
+        /// Reads the list of the session's prepared statements.
+        const READS_STATEMENTS = 1 << 15;
         /// Both.
         const SEQUENCES = Self::ADVANCES_SEQUENCE.bits() | Self::READS_SEQUENCE.bits();
     }

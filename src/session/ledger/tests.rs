@@ -119,7 +119,7 @@ fn cases() -> Vec<Case> {
             vec![Event::Prepared(gives(1))],
         ),
         (vec![describe(), Sync(Client)], "tnZ", "tnZ", vec![]),
-        (vec![bind(), Execute, bind(), Execute, Close, Sync(Client)], "2Ds2I3Z", "2Ds2I3Z", vec![]),
+        (vec![bind(), Execute, bind(), Execute, Close(Client), Sync(Client)], "2Ds2I3Z", "2Ds2I3Z", vec![]),
         // Statements that the server has, or gets on the way.
         (vec![ParseElided(gives(1)), bind(), Execute, Sync(Client)], "2DCZ", "12DCZ", vec![]),
         (vec![bind(), Execute, ParseElided(gives(1)), Sync(Client)], "2DCZ", "2DC1Z", vec![]),

@@ -88,6 +88,8 @@ impl Analyzer<'_> {
             self.effect(Effects::PRIMARY_ONLY | Effects::HOME_ONLY);
         } else if let Some(memory) = names::sequence_memory(name) {
             self.effect(memory | Effects::PRIMARY_ONLY | Effects::HOME_ONLY);
+        } else if name == "pg_prepared_statement" {
+            self.effect(Effects::READS_STATEMENTS | Effects::PRIMARY_ONLY);
         } else if names::is_primary_only_function(name) {
             self.effect(Effects::PRIMARY_ONLY);
         }

@@ -349,7 +349,7 @@ fn what_code_leaves() {
     let cases: &[(&str, Leaves, Effects)] = &[
         ("SELECT lower('A') FROM a", Leaves::Nothing, E::empty()),
         ("SELECT my_immutable(1)", Leaves::Nothing, E::empty()),
-        ("SELECT my_random(1)", Leaves::Nothing, E::SEQUENCES),
+        ("SELECT my_random(1)", Leaves::Nothing, E::ADVANCES_SEQUENCE),
         ("SELECT public.my_stable(1)", Leaves::Visible, E::empty()),
         ("SELECT my_dynamic(1)", Leaves::Unknowable, E::SEQUENCES),
         ("SELECT nobody_knows(1)", Leaves::Unknowable, E::SEQUENCES),
@@ -362,7 +362,7 @@ fn what_code_leaves() {
         ("DO 'BEGIN PERFORM 1; END'", Leaves::Nothing, E::empty()),
         ("DO 'BEGIN PERFORM my_stable(1); END'", Leaves::Visible, E::empty()),
         ("DO 'BEGIN INSERT INTO trg VALUES (1); END'", Leaves::Visible, E::empty()),
-        ("DO 'BEGIN INSERT INTO c VALUES (1); END'", Leaves::Nothing, E::SEQUENCES),
+        ("DO 'BEGIN INSERT INTO c VALUES (1); END'", Leaves::Nothing, E::ADVANCES_SEQUENCE),
         ("DO LANGUAGE plpython3u 'pass'", Leaves::Unknowable, E::SEQUENCES),
         ("CALL my_stable(1)", Leaves::Visible, E::empty()),
         ("LOAD 'x'", Leaves::Unknowable, E::SEQUENCES),
@@ -468,8 +468,11 @@ fn effects_and_state() {
         ("RESET work_mem", E::empty(), Facets::SETTINGS),
         ("RESET ALL", E::empty(), Facets::SETTINGS),
         ("SHOW work_mem", E::PRIMARY_ONLY, NONE),
-        ("PREPARE p AS SELECT 1", E::empty(), Facets::STATEMENTS),
-        ("EXECUTE p", E::OPAQUE.union(E::WRITES_ROWS), Facets::STATEMENTS),
+        ("PREPARE p AS SELECT 1", E::empty(), NONE),
+        ("PREPARE p AS DELETE FROM a", E::WRITES_ROWS, NONE),
+        ("EXECUTE p", E::WRITES_ROWS, NONE),
+        ("EXPLAIN EXECUTE p", E::WRITES_ROWS, NONE),
+        ("TABLE pg_prepared_statements", E::SYSTEM_RELATIONS.union(E::PRIMARY_ONLY).union(E::READS_STATEMENTS), NONE),
         ("DEALLOCATE p", E::empty(), NONE),
         ("DISCARD ALL", E::empty(), NONE),
         ("LISTEN c", E::empty(), Facets::CHANNELS),
@@ -513,6 +516,21 @@ fn what_may_notify() {
     for (text, notifies) in cases {
         assert_eq!(one(text).effects.contains(Effects::NOTIFIES), notifies, "{text}");
     }
+}
+
+#[test]
+fn what_is_executed() {
+    for (text, name) in [
+        ("EXECUTE p(1)", Some("p")),
+        ("EXECUTE \"A b\"", Some("A b")),
+        ("EXPLAIN ANALYZE EXECUTE P", Some("p")),
+        ("CREATE TABLE made AS EXECUTE p", Some("p")),
+        ("PREPARE p AS SELECT 1", None),
+        ("SELECT 1", None),
+    ] {
+        assert_eq!(one(text).executes.as_deref(), name, "{text}");
+    }
+    assert_eq!(one("PREPARE \"A b\" (int) AS SELECT $1").kind, StatementKind::Prepare { name: "A b".to_owned() });
 }
 
 #[test]

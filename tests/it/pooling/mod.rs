@@ -21,8 +21,10 @@ mod replication;
 mod schema;
 mod settings;
 mod shutdown;
+mod sql_prepare;
 mod state;
 mod statements;
+mod twins;
 mod wire;
 
 use std::thread;
