@@ -178,7 +178,8 @@ impl Client {
             return Ok(Plan { epoch: map.epoch(), action, explanation: Vec::new() });
         }
         let named = self.named_shard(statement.text(text), &map)?;
-        route::plan(&route::Request { text, statement, literals, parameters, map: &map, schema, named })
+        let role = &*self.user.name;
+        route::plan(&route::Request { text, statement, literals, parameters, map: &map, schema, named, role })
     }
 
     /// The shard that the client names for a statement: by a comment in front of it, or by a setting.

@@ -11,3 +11,4 @@ mod replicas;
 mod routed;
 mod session;
 mod shop;
+mod tools;
