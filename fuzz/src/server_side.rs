@@ -40,7 +40,7 @@ fn entry(kind: u8) -> Entry {
         5 | 6 => Entry::Bind(StatementId(0)),
         7 => Entry::Describe(asker, (kind & 0x40 != 0).then(look)),
         8 | 9 => Entry::Execute,
-        10 if asker == Asker::Client => Entry::Close,
+        10 if kind & 0x40 == 0 => Entry::Close(asker),
         10 => Entry::Evict(StatementId(0)),
         11 => Entry::Insert(Bytes::from_static(b"3\0\0\0\x04")),
         12 => Entry::Refuse(Bytes::from_static(b"E\0\0\0\x05\0")),

@@ -9,7 +9,7 @@ use bytes::{Buf, BytesMut};
 use weir::session::ledger::Event;
 use weir::session::request::ServerSession;
 use weir::session::settings::Settings;
-use weir::session::statements::{Prepared, StatementId};
+use weir::session::statements::{Made, Prepared, StatementId};
 use weir::sql::facts::Facts;
 use weir::types::Error;
 use weir::wire::frame::{self, Sender};
@@ -278,6 +278,7 @@ fn prepared(text: &str) -> Prepared {
     let id = TEXTS.iter().position(|own| *own == text).expect("one of ours") as u64;
     Prepared {
         id: StatementId(id),
+        made: Made::ByParse,
         server_name: StatementId(id).server_name().into_bytes(),
         definition: frontend::definition(text, &[]).freeze(),
         text: Some(text.into()),

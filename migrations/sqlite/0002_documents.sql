@@ -35,12 +35,12 @@ SELECT d.name, d.epoch,
                             FROM bucket_run WHERE database = d.name AND keyspace = k.name)
                   WHEN 'range' THEN 'allow_gaps = true' || char(10)
                       || (SELECT 'ranges = [' || group_concat(
-                                  '{ from = ' || coalesce('[' || json_quote(lower) || ']', '"MINVALUE"')
-                                  || ', to = ' || coalesce('[' || json_quote(upper) || ']', '"MAXVALUE"')
+                                  '{ from = ' || iif(lower IS NULL, '"MINVALUE"', '[' || json_quote(lower) || ']')
+                                  || ', to = ' || iif(upper IS NULL, '"MAXVALUE"', '[' || json_quote(upper) || ']')
                                   || ', shard = ' || json_quote(shard) || ' }', ', ') || ']'
                             FROM key_range WHERE database = d.name AND keyspace = k.name)
                   WHEN 'directory' THEN
-                      coalesce('default_shard = ' || json_quote(k.default_shard), 'unknown = "refuse"') || char(10)
+                      iif(k.default_shard IS NULL, 'unknown = "refuse"', 'default_shard = ' || json_quote(k.default_shard)) || char(10)
                       || '[keyspaces.' || json_quote(k.name) || '.values]'
                   ELSE 'function = ' || json_quote(k.hash_function) || char(10)
                       || (SELECT 'buckets = ' || (max(last) + 1) FROM bucket_run
@@ -56,10 +56,10 @@ SELECT d.name, d.epoch,
              FROM keyspace k WHERE k.database = d.name ORDER BY k.position)), '') || char(10)
        || '[tables]' || char(10)
        || coalesce((SELECT group_concat(json_quote(t.schema || '.' || t.name) || ' = '
-               || coalesce('{ keyspace = ' || json_quote(t.keyspace) || ', key = ['
+               || iif(t.keyspace IS NULL, '{ reference = true }', '{ keyspace = ' || json_quote(t.keyspace) || ', key = ['
                    || coalesce((SELECT json_quote(k.region_column) || ', ' FROM keyspace k
                                  WHERE k.database = d.name AND k.name = t.keyspace AND k.method = 'geo'), '')
-                   || json_quote(t.key_column) || '] }', '{ reference = true }'), char(10))
+                   || json_quote(t.key_column) || '] }'), char(10))
              FROM mapped_table t WHERE t.database = d.name), '')
   FROM sharded_database d;
 

@@ -1,15 +1,23 @@
 //! The console's language: words, read by SQL's own lexical rules (any case, comments, semicolons).
 
-use sqlparser::dialect::GenericDialect;
+use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::tokenizer::{Token, Tokenizer};
 
+use super::language::MapCommand;
 use crate::telemetry::Scope;
 use crate::types::{Error, Kind, Origin, Result};
 
 /// A command of the console.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Command {
     Show(Subject),
+    /// Changes a shard map.
+    Change(MapCommand),
+    /// How a statement would be routed.
+    ExplainRoute {
+        database: Option<String>,
+        sql: String,
+    },
 }
 
 /// What SHOW can show.
@@ -18,10 +26,14 @@ pub(super) enum Subject {
     Clients,
     Databases,
     Help,
+    Keyspaces,
+    Listeners,
     Pools,
     Servers,
+    ShardMap,
     Shards,
     Stats,
+    Tables,
     TwoPhase,
     Version,
 }
@@ -46,10 +58,14 @@ impl Subject {
         Self::Clients,
         Self::Databases,
         Self::Help,
+        Self::Keyspaces,
+        Self::Listeners,
         Self::Pools,
         Self::Servers,
+        Self::ShardMap,
         Self::Shards,
         Self::Stats,
+        Self::Tables,
         Self::TwoPhase,
         Self::Version,
     ];
@@ -59,10 +75,14 @@ impl Subject {
             Self::Clients => "CLIENTS",
             Self::Databases => "DATABASES",
             Self::Help => "HELP",
+            Self::Keyspaces => "KEYSPACES",
+            Self::Listeners => "LISTENERS",
             Self::Pools => "POOLS",
             Self::Servers => "SERVERS",
+            Self::ShardMap => "SHARD MAP",
             Self::Shards => "SHARDS",
             Self::Stats => "STATS",
+            Self::Tables => "TABLES",
             Self::TwoPhase => "TWO_PHASE",
             Self::Version => "VERSION",
         }
@@ -73,10 +93,14 @@ impl Subject {
             Self::Clients => "each client: what it does, which servers it holds, and what pins them",
             Self::Databases => "each database as it is configured",
             Self::Help => "this list",
+            Self::Keyspaces => "each way from a key to a shard",
+            Self::Listeners => "each database's connection that listens for its clients",
             Self::Pools => "clients and servers per database, user, shard and role",
             Self::Servers => "each connection to a PostgreSQL server",
+            Self::ShardMap => "which part of each keyspace is on which shard",
             Self::Shards => "each shard, its nodes and its share of the load",
             Self::Stats => "what each database had to do, since the start and lately",
+            Self::Tables => "each table of the shard maps, and how it is spread",
             Self::TwoPhase => "transactions over several shards that are not finished on all of them",
             Self::Version => "the version of Weir",
         }
@@ -88,9 +112,13 @@ impl Subject {
             Self::Clients | Self::Servers => Scope::Connections,
             Self::Databases
             | Self::Help
+            | Self::Keyspaces
+            | Self::Listeners
             | Self::Pools
+            | Self::ShardMap
             | Self::Shards
             | Self::Stats
+            | Self::Tables
             | Self::TwoPhase
             | Self::Version => Scope::Pools,
         }
@@ -101,13 +129,65 @@ impl Subject {
     }
 }
 
+/// What changes shard maps and explains routes, for SHOW HELP.
+pub(super) const MAP_COMMANDS: &[(&str, &str)] = &[
+    ("CREATE KEYSPACE name HASH (type, ...) [BUCKETS n] [FUNCTION f] [ON (shard, ...)]", "buckets of the key's hash"),
+    ("CREATE KEYSPACE name RANGE (type, ...) (FROM a TO b ON shard, ...)", "stretches of the key's order"),
+    (
+        "CREATE KEYSPACE name DIRECTORY (type, ...) | SCHEMA [VALUES (v, ...) ON shard ...] \
+         [UNKNOWN REFUSE | ASSIGN [ON (shard, ...)] | ON shard]",
+        "keys, or schemas, one by one",
+    ),
+    (
+        "CREATE KEYSPACE name GEO (type, type, ...) (REGION 'r' [RESIDENT] ON (shard, ...), ...)",
+        "regions, and buckets of the rest of the key within each",
+    ),
+    ("ALTER KEYSPACE name ADD VALUE v ON shard", "a new entry of a directory"),
+    ("ALTER KEYSPACE name ADD RANGE FROM a TO b ON shard", "a range where none was"),
+    ("ALTER KEYSPACE name ADD REGION 'r' [RESIDENT] ON (shard, ...)", "a new region"),
+    ("DROP KEYSPACE name", "a keyspace that no table uses"),
+    ("ALTER TABLE name SHARD BY (column, ...) IN keyspace", "spreads a table"),
+    ("ALTER TABLE name SET REFERENCE", "every shard holds all of a table"),
+    ("ALTER TABLE name SET SHARD shard", "one shard holds all of a table"),
+    ("ALTER TABLE name FORGET", "the map no longer knows a table"),
+    ("ALTER DATABASE name ADD SHARD shard", "an attached shard takes part"),
+    ("ALTER DATABASE name SET UNMAPPED TABLES REFUSE | HOME", "what becomes of tables that the map does not name"),
+    ("... FOR DATABASE name", "behind a command: needed where several databases are sharded"),
+    ("EXPLAIN ROUTE [FOR DATABASE name] statement", "the shards that a statement would run on"),
+];
+
 /// Reads all commands of a text; an error if one of them is none.
 pub(super) fn parse(sql: &str) -> Result<Vec<Command>> {
-    let tokens = Tokenizer::new(&GenericDialect {}, sql)
+    if let Some(command) = explain_route(sql) {
+        return Ok(vec![command]);
+    }
+    let tokens = Tokenizer::new(&PostgreSqlDialect {}, sql)
         .tokenize()
         .map_err(|error| Error::new(Origin::Client, Kind::Syntax, error.message))?;
-    let statements = tokens.split(|token| *token == Token::SemiColon).map(words);
-    statements.filter(|words| !words.is_empty()).map(|words| command(&words)).collect()
+    let statements = tokens.split(|token| *token == Token::SemiColon).filter(|tokens| !words(tokens).is_empty());
+    statements.map(command).collect()
+}
+
+/// EXPLAIN ROUTE, whose statement is not the console's: all of the text behind it, as it stands.
+fn explain_route(sql: &str) -> Option<Command> {
+    let rest = strip_word(strip_word(sql, "EXPLAIN")?, "ROUTE")?;
+    let database = strip_word(rest, "FOR").and_then(|rest| strip_word(rest, "DATABASE"));
+    let (database, sql) = match database.map(str::trim_start) {
+        Some(named) => {
+            let end = named.find(char::is_whitespace).unwrap_or(named.len());
+            (Some(named[..end].trim_matches('"').to_owned()), &named[end..])
+        }
+        None => (None, rest),
+    };
+    Some(Command::ExplainRoute { database, sql: sql.trim().trim_end_matches(';').to_owned() })
+}
+
+/// The text behind a word that it begins with.
+fn strip_word<'t>(text: &'t str, word: &str) -> Option<&'t str> {
+    let text = text.trim_start();
+    let (first, rest) = text.split_at_checked(word.len())?;
+    let ends = rest.chars().next().is_none_or(char::is_whitespace);
+    (ends && first.eq_ignore_ascii_case(word)).then_some(rest)
 }
 
 /// The tokens of a statement as text, in upper case, without white space and comments.
@@ -116,11 +196,17 @@ fn words(statement: &[Token]) -> Vec<String> {
     words.map(|token| token.to_string().to_uppercase()).collect()
 }
 
-fn command(words: &[String]) -> Result<Command> {
+fn command(tokens: &[Token]) -> Result<Command> {
+    if let Some(change) = MapCommand::begin(tokens.to_vec()) {
+        return change.map(Command::Change);
+    }
+    let words = words(tokens);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["HELP"] => Ok(Command::Show(Subject::Help)),
-        ["SHOW", word] => Subject::from_word(word).map(Command::Show).ok_or_else(|| unknown(&words)),
+        ["SHOW", subject @ ..] => {
+            Subject::from_word(&subject.join(" ")).map(Command::Show).ok_or_else(|| unknown(&words))
+        }
         [first, ..] if NOT_YET.contains(first) => Err(Error::new(
             Origin::Client,
             Kind::NotSupported,

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 
-use super::command::Subject;
+use super::command::{MAP_COMMANDS, Subject};
 use super::table::{Column, Value, int4, int8, numeric, put_table, some, text};
 use super::timestamp::utc;
 use crate::sql::facts::PinReason;
 use crate::telemetry::{
-    ClientInfo, Counter, Counts, DatabaseInfo, Distribution, InDoubtInfo, PoolInfo, Reading, ServerInfo, ShardLoad,
-    Snapshot, shard_loads,
+    ClientInfo, Counter, Counts, DatabaseInfo, Distribution, InDoubtInfo, ListenerInfo, PoolInfo, Reading, ServerInfo,
+    ShardLoad, Snapshot, shard_loads,
 };
 use crate::types::Role;
 use crate::wire::replication::Replication;
@@ -72,6 +72,7 @@ const CLIENTS: &[Column<ClientInfo>] = &[
     int4("prepared_statements", |client| some(client.prepared_statements)),
     int8("id", |client| some(client.id)),
     text("pinned_by", |client| client.pinned_by.map(PinReason::as_str).and_then(some)),
+    int4("channels", |client| some(client.channels)),
 ];
 
 pub(super) fn clients(snapshot: &Snapshot, out: &mut BytesMut) {
@@ -251,6 +252,19 @@ fn percent(value: f64) -> Value {
     some(format_args!("{value:.1}"))
 }
 
+const LISTENERS: &[Column<ListenerInfo>] = &[
+    text("database", |listener| some(&listener.database)),
+    int4("clients", |listener| some(listener.clients)),
+    int4("channels", |listener| some(listener.channels)),
+    int8("notifications", |listener| some(listener.notifications)),
+    int8("connects", |listener| some(listener.connects)),
+    int8("losses", |listener| some(listener.losses)),
+];
+
+pub(super) fn listeners(snapshot: &Snapshot, out: &mut BytesMut) {
+    put_table(out, LISTENERS, snapshot.listeners.iter().cloned());
+}
+
 const TWO_PHASE: &[Column<InDoubtInfo>] = &[
     text("gid", |transaction| some(&transaction.gid)),
     text("database", |transaction| some(&transaction.database)),
@@ -269,11 +283,11 @@ pub(super) fn version(out: &mut BytesMut) {
     put_table(out, VERSION, [()]);
 }
 
-const HELP: &[Column<Subject>] = &[
-    text("command", |subject| some(format_args!("SHOW {}", subject.name()))),
-    text("description", |subject| some(subject.description())),
-];
+const HELP: &[Column<(String, &'static str)>] =
+    &[text("command", |(command, _)| some(command)), text("description", |(_, description)| some(description))];
 
 pub(super) fn help(out: &mut BytesMut) {
-    put_table(out, HELP, Subject::ALL.iter().copied());
+    let shown = Subject::ALL.iter().map(|subject| (format!("SHOW {}", subject.name()), subject.description()));
+    let others = MAP_COMMANDS.iter().map(|(command, description)| ((*command).to_owned(), *description));
+    put_table(out, HELP, shown.chain(others));
 }

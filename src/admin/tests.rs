@@ -1,11 +1,46 @@
 use super::*;
+use crate::proxy::operate::{Asked, MakeChange, Routed};
+use crate::shardmap::{Distribution, Hash, HashFunction, KeyType, Keyspace, Method, Table};
 use crate::telemetry::sample::{self, Sample};
+use crate::types::{Epoch, ShardId};
 use crate::wire::backend::ErrorFields;
 use crate::wire::frame::{self, Sender};
 
+/// The shard map of a small made-up Weir.
+struct Maps(std::sync::Mutex<ShardMap>);
+
+impl Default for Maps {
+    fn default() -> Self {
+        let hash = Hash::even(HashFunction::Postgres, 4, &[ShardId(0), ShardId(1)]).unwrap();
+        let keyspace = Keyspace { name: "customer".to_owned(), key: vec![KeyType::Int8], method: Method::Hash(hash) };
+        let distribution = Distribution::Sharded { keyspace: "customer".to_owned(), columns: vec!["id".to_owned()] };
+        let table = Table { schema: "public".to_owned(), name: "orders".to_owned(), distribution };
+        let shards = vec!["west".to_owned(), "east".to_owned()];
+        Self(ShardMap::new(Epoch(7), shards, vec![keyspace], vec![table]).unwrap().into())
+    }
+}
+
+impl Operate for Maps {
+    fn maps(&self) -> Vec<(String, Arc<ShardMap>)> {
+        vec![("shop".to_owned(), Arc::new(self.0.lock().unwrap().clone()))]
+    }
+
+    fn change<'a>(&'a self, _: &'a str, make: MakeChange<'a>) -> Asked<'a, Vec<String>> {
+        Box::pin(async move {
+            let mut map = self.0.lock().unwrap();
+            *map = map.changed(&make(&map)?)?;
+            Ok(Vec::new())
+        })
+    }
+
+    fn explain(&self, _: &str, sql: &str) -> Result<Vec<Routed>> {
+        Ok(vec![Routed { statement: 1, engine: "one shard", shard: Some("west".to_owned()), text: sql.to_owned() }])
+    }
+}
+
 /// What the console answered, as text: `column:type|...`, rows `value|...` with `-` for NULL, `tag` and `ERROR code`.
 async fn ask(sql: &str) -> Vec<String> {
-    let console = Console::new(sample::telemetry(), Arc::new(Sample));
+    let console = Console::new(sample::telemetry(), Arc::new(Sample), Arc::new(Maps::default()));
     let mut out = BytesMut::new();
     console.execute(sql, &mut out).await;
     let mut rest = &out[..];
@@ -62,13 +97,13 @@ async fn pools_are_added_up_over_workers() {
 #[tokio::test]
 async fn clients_and_servers_name_each_other() {
     let client = "C|ann|shop|logical|active|10.0.0.9|50000|10.0.0.1|6432|2026-11-22 03:21:41 UTC|2026-11-22 03:21:48 UTC\
-        |0|0|0|C7|S3,S4|0||psql|2|7|setting";
+        |0|0|0|C7|S3,S4|0||psql|2|7|setting|3";
     let server =
         "S|ann|shop|none|new|10.0.1.2|5432|-|-|2026-11-22 03:21:42 UTC|-|0|0|1|S3|C7|4711||psql|0|3|east|primary";
     let columns = "type:25|user:25|database:25|replication:25|state:25|addr:25|port:23|local_addr:25|local_port:23|\
         connect_time:25|request_time:25|wait:23|wait_us:23|close_needed:23|ptr:25|link:25|remote_pid:23|tls:25|\
         application_name:25|prepared_statements:23|id:20";
-    check("SHOW CLIENTS", &[&format!("{columns}|pinned_by:25"), client, "SHOW"]).await;
+    check("SHOW CLIENTS", &[&format!("{columns}|pinned_by:25|channels:23"), client, "SHOW"]).await;
     check("SHOW SERVERS", &[&format!("{columns}|shard:25|role:25"), server, "SHOW"]).await;
 }
 
@@ -124,6 +159,8 @@ async fn small_commands() {
     let two_phase = "gid:25|database:25|shards:25|started_at:25|decision:25";
     check("SHOW VERSION", &["version:25", &version, "SHOW"]).await;
     check("SHOW TWO_PHASE", &[two_phase, "weir_42|shop|west,east|2026-11-22 03:21:43 UTC|commit", "SHOW"]).await;
+    let listeners = "database:25|clients:23|channels:23|notifications:20|connects:20|losses:20";
+    check("SHOW LISTENERS", &[listeners, "shop|2|5|40|3|1", "SHOW"]).await;
     check("", &["empty"]).await;
     check("show version; show version", &["version:25", &version, "SHOW", "version:25", &version, "SHOW"]).await;
 }
@@ -137,6 +174,6 @@ async fn a_mistake_anywhere_runs_nothing() {
 #[tokio::test]
 async fn help_has_a_line_for_each_command() {
     let lines = ask("HELP").await;
-    assert_eq!(lines.len(), Subject::ALL.len() + 2);
+    assert_eq!(lines.len(), Subject::ALL.len() + command::MAP_COMMANDS.len() + 2);
     assert_eq!(lines[1], format!("SHOW CLIENTS|{}", Subject::Clients.description()));
 }

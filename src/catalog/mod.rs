@@ -16,6 +16,7 @@ use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::migrate::Migrator;
 use sqlx::{AnyPool, Executor};
 
+use crate::config::General;
 use crate::types::{Error, Kind, Origin, Result};
 
 pub use two_phase::{Decision, TwoPhase};
@@ -54,6 +55,28 @@ impl Catalog {
         catalog.migrate(&SQLITE_MIGRATIONS).await
     }
 
+    /// Opens the catalog that a configuration names, making it where it is missing.
+    ///
+    /// # Errors
+    /// As [`Catalog::open`] and [`Catalog::open_postgres`].
+    pub async fn open_configured(general: &General) -> Result<Self> {
+        match &general.catalog {
+            Some(url) => Self::open_postgres(url.reveal()).await,
+            None => Self::open(&general.state_dir).await,
+        }
+    }
+
+    /// Opens the catalog that a configuration names, if there is one.
+    ///
+    /// # Errors
+    /// As [`Catalog::open_existing`] and [`Catalog::open_postgres`].
+    pub async fn open_configured_existing(general: &General) -> Result<Option<Self>> {
+        match &general.catalog {
+            Some(url) => Self::open_postgres(url.reveal()).await.map(Some),
+            None => Self::open_existing(&general.state_dir).await,
+        }
+    }
+
     /// Opens the catalog of a state directory for reading only; `None` when there is none.
     ///
     /// # Errors
@@ -76,16 +99,8 @@ impl Catalog {
         catalog.migrate(&POSTGRES_MIGRATIONS).await
     }
 
-    /// A catalog that is gone when it is dropped: for tests, and for looking at a configuration without a state.
-    ///
-    /// # Errors
-    /// As [`Catalog::open`].
-    pub async fn open_in_memory() -> Result<Self> {
-        Self::connect_sqlite("sqlite::memory:", true).await?.migrate(&SQLITE_MIGRATIONS).await
-    }
-
-    /// One connection: writes are few, and SQLite makes them wait for each other anyway. It stays open: an in-memory
-    /// catalog lives as long as it, and nothing is gained by another one.
+    /// One connection: writes are few, and SQLite makes them wait for each other anyway. It stays open:
+    /// nothing is gained by another one.
     async fn connect_sqlite(url: &str, writes: bool) -> Result<Self> {
         let pool = AnyPoolOptions::new().max_connections(1).min_connections(1).idle_timeout(None).max_lifetime(None);
         let pool = pool.after_connect(move |connection, _| {
@@ -130,6 +145,3 @@ fn failed(what: &'static str) -> impl Fn(sqlx::Error) -> Error + Copy {
         Error::new(Origin::Catalog, Kind::Internal, format!("cannot {what}")).detail(error.to_string()).source(error)
     }
 }
-
-#[cfg(test)]
-mod tests;

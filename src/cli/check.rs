@@ -1,6 +1,5 @@
 //! `weir check`: every mistake in a configuration and its shard maps, and with `--connect` on its servers.
 
-mod inventory;
 mod servers;
 
 use std::path::{Path, PathBuf};
@@ -59,23 +58,47 @@ fn check_config(args: &CheckArgs) -> Result<String, Vec<String>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| vec![format!("cannot start: {error}")])?;
     runtime.block_on(async {
-        let drift = drift(&config).await.map_err(|error| vec![error.to_string()])?;
-        drift.iter().for_each(|line| println!("note: {line}"));
-        let nodes = if args.connect { Some(servers::check(&config).await?) } else { None };
+        let mut config = config;
+        let mut notes = take_stored_maps(&mut config).await.map_err(|error| vec![described(&error)])?;
+        let mut nodes = None;
+        if args.connect {
+            let answers = servers::check(&config).await;
+            notes.extend(answers.notes);
+            if !answers.wrong.is_empty() {
+                notes.iter().for_each(|line| println!("note: {line}"));
+                return Err(answers.wrong);
+            }
+            nodes = Some(answers.nodes);
+        }
+        notes.iter().for_each(|line| println!("note: {line}"));
         Ok(summary(&args.config, &config, nodes))
     })
 }
 
-/// Where the catalog, if there is one, differs from the files. Not a mistake: the catalog is the truth.
-async fn drift(config: &Config) -> Result<Vec<String>, Error> {
-    let Some(catalog) = Catalog::open_existing(&config.general.state_dir).await? else { return Ok(Vec::new()) };
+/// Puts the catalog's maps, where it has some, in the place of the files': the catalog is the truth. Gives where they
+/// differ, which is no mistake.
+async fn take_stored_maps(config: &mut Config) -> Result<Vec<String>, Error> {
+    let Some(catalog) = Catalog::open_configured_existing(&config.general).await? else { return Ok(Vec::new()) };
     let mut found = Vec::new();
-    for database in &config.databases {
+    for database in &mut config.databases {
         let Some(declared) = &database.shard_map else { continue };
-        let drift = catalog.drift(&database.name, declared).await?;
-        found.extend(drift.into_iter().map(|difference| format!("database {}: {difference}", database.name)));
+        // A map without anything in it comes from no file.
+        if !declared.keyspaces().is_empty() || declared.tables().next().is_some() {
+            let drift = catalog.drift(&database.name, declared).await?;
+            found.extend(drift.into_iter().map(|difference| format!("database {}: {difference}", database.name)));
+        }
+        if let Some(stored) = catalog.load(&database.name).await? {
+            database.shard_map = Some(stored.numbered_by(declared.shards())?);
+        }
     }
     Ok(found)
+}
+
+fn described(error: &Error) -> String {
+    match &error.detail {
+        Some(detail) => format!("{error}: {detail}"),
+        None => error.to_string(),
+    }
 }
 
 fn summary(path: &Path, config: &Config, nodes: Option<usize>) -> String {

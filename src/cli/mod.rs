@@ -1,5 +1,6 @@
 //! The command line: one module per command.
 
+mod catalog;
 mod check;
 pub mod cluster;
 mod demo;
@@ -25,6 +26,8 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Name every mistake in a configuration and its shard maps
     Check(check::CheckArgs),
+    /// Write the catalog as text, or make such a text the catalog
+    Catalog(catalog::CatalogArgs),
     /// Start a sharded shop on this machine: PostgreSQL servers, replicas, data, and Weir in front
     Demo(demo::DemoArgs),
 }
@@ -34,6 +37,7 @@ pub fn run() -> ExitCode {
     match Arguments::parse().command {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Check(arguments) => check::run(arguments),
+        Command::Catalog(arguments) => catalog::run(arguments),
         Command::Demo(arguments) => demo::run(arguments).map_or_else(|error| report(&error), |()| ExitCode::SUCCESS),
     }
 }

@@ -68,7 +68,8 @@ fn serve(config: Config) -> Result<()> {
         let telemetry = Arc::new(Telemetry::new(Instant::now()));
         let running = proxy::serve(config, Arc::clone(&telemetry)).await?;
         let inspect: Arc<dyn Inspect> = running.instance.clone();
-        running.instance.set_operator(Arc::new(OperatorConsole(Console::new(telemetry.clone(), inspect.clone()))));
+        let console = Console::new(telemetry.clone(), inspect.clone(), running.instance.clone());
+        running.instance.set_operator(Arc::new(OperatorConsole(console)));
         let (stopping, _) = watch::channel(false);
         if let Some(address) = http_address {
             serve_http(address, telemetry, inspect, &stopping)?;

@@ -52,8 +52,10 @@ pub struct General {
     pub http_listen: Option<SocketAddr>,
     /// Threads that serve clients; `None`: one per core.
     pub workers: Option<NonZeroUsize>,
-    /// Where the catalog lives.
+    /// Where the catalog lives, unless [`General::catalog`] says otherwise.
     pub state_dir: PathBuf,
+    /// The PostgreSQL database that has the catalog, as a URL; it may hold a password.
+    pub catalog: Option<Secret>,
     /// Who may use the console. Each is one of [`Config::users`].
     pub admin_users: Vec<String>,
     pub log_level: LogLevel,

@@ -90,6 +90,7 @@ fn read_general(root: &mut Section<'_>, users: &[Located<User>]) -> General {
         http_listen: section.take("http_listen", socket_address),
         workers: section.take("workers", count).and_then(NonZeroUsize::new),
         state_dir: read_state_dir(&mut section),
+        catalog: section.take("catalog", catalog_url),
         admin_users: read_admin_users(&mut section, users),
         log_level: section.take("log_level", word(LOG_LEVELS)).unwrap_or(LogLevel::Info),
         peer_id: section.take("peer_id", peers::id),
@@ -100,6 +101,16 @@ fn read_general(root: &mut Section<'_>, users: &[Located<User>]) -> General {
 
 fn read_listen(section: &mut Section<'_>) -> Vec<SocketAddr> {
     section.take_filled_list("listen", socket_address).map_or_else(|| vec![LISTEN_DEFAULT], values)
+}
+
+/// A URL of a PostgreSQL database.
+fn catalog_url(value: &DeValue<'_>) -> Result<Secret, Wrong> {
+    let url = name(value)?;
+    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        Ok(Secret::new(url))
+    } else {
+        Err(Wrong::new("expected a URL such as postgres://user:password@host:5432/database"))
+    }
 }
 
 fn read_state_dir(section: &mut Section<'_>) -> PathBuf {
@@ -242,8 +253,12 @@ fn read_database(name: &str, mut section: Section<'_>, pool: &Pool, read: Read<'
 
 /// The map that the database names. Without one there must be exactly one shard.
 fn read_shard_map(section: &mut Section<'_>, shards: Vec<String>, read: Read<'_>) -> Option<ShardMap> {
-    if !section.has("shard_map") && shards.len() > 1 {
+    let sharded = section.take("sharded", boolean).unwrap_or(false);
+    if !section.has("shard_map") && shards.len() > 1 && !sharded {
         section.missing("shard_map, which a database with several shards needs");
+    }
+    if sharded && !section.has("shard_map") {
+        return shard_map::without_keyspaces(shards);
     }
     let Located { value: path, offset } = section.take_located("shard_map", name)?;
     let path = section.file.resolve(&path);

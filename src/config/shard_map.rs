@@ -59,6 +59,13 @@ pub(super) fn read(file: &File<'_>, shards: Option<Vec<String>>) -> Option<Shard
     map.map(|map| map.with_unmapped_tables(unmapped))
 }
 
+/// The map that a database begins with which is to be sharded on the console: every table lives on the home shard.
+/// `None` when the shards are no list of shards, which is a mistake of its own.
+pub(super) fn without_keyspaces(shards: Vec<String>) -> Option<ShardMap> {
+    let map = ShardMap::new(EPOCH_FIRST, shards, Vec::new(), Vec::new()).ok()?;
+    Some(map.with_unmapped_tables(UnmappedTables::Home))
+}
+
 /// The database's shards, which a list in the file must equal.
 fn read_shards(root: &mut Section<'_>, database: Option<Vec<String>>) -> Vec<String> {
     let listed = root.take_filled_list("shards", name);

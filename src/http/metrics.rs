@@ -13,7 +13,9 @@ use prometheus_client::encoding::{
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-use crate::telemetry::{Counted, Counter, Counts, Distribution, PoolInfo, PoolKey, PoolReading, Reading, Snapshot};
+use crate::telemetry::{
+    Counted, Counter, Counts, Distribution, ListenerInfo, PoolInfo, PoolKey, PoolReading, Reading, Snapshot,
+};
 use crate::types::Kind;
 
 /// All metrics as text.
@@ -36,6 +38,7 @@ struct Metrics {
     /// Errors that belong to no pool.
     errors: Counts<Kind>,
     in_doubt: u64,
+    listeners: Vec<ListenerInfo>,
 }
 
 /// Name, help and counter.
@@ -60,6 +63,20 @@ const SERVER_STATES: &[State] = &[
     ("login", |pool| pool.sv_login),
 ];
 
+/// Name, help and a number of a listener's.
+type OfListener = (&'static str, &'static str, fn(&ListenerInfo) -> u64);
+
+const LISTENER_GAUGES: &[OfListener] = &[
+    ("listening_clients", "Clients that a listener hears for", |listener| listener.clients),
+    ("listened_channels", "Channels that listeners hear", |listener| listener.channels),
+];
+
+const LISTENER_COUNTERS: &[OfListener] = &[
+    ("notifications", "Notifications that came, once for each client they were for", |listener| listener.notifications),
+    ("listener_connects", "Connections that were opened to listen", |listener| listener.connects),
+    ("listener_losses", "Connections that were lost while somebody listened", |listener| listener.losses),
+];
+
 impl Metrics {
     fn new(snapshot: &Snapshot, reading: &Reading) -> Self {
         let mut counted = BTreeMap::<Labels, PoolReading>::new();
@@ -71,7 +88,8 @@ impl Metrics {
             let sum = gauged.entry(labels(snapshot, &pool.key));
             sum.and_modify(|sum| sum.absorb(pool)).or_insert_with(|| pool.clone());
         }
-        Self { counted, gauged, errors: reading.errors.clone(), in_doubt: snapshot.in_doubt.len() as u64 }
+        let (in_doubt, listeners) = (snapshot.in_doubt.len() as u64, snapshot.listeners.clone());
+        Self { counted, gauged, errors: reading.errors.clone(), in_doubt, listeners }
     }
 
     fn encode_counters(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -136,6 +154,22 @@ impl Metrics {
         encoder.encode_descriptor("in_doubt_transactions", help, None, MetricType::Gauge)?.encode_gauge(&self.in_doubt)
     }
 
+    fn encode_listeners(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        for (name, help, gauge) in LISTENER_GAUGES {
+            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for listener in &self.listeners {
+                metric.encode_family(&database_label(listener))?.encode_gauge(&gauge(listener))?;
+            }
+        }
+        for (name, help, counter) in LISTENER_COUNTERS {
+            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for listener in &self.listeners {
+                put_count(&mut metric, &database_label(listener), counter(listener))?;
+            }
+        }
+        Ok(())
+    }
+
     fn put_states(&self, metric: &mut MetricEncoder<'_>, states: &[State]) -> fmt::Result {
         for (labels, pool) in &self.gauged {
             for (state, count) in states {
@@ -152,6 +186,7 @@ impl Collector for Metrics {
         self.encode_latencies(&mut encoder)?;
         self.encode_parts(&mut encoder)?;
         self.encode_gauges(&mut encoder)?;
+        self.encode_listeners(&mut encoder)?;
         let version = [("version", env!("CARGO_PKG_VERSION"))];
         encoder.encode_descriptor("build", "The version of Weir", None, MetricType::Info)?.encode_info(&version)
     }
@@ -163,6 +198,10 @@ fn labels(snapshot: &Snapshot, key: &PoolKey) -> Labels {
         ("shard", snapshot.shard_name(&key.database, key.shard)),
         ("role", key.role.as_str().to_owned()),
     ]
+}
+
+fn database_label(listener: &ListenerInfo) -> Labels {
+    vec![("database", listener.database.clone())]
 }
 
 fn with(labels: &Labels, name: &'static str, value: &str) -> Labels {
@@ -255,6 +294,11 @@ mod tests {
             format!("weir_servers{{{west},state=\"idle\"}} 4"),
             format!("weir_maxwait_seconds{{{west}}} 2.000005"),
             "weir_in_doubt_transactions 1".to_owned(),
+            "weir_listening_clients{database=\"shop\"} 2".to_owned(),
+            "weir_listened_channels{database=\"shop\"} 5".to_owned(),
+            "weir_notifications_total{database=\"shop\"} 40".to_owned(),
+            "weir_listener_connects_total{database=\"shop\"} 3".to_owned(),
+            "weir_listener_losses_total{database=\"shop\"} 1".to_owned(),
             format!("weir_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION")),
         ];
         for line in expected {

@@ -8,10 +8,11 @@ use arc_swap::{ArcSwap, Guard};
 use tokio::sync::Notify;
 
 use super::freshness::Freshness;
+use super::listener::Listener;
 use super::shared::{Limits, MailSender, NodeIndex, PoolId, Shared};
 use crate::auth::Password;
 use crate::config::{self, PoolMode, SequenceState};
-use crate::shardmap::ShardMap;
+use crate::shardmap::{Key, ShardMap};
 use crate::sql::schema::Schema;
 use crate::types::ShardId;
 
@@ -61,6 +62,8 @@ pub struct Database {
     pools: Mutex<HashMap<PoolId, Arc<Shared>>>,
     /// Replication connections are counted like servers of a pool, and never pooled.
     replication: Mutex<HashMap<PoolId, Arc<Shared>>>,
+    /// Hears notifications for all clients.
+    pub listener: Listener,
     /// Held by the one statement that runs on every shard or none.
     pub everywhere: tokio::sync::Mutex<()>,
 }
@@ -93,6 +96,7 @@ impl Database {
             schema_done: Notify::new(),
             pools: Mutex::default(),
             replication: Mutex::default(),
+            listener: Listener::default(),
             everywhere: tokio::sync::Mutex::new(()),
         }
     }
@@ -100,6 +104,27 @@ impl Database {
     /// The shard map of now; `None` for an unsharded database.
     pub fn map(&self) -> Option<Arc<ShardMap>> {
         self.map.as_ref().map(ArcSwap::load_full)
+    }
+
+    /// Puts another version of the shard map in place, unless a newer one is there. Every statement that is planned from
+    /// now on follows it.
+    pub fn set_map(&self, map: ShardMap) {
+        if let Some(current) = &self.map {
+            let map = Arc::new(map);
+            current.rcu(|now| if now.epoch() > map.epoch() { Arc::clone(now) } else { Arc::clone(&map) });
+        }
+    }
+
+    /// Adds an entry of a directory to the map, which keeps its epoch: no plan has relied on the key having a shard.
+    pub fn learn_entry(&self, keyspace: &str, key: &Key, shard: ShardId) {
+        if let Some(current) = &self.map {
+            current.rcu(|map| {
+                let mut map = ShardMap::clone(map);
+                // A keyspace that is gone needs no entries.
+                let _gone = map.add_entry(keyspace, key.clone(), shard);
+                map
+            });
+        }
     }
 
     pub fn is_sharded(&self) -> bool {
@@ -137,6 +162,21 @@ impl Database {
         let id = PoolId { database: Arc::clone(&self.name), user: Arc::clone(user), shard, node };
         let limits = Limits { size: self.limits.wal_senders, ..self.limits.clone() };
         self.find_or_make(&self.replication, id, password, &limits, mail)
+    }
+
+    /// The one place for the connection that listens, on the home shard's primary.
+    pub fn listener_place(
+        &self,
+        user: &Arc<str>,
+        password: Option<&Password>,
+        mail: &[MailSender],
+    ) -> Option<Arc<Shared>> {
+        let (shard, node) = (ShardId(0), NodeIndex::PRIMARY);
+        let id = PoolId { database: Arc::clone(&self.name), user: Arc::clone(user), shard, node };
+        let home = self.shards.first()?.nodes.first()?;
+        let (address, dbname) = (Arc::clone(&home.address), Arc::clone(&home.dbname));
+        let limits = Limits { size: 1, ..self.limits.clone() };
+        Some(Arc::new(Shared::new(id, address, dbname, password.cloned(), limits, mail)))
     }
 
     fn find_or_make(

@@ -132,6 +132,9 @@ const OPERATORS: &str = "
 
 const NONDETERMINISTIC: &str = "SELECT EXISTS (SELECT FROM pg_catalog.pg_collation WHERE NOT collisdeterministic)";
 
+/// The first OID that PostgreSQL gives to what users make (`FirstNormalObjectId`).
+const FIRST_NORMAL_OID: u32 = 16384;
+
 const ENUMS: &str = "SELECT oid FROM pg_catalog.pg_type WHERE typtype = 'e'";
 
 /// Types that are not PostgreSQL's own; 16384 is its FirstNormalObjectId.
@@ -173,11 +176,24 @@ pub async fn inspect(version: u64, shards: &[Client], declared: &Declared<'_>) -
     }
     let own = user_types(home).await?;
     for other in others {
+        add_relations(&mut schema, relations(other).await?);
         let theirs = user_types(other).await?;
         let differing = own.iter().filter(|(name, oid)| theirs.get(*name) != Some(oid)).map(|(_, oid)| *oid);
         schema.differing_types.extend(differing);
     }
     Ok(schema)
+}
+
+/// Adds relations that only another shard has. Their types of users have that shard's numbers, which no client is to see.
+fn add_relations(schema: &mut Schema, others: HashMap<(String, String), Relation>) {
+    for (name, relation) in others {
+        if schema.relations.contains_key(&name) {
+            continue;
+        }
+        let types = relation.columns.iter().map(|column| column.type_oid);
+        schema.differing_types.extend(types.filter(|oid| *oid >= FIRST_NORMAL_OID));
+        schema.relations.insert(name, relation);
+    }
 }
 
 async fn functions(client: &Client) -> Result<HashMap<String, FunctionClass>> {

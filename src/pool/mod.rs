@@ -3,12 +3,16 @@
 //! * [`server`]: one connection to a server, from login to the end.
 //! * [`local`]: one worker's part of a pool; [`shared`]: what the workers share of it.
 //! * [`database`]: a configured database at run time: shards, nodes, shard map, schema.
-//! * [`inspect`]: reads a database's catalogs.
+//! * [`listener`]: one connection per database that listens for all clients; [`mailbox`]: what waits for one of them.
+//! * [`inspect`]: reads a database's catalogs. [`attach`]: what they say against a shard map.
 //! * [`freshness`]: how far replicas are, for read-your-writes.
 
+pub mod attach;
 pub mod database;
 pub mod freshness;
 pub mod inspect;
+pub mod listener;
 pub mod local;
+pub mod mailbox;
 pub mod server;
 pub mod shared;

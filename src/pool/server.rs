@@ -52,6 +52,11 @@ impl Server {
         Self::open_as(place, Purpose::Replication(parameters)).await
     }
 
+    /// The same for a connection that listens: what it sends is in the database's own encoding.
+    pub async fn open_to_listen(place: Place) -> Result<Box<Self>> {
+        Self::open_as(place, Purpose::Listening).await
+    }
+
     async fn open_as(place: Place, purpose: Purpose<'_>) -> Result<Box<Self>> {
         let limit = place.shared().limits.connect_timeout;
         match tokio::time::timeout(limit, Self::log_in(place, purpose)).await {
@@ -109,6 +114,7 @@ impl Server {
     /// Whether the server owes nothing, is outside of transactions, and may serve somebody else.
     pub fn is_reusable(&self) -> bool {
         self.retired.is_none()
+            && !self.session.listens
             && self.session.ledger.is_settled()
             && self.session.ledger.status() == TransactionStatus::Idle
             && self.conn.input.is_empty()
@@ -190,6 +196,8 @@ impl InTransit {
 enum Purpose<'p> {
     /// A pool.
     Pool,
+    /// Weir listens.
+    Listening,
     /// One replication connection, with its client's parameters.
     Replication(&'p [(&'p str, &'p str)]),
 }
@@ -198,6 +206,7 @@ impl<'p> Purpose<'p> {
     fn parameters(self) -> &'p [(&'p str, &'p str)] {
         match self {
             Self::Pool => &[],
+            Self::Listening => &[("application_name", "weir"), ("client_encoding", "SQL_ASCII")],
             Self::Replication(parameters) => parameters,
         }
     }
@@ -251,7 +260,7 @@ impl<'p> Login<'p> {
     /// The server's own words reach the client only where they answer its own parameters.
     fn refusal(&self, body: &[u8]) -> Error {
         match self.purpose {
-            Purpose::Pool => login_error(self.shard, body),
+            Purpose::Pool | Purpose::Listening => login_error(self.shard, body),
             Purpose::Replication(_) if self.exchange.is_none() => server_error(self.shard, body),
             Purpose::Replication(_) => {
                 let mut error = login_error(self.shard, body);

@@ -13,6 +13,7 @@ use super::outcome::Step;
 use super::prepare::{first_use, redescribes};
 use super::sharded::{Asked, Task, is_plain};
 use super::simple::Ended;
+use super::sql_names::only_run;
 use super::values::Values;
 use super::worker::Sharing;
 use crate::route::{self, plan::Access};
@@ -101,7 +102,12 @@ impl Client {
     ) -> Step {
         let before = self.state.mark();
         requests.iter().for_each(|request| self.note_request(request));
+        let only = only_run(requests, complete);
+        if only.is_none() {
+            self.note_several(bound_statements(requests));
+        }
         let at = self.link(shard, access).await?;
+        self.bring_statements(at).await?;
         self.links[at].stats.received(received);
         let untried = if complete { self.untried_use(at, requests) } else { None };
         if untried.is_some() {
@@ -121,14 +127,17 @@ impl Client {
             ended = ended.then(self.finish(at).await?);
         }
         self.after(bound_statements(requests), ended, before);
-        Ok(())
+        match only.filter(|_| !ended.failed) {
+            Some((statement, text)) => Ok(self.keep_prepared(at, statement, text)?),
+            None => Ok(()),
+        }
     }
 
     /// The first use of a statement whose Parse no server has seen, where a failure of it may be made good: nothing ran
     /// before it.
     fn untried_use<'r>(&self, at: usize, requests: &'r [Request<'_>]) -> Option<(usize, &'r [u8], &'r Rc<Prepared>)> {
         let ledger = &self.links[at].server.session.ledger;
-        let may_be_repeated = ledger.is_settled() && ledger.status() == TransactionStatus::Idle;
+        let may_be_repeated = !ledger.is_unsynced() && ledger.status() == TransactionStatus::Idle;
         first_use(requests).filter(|(place, name, _)| {
             may_be_repeated
                 && (self.names.is_untried(name) || requests[..*place].iter().any(|request| parses(request, name)))
@@ -163,6 +172,9 @@ impl Client {
     }
 
     fn note_request(&mut self, request: &Request<'_>) {
+        if self.note_request_names(request) {
+            return;
+        }
         if let Request::Bind { prepared, body, .. } = request {
             let text = prepared.text.as_deref().unwrap_or_default();
             let values = Values { text, literals: &prepared.literals, bound: Some(body) };
@@ -217,25 +229,34 @@ impl Client {
         })
     }
 
+    /// With whom a statement that the client prepares now may be shared.
+    pub fn sharing(&self) -> Sharing {
+        match self.state.is_pinned() || self.schema_touched {
+            _ if self.has_own_settings() => Sharing::OwnSettings,
+            true => Sharing::Own,
+            false => Sharing::Shared,
+        }
+    }
+
+    /// A statement that another server would read otherwise, at another moment or under other settings, stays where it is.
+    pub fn keep_constants(&mut self, prepared: &Prepared) {
+        if !prepared.is_repeatable() || self.has_own_settings() && prepared.has_constants() {
+            self.state.hold(Facets::CONSTANTS);
+            self.show_pin();
+        }
+    }
+
     fn resolve_parse<'m>(&mut self, schema: &Schema, body: &'m [u8]) -> Result<Request<'m>> {
         let parse = Parse::read(body)?;
         if !parse.name.is_empty() && self.names.contains(parse.name) {
             let message = format!("prepared statement \"{}\" already exists", String::from_utf8_lossy(parse.name));
             return Err(Error::new(Origin::Client, Kind::DuplicateStatement, message));
         }
-        let own_settings = self.has_own_settings();
-        let sharing = match self.state.is_pinned() || self.schema_touched {
-            _ if own_settings => Sharing::OwnSettings,
-            true => Sharing::Own,
-            false => Sharing::Shared,
-        };
+        let sharing = self.sharing();
         let born = self.database.schema_changes();
         let prepared = self.known.prepared(&self.worker.instance.statement_ids, schema, &parse, sharing, born)?;
-        let cannot_be_read_again = !prepared.is_repeatable() || own_settings && prepared.has_constants();
-        if !parse.name.is_empty() && cannot_be_read_again {
-            // Another server would read it at another moment, or under other settings.
-            self.state.hold(Facets::CONSTANTS);
-            self.show_pin();
+        if !parse.name.is_empty() {
+            self.keep_constants(&prepared);
         }
         self.names.set(parse.name, Rc::clone(&prepared));
         Ok(Request::Parse { name: parse.name, prepared })

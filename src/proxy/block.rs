@@ -83,10 +83,6 @@ impl Client {
         }
         self.end_on_all("COMMIT").await;
         block.commit_settings(&mut self.lasting);
-        if !self.lasting.is_empty() {
-            self.state.hold(crate::sql::facts::Facets::SETTINGS);
-            self.show_pin();
-        }
         self.complete("COMMIT");
         Ok(())
     }

@@ -13,8 +13,10 @@ use rustc_hash::FxHashMap;
 use super::handle::{Handle, State};
 use super::instance::User;
 use super::links::Link;
+use super::listening::{Heed, Listening};
 use super::outcome::{Step, Stop};
 use super::relay::{Listen, Seen};
+use super::sql_names::Mentioned;
 use super::worker::{Known, PoolHere, Worker};
 use crate::config::PoolMode;
 use crate::net::Conn;
@@ -55,6 +57,8 @@ pub struct Client {
     /// The run-time parameters that the client was told.
     pub told: Rc<Parameters>,
     pub names: Names,
+    /// What the unit at hand mentions of them in SQL.
+    pub mentioned: Mentioned,
     /// The pools that the client has used.
     pub pools: FxHashMap<(ShardId, NodeIndex), PoolHere>,
     /// The servers that the client holds now: at most one per shard.
@@ -88,6 +92,10 @@ pub struct Client {
     pub now: Instant,
     /// When the open transaction began, for statistics.
     pub transaction_began: Option<Instant>,
+    /// What the client hears; `None` for the many that do not listen.
+    pub listening: Option<Box<Listening>>,
+    /// What the open transaction may have to do with notifications.
+    pub heed: Heed,
     /// How the server of the open block was lost, when the client does not know it yet.
     pub loss: Option<Error>,
 }
@@ -135,6 +143,7 @@ impl Client {
             state: SessionState::new(settings),
             told,
             names: Names::default(),
+            mentioned: Mentioned::default(),
             pools: FxHashMap::default(),
             links: Vec::new(),
             block: None,
@@ -151,6 +160,8 @@ impl Client {
             local_settings: false,
             now: Instant::now(),
             transaction_began: None,
+            listening: None,
+            heed: Heed::default(),
             loss: None,
         }
     }
@@ -214,6 +225,7 @@ impl Client {
             Err(stop) => return Err(stop),
         }
         self.handle.prepared.set(self.names.len());
+        self.mentioned = Mentioned::default();
         if !self.batch_open {
             self.end_open_batches(failed).await?;
         }
@@ -225,11 +237,31 @@ impl Client {
         if let Some(status) = held {
             backend::ready_for_query(self.conn.queue(), status);
         }
+        if self.listening.is_some() {
+            return Box::pin(self.end_heard_unit()).await;
+        }
         self.conn.flush().await.map_err(|_| Stop::Gone)?;
         if !self.batch_open {
             self.handle.state.set(State::Idle);
         }
         Ok(())
+    }
+
+    /// The same for a client that listens: it is given what came meanwhile.
+    async fn end_heard_unit(&mut self) -> Step {
+        if self.may_leave() {
+            self.deliver().await?;
+        }
+        self.conn.flush().await.map_err(|_| Stop::Gone)?;
+        if !self.batch_open {
+            self.handle.state.set(State::Idle);
+        }
+        Ok(())
+    }
+
+    /// Whether the client is between transactions and between messages.
+    fn may_leave(&self) -> bool {
+        !self.batch_open && !self.in_transaction()
     }
 
     /// Queues an ErrorResponse, and ReadyForQuery where the client waits for it.
@@ -277,13 +309,30 @@ impl Client {
 
     /// Waits until the client sends something. When Weir stops, a client outside of transactions is sent away.
     async fn await_client(&mut self) -> Step {
+        if self.listening.is_some() && self.may_leave() {
+            return Box::pin(self.await_client_or_news()).await;
+        }
         let handle = Rc::clone(&self.handle);
-        let may_leave = !self.batch_open && !self.in_transaction();
+        let may_leave = self.may_leave();
         tokio::select! {
             biased;
             sent = self.client_sends() => sent,
             () = handle.stop.heard(), if may_leave => Err(Stop::Fatal(shutting_down())),
         }
+    }
+
+    /// The same for a client that listens: it is given what comes.
+    async fn await_client_or_news(&mut self) -> Step {
+        let handle = Rc::clone(&self.handle);
+        while let Some(mailbox) = self.listening.as_ref().map(|listening| listening.mailbox()) {
+            tokio::select! {
+                biased;
+                sent = self.client_sends() => return sent,
+                () = handle.stop.heard() => return Err(Stop::Fatal(shutting_down())),
+                () = mailbox.news() => self.deliver().await?,
+            }
+        }
+        Ok(())
     }
 
     async fn client_sends(&mut self) -> Step {

@@ -2,6 +2,7 @@
 //! started Weir; its queries go over connections of its own, never over a pool's.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -13,8 +14,9 @@ use crate::catalog::Decision;
 use crate::pool::database::{Database, Node};
 use crate::pool::freshness::Lsn;
 use crate::pool::inspect::{self, Declared};
+use crate::pool::listener;
 use crate::telemetry::{
-    DatabaseInfo, InDoubtInfo, Inspect, NodeInfo, Outcome, Scope, ShardInfo, Snapshot, SnapshotFuture,
+    DatabaseInfo, InDoubtInfo, Inspect, ListenerInfo, NodeInfo, Outcome, Scope, ShardInfo, Snapshot, SnapshotFuture,
 };
 use crate::types::{Error, Kind, Origin, Result, Role, ShardId};
 
@@ -40,7 +42,7 @@ const MARK_PERIOD: Duration = Duration::from_secs(60);
 
 impl Instance {
     /// Opens a connection of Weir's own to a node. The connection ends when the client is dropped.
-    async fn connect(&self, shard: ShardId, node: &Node) -> Result<Client> {
+    pub(super) async fn connect(&self, shard: ShardId, node: &Node) -> Result<Client> {
         let user = self.own_user().ok_or_else(|| Error::internal("no user is configured"))?;
         let (host, port) = host_and_port(&node.address);
         let mut config = tokio_postgres::Config::new();
@@ -126,6 +128,15 @@ async fn connect_readers(instance: &Instance, database: &Database) -> Result<Vec
         clients.push(client);
     }
     Ok(clients)
+}
+
+/// Listens for a database's clients, for ever.
+pub async fn hear_notifications(instance: Arc<Instance>, database: Arc<Database>) {
+    let Some(user) = instance.own_user().and_then(|user| instance.user(&user.name)) else { return };
+    let place = database.listener_place(&user.name, user.server_password.as_ref(), &instance.pool_mail);
+    if let Some(place) = place {
+        listener::run(&database.listener, place).await;
+    }
 }
 
 /// The shards whose schemas count: those that take part in a sharded database.
@@ -238,6 +249,7 @@ impl Inspect for Instance {
                 snapshot.servers.extend(report.servers);
             }
             snapshot.in_doubt = self.in_doubt().await;
+            snapshot.listeners = self.listener_infos();
             snapshot
         })
     }
@@ -292,6 +304,21 @@ impl Instance {
                 max_client_connections: self.config.pool.max_client_conn,
                 read_write_split: database.read_write_split,
                 epoch: epoch(database),
+            }
+        };
+        self.databases().iter().map(info).collect()
+    }
+
+    fn listener_infos(&self) -> Vec<ListenerInfo> {
+        let info = |database: &&Arc<Database>| {
+            let counts = database.listener.counts();
+            ListenerInfo {
+                database: database.name.to_string(),
+                clients: counts.clients.load(Ordering::Relaxed) as u64,
+                channels: counts.channels.load(Ordering::Relaxed) as u64,
+                notifications: counts.delivered.load(Ordering::Relaxed),
+                connects: counts.connects.load(Ordering::Relaxed),
+                losses: counts.losses.load(Ordering::Relaxed),
             }
         };
         self.databases().iter().map(info).collect()

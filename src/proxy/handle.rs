@@ -31,6 +31,8 @@ pub struct Handle {
     pub state: Cell<State>,
     pub pinned: Cell<Option<PinReason>>,
     pub prepared: Cell<usize>,
+    /// Channels that the client listens to.
+    pub channels: Cell<usize>,
     /// What it streams, where it is a replication connection.
     pub replication: Cell<Option<Replication>>,
     /// The servers that work for the client now, where a cancel goes.
@@ -136,6 +138,7 @@ impl Handle {
             state: Cell::new(State::Idle),
             pinned: Cell::new(None),
             prepared: Cell::new(0),
+            channels: Cell::new(0),
             replication: Cell::new(None),
             servers: RefCell::default(),
             cancels: Cell::new(0),

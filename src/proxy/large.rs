@@ -1,6 +1,8 @@
 //! Long messages of a client, which pass while they come: Weir holds no more of them than of any other stream. Only for
 //! unsharded databases; a sharded one needs a message whole to find its shard.
 
+use std::rc::Rc;
+
 use bytes::BytesMut;
 
 use super::batch::Request;
@@ -83,6 +85,7 @@ impl Client {
         let before = self.state.mark();
         facts.statements.iter().for_each(|statement| self.note(statement, &Values::default()));
         let at = self.link(ShardId(0), ANY).await?;
+        self.bring_statements(at).await?;
         let link = &mut self.links[at];
         link.stats.received(message.len() + rest);
         if link.server.session.begin_query(link.server.conn.queue(), message, rest) {
@@ -111,8 +114,10 @@ impl Client {
         self.fits_mode(prepared.facts.statements.iter())?;
         let text = prepared.text.as_deref().unwrap_or_default();
         let values = Values { text, literals: &prepared.literals, bound: None };
-        prepared.facts.statements.iter().for_each(|statement| self.note(statement, &values));
+        self.note_request_names(&Request::DescribeStatement { name, prepared: Rc::clone(&prepared) });
+        prepared.facts.statements.iter().for_each(|statement| self.note_effects(statement, &values));
         let at = self.link(ShardId(0), ANY).await?;
+        self.bring_statements(at).await?;
         self.prepare(at, name, &prepared, Redescribes::No, &mut Ended::default()).await?;
         let link = &mut self.links[at];
         link.stats.received(message.len() + rest);

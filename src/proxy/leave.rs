@@ -151,7 +151,10 @@ pub async fn clean(pool: Rc<Local>, mut server: Box<Server>, dirty: bool) {
             server.session.forget_statements();
             server.session.forget_settings();
             server.session.sequences = SequenceMemory::Nobody;
+        } else if server.session.listens {
+            server.run("UNLISTEN *").await?;
         }
+        server.session.listens = false;
         Ok::<_, crate::types::Error>(())
     });
     match cleaned.await {

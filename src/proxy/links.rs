@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::client::Client;
 use super::handle::{Cancels, State};
+use super::listening::Heed;
 use super::outcome::{Step, Stop};
 use super::relay::{self, End, Listen, Seen};
 use super::worker::PoolHere;
@@ -20,6 +21,7 @@ use crate::session::request::Adopted;
 use crate::session::settings::Settings;
 use crate::session::transaction::Transaction;
 use crate::sql::code::CodeClass;
+use crate::sql::facts::Facets;
 use crate::telemetry::PoolStats;
 use crate::types::{Error, Kind, Origin, Result, ShardId};
 use crate::wire::{TransactionStatus, backend};
@@ -38,6 +40,11 @@ impl Link {
     /// Whether the server is inside a transaction block, as far as it has answered.
     pub fn is_in_transaction(&self) -> bool {
         self.server.session.ledger.status() != TransactionStatus::Idle
+    }
+
+    /// Whether this is the server that has the database's notifications.
+    pub fn is_home(&self) -> bool {
+        self.server.shard() == ShardId(0) && self.is_primary()
     }
 
     fn is_primary(&self) -> bool {
@@ -63,7 +70,14 @@ impl Client {
     /// The place in `links` of a server of the shard, which joins the open block; takes one from its pool if the client
     /// holds none.
     pub async fn link_apart(&mut self, shard: ShardId, access: Access) -> Step<usize> {
-        if let Some(at) = self.links.iter().position(|link| link.server.shard() == shard) {
+        let held = self.links.iter().position(|link| link.server.shard() == shard);
+        if self.needs_listener(shard) {
+            Box::pin(self.reach_listener(held)).await?;
+        }
+        if let Some(at) = held {
+            if self.heeds() {
+                Box::pin(self.heed_before(at)).await?;
+            }
             if !self.links[at].is_in_transaction() {
                 self.join_block(at).await?;
             }
@@ -91,7 +105,9 @@ impl Client {
         let link = self.take_server(shard, access).await?;
         self.handle.hold(&link.server, &link.pool, self.now);
         self.links.push(link);
-        Ok(self.links.len() - 1)
+        let at = self.links.len() - 1;
+        self.claim_notifications(at);
+        Ok(at)
     }
 
     /// A server that did not take the client's state is of no use to anybody.
@@ -111,6 +127,9 @@ impl Client {
         lasting.statements().for_each(|sql| session.own_query(conn.queue(), sql));
         if adopted == Adopted::Perhaps || !lasting.is_empty() {
             self.own_replies(at).await?;
+        }
+        if self.heeds() {
+            Box::pin(self.heed_before(at)).await?;
         }
         self.join_block(at).await
     }
@@ -282,7 +301,8 @@ impl Client {
         let inside_message = link.server.session.ledger.is_inside_message();
         let in_transaction = link.server.session.ledger.status() != TransactionStatus::Idle;
         drop(link);
-        if inside_message || self.keeps_servers() {
+        // Session locks do not end with the transaction that took them: the client must learn that they are gone.
+        if inside_message || self.keeps_servers() || self.state.touched().contains(Facets::LOCKS) {
             return Stop::Fatal(error.hint("Connect again: what the session had on this server is lost."));
         }
         if in_transaction && self.block.is_none() {
@@ -319,11 +339,16 @@ impl Client {
             return Ok(());
         }
         if self.links.is_empty() {
+            self.heed = Heed::default();
             self.transaction_began = None;
             return Ok(());
         }
         self.survey().await?;
         self.settle_links().await?;
+        if self.heeds() {
+            Box::pin(self.heed_end()).await?;
+        }
+        self.heed = Heed::default();
         self.tell_parameters();
         self.transaction_ended();
         if self.keeps_servers() {

@@ -7,8 +7,10 @@
 //! * [`client`]: a client's life after login, one *unit* (a Query, or a batch up to Sync) after another.
 //! * [`simple`], [`batch`]: units of the simple and of the extended protocol.
 //! * [`prepare`]: statements that a server is given for a client that knows them.
+//! * [`sql_names`]: names that SQL's PREPARE gives, over servers.
 //! * [`links`]: the servers that a client holds, and how it gets and leaves them; [`leave`]: what becomes of them when
 //!   the client is gone.
+//! * [`listening`]: LISTEN and notifications for a client whose servers change.
 //! * [`survey`]: what a transaction left in the session, and where it can be from now on.
 //! * [`values`]: values that are plain to see in a statement and its parameters.
 //! * [`mode`]: what statement pooling refuses.
@@ -19,6 +21,7 @@
 //! * [`block`]: transaction blocks over shards; [`fan`]: reads over shards; [`everywhere`]: all shards or none.
 //! * [`exchange`]: Weir talks to a server by itself, for those two.
 //! * [`console`]: the console's end of the wire.
+//! * [`placement`]: what is learnt about placement while Weir runs; [`operate`]: what an operator changes.
 //! * [`control`]: the thread for everything that is not a client's: replicas, schemas, the console's snapshots.
 //! * [`handle`]: what others may know of a client, and how a cancel aims; [`report`]: what the console is told.
 //! * [`outcome`]: how a step for a client can end early.
@@ -41,9 +44,12 @@ pub mod keys;
 pub mod large;
 pub mod leave;
 pub mod links;
+pub mod listening;
 pub mod login;
 pub mod mode;
+pub mod operate;
 pub mod outcome;
+pub mod placement;
 pub mod prepare;
 pub mod relay;
 pub mod replication;
@@ -51,6 +57,7 @@ pub mod report;
 pub mod serve;
 pub mod sharded;
 pub mod simple;
+pub mod sql_names;
 pub mod survey;
 pub mod vacate;
 mod values;

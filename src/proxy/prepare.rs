@@ -12,7 +12,7 @@ use super::outcome::Step;
 use super::relay::{Listen, Seen};
 use super::simple::Ended;
 use crate::session::ledger::{Asker, Event, Look};
-use crate::session::statements::{Described, Prepared};
+use crate::session::statements::{Described, Made, Prepared};
 use crate::sql::facts::Facets;
 use crate::types::{Error, Result};
 
@@ -91,17 +91,23 @@ impl Client {
     /// client has other settings now.
     fn misreads(&self, at: usize, name: &[u8], prepared: &Prepared) -> bool {
         !self.links[at].server.session.has(name, prepared)
-            && prepared.has_constants()
+            && prepared.made == Made::ByParse
+            && self.reads_otherwise(prepared)
+    }
+
+    /// Whether the statement's constants would be read under other settings now.
+    pub fn reads_otherwise(&self, prepared: &Prepared) -> bool {
+        prepared.has_constants()
             && (self.has_own_settings() || prepared.standing.reading.as_ref() != Some(&self.known.reading))
     }
 
     /// Gives the server the settings under which the statement's constants were read. Gives what takes them back.
-    fn read_as_before(&mut self, at: usize, prepared: &Prepared) -> Result<String> {
+    pub fn read_as_before(&mut self, at: usize, prepared: &Prepared) -> Result<String> {
         let server = &mut self.links[at].server;
         let (now, then) = (&self.known.reading, prepared.standing.reading.as_ref());
         match then.filter(|_| !server.session.ledger.is_unsynced() && !self.local_settings) {
             Some(then) if !self.state.touched().contains(Facets::SETTINGS) => {
-                server.session.own_query(server.conn.queue(), &now.difference(then));
+                server.session.own_query(server.conn.queue(), now.difference(then));
                 Ok(then.difference(now))
             }
             _ => Err(Error::refuse(

@@ -55,6 +55,7 @@ pub fn client_info(handle: &Handle) -> ClientInfo {
         prepared_statements: handle.prepared.get(),
         replication: handle.replication.get(),
         pinned_by: handle.pinned.get(),
+        channels: handle.channels.get(),
     }
 }
 

@@ -10,9 +10,9 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::control;
 use super::instance::{Instance, Order};
 use super::worker::{self, Inbox};
+use super::{control, placement};
 use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::net::listen;
@@ -37,7 +37,7 @@ pub struct Running {
 /// # Errors
 /// A catalog that cannot be read, an address that cannot be bound, a thread that cannot be started.
 pub async fn serve(config: Config, telemetry: Arc<Telemetry>) -> Result<Running> {
-    let catalog = Catalog::open(&config.general.state_dir).await?;
+    let catalog = Catalog::open_configured(&config.general).await?;
     let listeners = bind_all(&config.general.listen)?;
     let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<_>>().map_err(no_socket)?;
     let count = worker_count(&config);
@@ -123,6 +123,10 @@ fn start_control(instance: &Arc<Instance>, tasks: &mut JoinSet<()>) {
     tasks.spawn(control::mark_counters(Arc::clone(instance)));
     for database in instance.databases() {
         tasks.spawn(control::keep_schema(Arc::clone(instance), Arc::clone(database)));
+        if database.is_sharded() {
+            tasks.spawn(placement::follow_catalog(Arc::clone(instance), Arc::clone(database)));
+        }
+        tasks.spawn(control::hear_notifications(Arc::clone(instance), Arc::clone(database)));
         if database.read_write_split {
             for shard in (0..database.shards.len()).filter_map(|index| u16::try_from(index).ok()) {
                 tasks.spawn(control::watch_replicas(Arc::clone(instance), Arc::clone(database), ShardId(shard)));

@@ -52,7 +52,7 @@ impl Client {
         match facts.statements.as_slice() {
             [] => self.on_one(HOME, Access::Read, &Asked::Query(message), text).await.map(drop),
             [statement] => {
-                let plan = self.plan(schema, statement, text, &literals, &[])?;
+                let plan = self.plan(schema, statement, text, &literals, &[]).await?;
                 let task = Task { statement, text: statement.text(text), asked: Asked::Query(message) };
                 self.perform(schema, plan, &task).await
             }
@@ -71,7 +71,7 @@ impl Client {
     ) -> Step {
         let mut plans = Vec::with_capacity(facts.statements.len());
         for statement in &facts.statements {
-            plans.push(self.plan(schema, statement, text, literals, &[])?);
+            plans.push(self.plan(schema, statement, text, literals, &[]).await?);
         }
         if let Some((shard, access)) = common_shard(&plans) {
             let values = Values { text, literals, bound: None };
@@ -86,12 +86,14 @@ impl Client {
             if let Err(stop) = self.perform(schema, plan, &task).await {
                 // Nothing runs after a failed statement.
                 if matches!(stop, Stop::Told) {
+                    self.heed_steps().await?;
                     self.ready();
                     return Ok(());
                 }
                 return Err(stop);
             }
         }
+        self.heed_steps().await?;
         self.ready();
         Ok(())
     }
@@ -127,7 +129,7 @@ impl Client {
         let mut plans = Vec::new();
         for request in &requests {
             if let Request::Bind { prepared, body, .. } = request {
-                plans.push(self.plan_bound(schema, prepared, body)?);
+                plans.push(self.plan_bound(schema, prepared, body).await?);
             }
         }
         let target = match plans.as_slice() {
@@ -165,7 +167,7 @@ impl Client {
     }
 
     /// What is to be done with a statement.
-    fn plan(
+    async fn plan(
         &self,
         schema: &Schema,
         statement: &Statement,
@@ -177,9 +179,19 @@ impl Client {
         if let Some(action) = self.own_action(statement) {
             return Ok(Plan { epoch: map.epoch(), action, explanation: Vec::new() });
         }
+        let mut unowned = Vec::new();
         let named = self.named_shard(statement.text(text), &map)?;
-        let role = &*self.user.name;
-        route::plan(&route::Request { text, statement, literals, parameters, map: &map, schema, named, role })
+        let request =
+            route::Request { text, statement, literals, parameters, map: &map, schema, named, role: &self.user.name };
+        let planned = route::plan_noting(&request, &mut unowned);
+        if unowned.is_empty() {
+            return planned;
+        }
+        // The map may be older than the rows; and a new key may be given an owner now.
+        match self.worker.instance.learn(&self.database, &map, &unowned).await? {
+            None => planned,
+            Some(map) => route::plan(&route::Request { map: &map, ..request }),
+        }
     }
 
     /// The shard that the client names for a statement: by a comment in front of it, or by a setting.
@@ -227,7 +239,7 @@ impl Client {
         }
     }
 
-    fn plan_bound(&self, schema: &Schema, prepared: &Prepared, body: &[u8]) -> Result<Plan> {
+    async fn plan_bound(&self, schema: &Schema, prepared: &Prepared, body: &[u8]) -> Result<Plan> {
         let bind = Bind::read(body)?;
         let values = bind.values()?;
         let parameters: Vec<Parameter<'_>> = values
@@ -241,7 +253,7 @@ impl Client {
             .collect();
         let text = prepared.text.as_deref().unwrap_or_default();
         match prepared.facts.statements.as_slice() {
-            [statement] => self.plan(schema, statement, text, &prepared.literals, &parameters),
+            [statement] => self.plan(schema, statement, text, &prepared.literals, &parameters).await,
             _ => Ok(home_plan(self.database.map().map(|map| map.epoch()).unwrap_or_default())),
         }
     }
@@ -251,6 +263,7 @@ impl Client {
         if let StatementKind::Transaction(command) = &task.statement.kind {
             self.preface(task, &Preface::default());
             self.block_command(command, task).await?;
+            self.heed_steps().await?;
             return self.answered(task);
         }
         if self.block.as_ref().is_some_and(crate::session::transaction::Transaction::is_failed) {
@@ -416,13 +429,18 @@ impl Client {
     }
 
     fn keep_setting(&mut self, task: &Task<'_>) {
+        let before = self.state.mark();
+        self.note(task.statement, &Values::default());
         let (name, local) = match &task.statement.kind {
             StatementKind::Set { name, local } => (name.as_str(), *local),
             StatementKind::Reset { name } if self.block.is_some() => (name.as_str(), false),
-            StatementKind::Reset { .. } | StatementKind::ResetAll => return self.forget_settings(task.statement),
+            StatementKind::Reset { .. } | StatementKind::ResetAll => {
+                self.forget_lasting(task.statement);
+                self.after(std::iter::once(task.statement), Ended::default(), before);
+                return;
+            }
             _ => return,
         };
-        self.note(task.statement, &Values::default());
         match &mut self.block {
             Some(block) => {
                 if assignments(task.text).iter().any(needs_one_snapshot) {
@@ -435,14 +453,11 @@ impl Client {
         }
     }
 
-    /// RESET and RESET ALL: what the client asked for in its StartupMessage comes back in front of its next statement.
-    fn forget_settings(&mut self, reset: &Statement) {
+    fn forget_lasting(&mut self, reset: &Statement) {
         match &reset.kind {
             StatementKind::Reset { name } => self.lasting.forget(name),
             _ => self.lasting.clear(),
         }
-        let before = self.state.mark();
-        self.after(std::iter::once(reset), Ended::default(), before);
     }
 }
 

@@ -93,12 +93,22 @@ impl Client {
         let access = facts.statements.iter().map(route::unsharded).fold(Access::Read, Access::and);
         let before = self.state.mark();
         facts.statements.iter().for_each(|statement| self.note(statement, values));
+        if only.is_none() {
+            self.note_several(facts.statements.iter());
+        }
         let at = self.link(ShardId(0), access).await?;
+        self.bring_statements(at).await?;
         let link = &mut self.links[at];
         link.stats.received(message.len());
         link.server.session.query(link.server.conn.queue(), message);
         let ended = self.finish(at).await?;
         self.after(facts.statements.iter(), ended, before);
+        if !ended.failed {
+            facts.statements.iter().try_for_each(|statement| {
+                let own = if only.is_some() { values.text } else { statement.text(values.text) };
+                self.keep_prepared(at, statement, own)
+            })?;
+        }
         Ok(())
     }
 
@@ -114,6 +124,7 @@ impl Client {
         let before = self.state.mark();
         facts.statements.iter().for_each(|statement| self.note(statement, &Values::default()));
         let at = self.link(ShardId(0), Access::Primary { writes: true }).await?;
+        self.bring_statements(at).await?;
         let server = &mut self.links[at].server;
         server.session.query(server.conn.queue(), &message);
         let ended = self.finish(at).await?;
@@ -130,7 +141,7 @@ impl Client {
     /// another Sync to send: then the batch is open again.
     pub async fn finish(&mut self, at: usize) -> Step<Ended> {
         let mut ended = Ended::default();
-        let hold = self.will_survey();
+        let hold = self.will_survey() || self.holds_ready();
         self.links[at].server.session.ledger.hold_ready(hold);
         let changes_code = (self.defined != CodeClass::default()).then(|| Arc::clone(&self.database));
         let mut seen = Seen { changes_code, ..Seen::default() };
@@ -233,6 +244,8 @@ impl Client {
             return false;
         }
         let tag = match name {
+            // What only the server knows goes there.
+            _ if self.may_have_unknown_names() => return false,
             Some(name) if !self.names.remove(name.as_bytes()) => return false,
             Some(_) => "DEALLOCATE",
             // A pinned client may have statements of its own on its server; the server drops them all.
@@ -250,6 +263,16 @@ impl Client {
 
     /// Takes note of what a statement will do to the session, before it is sent.
     pub fn note(&mut self, statement: &Statement, values: &Values<'_>) {
+        self.note_names(statement);
+        // What is prepared only has effects when it is executed.
+        if !matches!(statement.kind, StatementKind::Prepare { .. }) {
+            self.note_effects(statement, values);
+        }
+    }
+
+    /// Takes note of what a statement will do, beside what it has to do with prepared statements.
+    pub fn note_effects(&mut self, statement: &Statement, values: &Values<'_>) {
+        self.heed(statement);
         self.state.touch(statement.makes, statement.ends);
         if let Some(dbname) = &statement.vacates {
             self.vacate(dbname);
@@ -287,6 +310,11 @@ impl Client {
         self.show_pin();
     }
 
+    /// Whether the statement may run code that was changed a moment ago, and of which no fact tells.
+    pub fn may_surprise(&self, statement: &Statement) -> bool {
+        (self.doubts_code || self.defined != CodeClass::default()) && may_run_code(statement)
+    }
+
     /// Lets others see what keeps the client's server.
     pub fn show_pin(&self) {
         self.handle.pinned.set(self.state.pin_reason());
@@ -308,6 +336,7 @@ impl Client {
             match &statement.kind {
                 StatementKind::Discard(DiscardTarget::All) => self.discard_all(),
                 StatementKind::Discard(DiscardTarget::Sequences) => self.sequences_discarded(),
+                StatementKind::Deallocate { name: Some(name) } => self.name_dropped(name),
                 StatementKind::Deallocate { name: None } => {
                     self.names.clear();
                     self.links.iter_mut().for_each(|link| link.server.session.forget_statements());

@@ -21,13 +21,13 @@ impl Client {
         if !self.will_survey() {
             return Ok(());
         }
-        if self.database.is_sharded() {
-            // Every shard's server was told the same; the client keeps them all.
-            self.state.hold(self.state.touched());
+        let touched = self.state.touched();
+        if self.database.is_sharded() && touched != Facets::SETTINGS {
+            // Which shard's server has it is not known; the client keeps them all.
+            self.state.hold(touched);
             self.show_pin();
             return Ok(());
         }
-        let touched = self.state.touched();
         match self.ask_survey(touched).await {
             Ok(survey) => self.learn(survey),
             Err(error) if error.kind == Kind::Reported => {
@@ -51,7 +51,10 @@ impl Client {
 
     async fn ask_survey(&mut self, touched: Facets) -> Result<Survey, Error> {
         let schema = self.schema()?;
-        let question = self.state.question(schema.code.custom_settings.iter().map(String::as_str));
+        let customs = schema.code.custom_settings.iter().map(String::as_str);
+        let statements =
+            self.links.first().into_iter().flat_map(|link| link.server.session.sql_names()).map(|(name, _)| name);
+        let question = self.state.question(customs, statements);
         drop(schema);
         let (Some(question), Some(link)) = (question, self.links.first_mut()) else {
             return Err(Error::internal("there is nobody to ask about a session"));
@@ -62,7 +65,9 @@ impl Client {
 
     fn learn(&mut self, survey: Survey) {
         let Some(has) = self.state.learn(survey) else { return };
-        if let Some(link) = self.links.first_mut() {
+        // On a sharded database every server of the session was told the same.
+        self.lasting.clear();
+        for link in &mut self.links {
             link.server.session.has_settings(Arc::clone(&has));
             let wanted = self.state.wanted();
             if !Arc::ptr_eq(&has, wanted) {

@@ -21,9 +21,9 @@ use crate::pool::shared::{Mail, NodeIndex, PoolId};
 use crate::session::parameters::Parameters;
 use crate::session::settings::Settings;
 use crate::session::shape::Oids;
-use crate::session::statements::{Described, Prepared, Registry, Standing, StatementId, StatementIds};
+use crate::session::statements::{Described, Made, Prepared, Registry, Standing, StatementId, StatementIds};
 use crate::sql::cache::FactsCache;
-use crate::sql::facts::Facts;
+use crate::sql::facts::{Facts, Statement};
 use crate::sql::scan::LiteralSpan;
 use crate::sql::schema::Schema;
 use crate::telemetry::{PoolKey, PoolStats, Scope};
@@ -115,21 +115,51 @@ impl Known {
             Sharing::Shared => self.statements.borrow().find(parse.definition),
             Sharing::Own | Sharing::OwnSettings => None,
         };
-        let stands = |found: &Rc<Prepared>| found.standing.born == born && !found.standing.outdated.get();
-        match found.filter(stands) {
+        match found.filter(|found| found.standing.stands(born)) {
             Some(found) if found.schema_version == schema.version => return Ok(found),
             Some(stale) => return Ok(self.refreshed(schema, &stale)),
             None => {}
         }
         let text = std::str::from_utf8(parse.query).ok().map(Arc::from);
         let definition = Bytes::copy_from_slice(parse.definition);
-        let reading = (sharing != Sharing::OwnSettings).then(|| Arc::clone(&self.reading));
-        let standing = Rc::new(Standing::new(born, self.oids, reading));
+        let standing = Rc::new(self.standing(born, sharing));
         let prepared = self.prepare(schema, ids.next(), definition, text, parse.parameter_types()?, standing);
-        if sharing == Sharing::Shared && prepared.is_repeatable() {
-            return Ok(self.statements.borrow_mut().insert(prepared));
+        Ok(self.keep(prepared, sharing))
+    }
+
+    /// The statement of SQL's PREPARE, by its text.
+    pub fn prepared_by_sql(
+        &self,
+        ids: &StatementIds,
+        schema: &Schema,
+        text: &str,
+        sharing: Sharing,
+        born: u64,
+    ) -> Rc<Prepared> {
+        // No Parse of a text has a definition that begins with a zero.
+        let definition = Bytes::from([&[0], text.as_bytes()].concat());
+        let found = self.statements.borrow().find(&definition).filter(|_| sharing == Sharing::Shared);
+        if let Some(found) = found.filter(|found| found.standing.stands(born)) {
+            return if found.schema_version == schema.version { found } else { self.refreshed(schema, &found) };
         }
-        Ok(Rc::new(prepared))
+        let standing = Rc::new(self.standing(born, sharing));
+        let mut prepared = self.prepare(schema, ids.next(), definition, Some(text.into()), Vec::new(), standing);
+        prepared.made = Made::BySql;
+        self.keep(prepared, sharing)
+    }
+
+    fn standing(&self, born: u64, sharing: Sharing) -> Standing {
+        let reading = (sharing != Sharing::OwnSettings).then(|| Arc::clone(&self.reading));
+        Standing::new(born, self.oids, reading)
+    }
+
+    fn keep(&self, prepared: Prepared, sharing: Sharing) -> Rc<Prepared> {
+        let executes = |statement: &Statement| statement.executes.is_some();
+        let means_the_same = prepared.is_repeatable() && !prepared.facts.statements.iter().any(executes);
+        if sharing == Sharing::Shared && means_the_same {
+            return self.statements.borrow_mut().insert(prepared);
+        }
+        Rc::new(prepared)
     }
 
     /// The same text as another statement, which takes and gives what `described` says, or a server has yet to say: the
@@ -145,7 +175,8 @@ impl Known {
         let standing = Rc::new(Standing::new(old.standing.born, self.oids, Some(Arc::clone(&self.reading))));
         described.into_iter().for_each(|described| standing.learn(described));
         let types = old.parameter_types.clone();
-        let renewed = self.prepare(schema, ids.next(), old.definition.clone(), old.text.clone(), types, standing);
+        let mut renewed = self.prepare(schema, ids.next(), old.definition.clone(), old.text.clone(), types, standing);
+        renewed.made = old.made;
         old.standing.outdated.set(true);
         let mut statements = self.statements.borrow_mut();
         match statements.find(&old.definition) {
@@ -158,7 +189,8 @@ impl Known {
     pub fn refreshed(&self, schema: &Schema, stale: &Prepared) -> Rc<Prepared> {
         let types = stale.parameter_types.clone();
         let standing = Rc::clone(&stale.standing);
-        let fresh = self.prepare(schema, stale.id, stale.definition.clone(), stale.text.clone(), types, standing);
+        let mut fresh = self.prepare(schema, stale.id, stale.definition.clone(), stale.text.clone(), types, standing);
+        fresh.made = stale.made;
         let mut statements = self.statements.borrow_mut();
         match statements.find(&stale.definition) {
             Some(shared) if shared.id == stale.id => statements.insert(fresh),
@@ -182,7 +214,8 @@ impl Known {
         };
         let server_name = id.server_name().into_bytes();
         let schema_version = schema.version;
-        Prepared { id, server_name, definition, text, parameter_types, schema_version, facts, literals, standing }
+        let made = Made::ByParse;
+        Prepared { id, made, server_name, definition, text, parameter_types, schema_version, facts, literals, standing }
     }
 }
 

@@ -34,7 +34,7 @@ fn may_write(statement: &Statement) -> bool {
         | StatementKind::ResetAll
         | StatementKind::Discard(_)
         | StatementKind::Transaction(_)
-        | StatementKind::Prepare
+        | StatementKind::Prepare { .. }
         | StatementKind::Deallocate { .. }
         | StatementKind::DeclareCursor { .. }
         | StatementKind::Fetch

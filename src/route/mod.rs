@@ -26,8 +26,8 @@ use std::cell::RefCell;
 
 use self::plan::{Access, Action, Part, PartText, Plan};
 use self::target::Target;
-use crate::shardmap::{Key, Keyspace, ShardMap};
-use crate::sql::facts::{Effects, Facets, RelationUse, Statement, StatementKind, TransactionCommand};
+use crate::shardmap::{Key, KeyValue, Keyspace, ShardMap};
+use crate::sql::facts::{Ddl, Effects, Facets, RelationUse, Statement, StatementKind, TransactionCommand};
 use crate::sql::moment::names_moment;
 use crate::sql::scan::LiteralSpan;
 use crate::sql::schema::{Resolved, Schema};
@@ -147,7 +147,7 @@ impl<'a> Router<'a> {
             StatementKind::Show | StatementKind::Listen | StatementKind::Unlisten | StatementKind::Notify => {
                 Ok(self.one(HOME))
             }
-            StatementKind::Prepare
+            StatementKind::Prepare { .. }
             | StatementKind::Execute
             | StatementKind::DeclareCursor { .. }
             | StatementKind::Fetch
@@ -161,6 +161,7 @@ impl<'a> Router<'a> {
             StatementKind::Unparsed => Err(session::unparsed(self.request.text)),
             StatementKind::Ddl => {
                 self.check_understood()?;
+                self.note_schemas(matches!(statement.ddl, Some(Ddl::CreateTable { .. })));
                 self.targets = target::resolve_existing(&self.request);
                 self.schema_change()
             }
@@ -191,6 +192,7 @@ impl<'a> Router<'a> {
     /// Looks the relations up, once it is certain that the facts tell everything.
     fn resolve(&mut self) -> Result<()> {
         self.check_understood()?;
+        self.note_schemas(false);
         self.targets = target::resolve(&self.request)?;
         Ok(())
     }
@@ -209,6 +211,16 @@ impl<'a> Router<'a> {
             .hint("Qualify names with their schema.")),
             _ => Ok(()),
         }
+    }
+
+    /// Notes the schemas of relations that have no place, where schemas are keys.
+    fn note_schemas(&self, is_new: bool) {
+        let Some(keyspace) = self.request.map.schemas() else { return };
+        let names = self.statement().relations.iter().map(|used| &used.name);
+        let homeless = names.filter(|name| matches!(target::lookup(&self.request, name), Target::Unmapped));
+        let schemas = homeless.filter_map(|name| name.schema.as_ref().or(self.request.schema.search_path.first()));
+        let keys = schemas.map(|schema| vec![KeyValue::Text(schema.clone().into())]).collect();
+        self.note_unowned(keyspace, keys, is_new);
     }
 
     fn check_understood(&self) -> Result<()> {

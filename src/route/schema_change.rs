@@ -104,7 +104,8 @@ impl Router<'_> {
                 format!("It is not worked out what {part} means for the shards."),
             ));
         }
-        if let Some(column) = change.sequences.first() {
+        let one_shard = matches!(self.table(), Some(Target::Single { .. }));
+        if let Some(column) = change.sequences.first().filter(|_| !one_shard) {
             return Err(Error::refuse(
                 "sequences are not supported as defaults on a sharded database",
                 format!("Column \"{column}\" would be numbered by each shard for itself."),

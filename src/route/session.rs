@@ -90,7 +90,7 @@ pub(super) fn unparsed(text: &str) -> Error {
 /// The refusal of a kind of statement that is not done on a sharded database.
 pub(super) fn refusal(kind: &StatementKind) -> Error {
     let (what, detail) = match kind {
-        StatementKind::Prepare => ("PREPARE", "The prepared statement would exist on one shard only."),
+        StatementKind::Prepare { .. } => ("PREPARE", "The prepared statement would exist on one shard only."),
         StatementKind::Execute => ("EXECUTE", "What the prepared statement does is not in the text."),
         StatementKind::DeclareCursor { .. } => ("DECLARE CURSOR", "The cursor would exist on one shard only."),
         StatementKind::Fetch => ("FETCH", "There are no SQL-level cursors on a sharded database."),
@@ -107,7 +107,7 @@ pub(super) fn refusal(kind: &StatementKind) -> Error {
     };
     let error = Error::refuse(format!("{what} is not supported on a sharded database"), detail);
     match kind {
-        StatementKind::Prepare | StatementKind::Execute => error.hint("Use protocol-level prepared statements."),
+        StatementKind::Prepare { .. } | StatementKind::Execute => error.hint("Use protocol-level prepared statements."),
         StatementKind::Standalone => error.hint("Run it on each shard."),
         StatementKind::CopyFrom => error.hint("Use INSERT, or COPY on the shards themselves."),
         _ => error,

@@ -17,6 +17,7 @@
 //! ```
 //! An ErrorResponse in the extended protocol cancels every entry up to the next Sync, as the server does.
 
+mod notifications;
 mod pass;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
+pub use self::notifications::{KEPT_BYTES_MAX, Kept, Notifications, Rule};
 pub use self::pass::Scanned;
 
 use self::pass::Pass;
@@ -58,8 +60,8 @@ pub enum Entry {
     /// A Describe, with what it is to tell of a statement.
     Describe(Asker, Option<Look>),
     Execute,
-    /// A client's Close of a portal.
-    Close,
+    /// A client's Close of a portal, or Weir's own of a name that clients chose.
+    Close(Asker),
     /// A Close of Weir's own, which makes room for another statement.
     Evict(StatementId),
     Sync(Asker),
@@ -180,6 +182,8 @@ pub struct Ledger {
     /// Bytes of a client's CopyData, or another long message, that the server has not been sent yet.
     sending: usize,
     events: Vec<Event>,
+    /// What becomes of notifications that the server sends.
+    pub notifications: Notifications,
 }
 
 impl Default for Ledger {
@@ -201,6 +205,7 @@ impl Default for Ledger {
             passing: 0,
             sending: 0,
             events: Vec::new(),
+            notifications: Notifications::default(),
         }
     }
 }
@@ -231,7 +236,7 @@ impl Ledger {
             | Entry::Bind(_)
             | Entry::Describe(..)
             | Entry::Execute
-            | Entry::Close
+            | Entry::Close(_)
             | Entry::Evict(_)
             | Entry::Refuse(_)
             | Entry::GiveUp => true,
@@ -391,15 +396,18 @@ impl Ledger {
     /// Who asked for the reply that comes next.
     fn asker(&self) -> Asker {
         match self.entries.front() {
-            Some(Entry::Query(asker) | Entry::Parse(asker, _) | Entry::Describe(asker, _) | Entry::Sync(asker)) => {
-                *asker
-            }
+            Some(
+                Entry::Query(asker)
+                | Entry::Parse(asker, _)
+                | Entry::Describe(asker, _)
+                | Entry::Close(asker)
+                | Entry::Sync(asker),
+            ) => *asker,
             Some(Entry::GiveUp | Entry::Evict(_)) => Asker::Weir,
             Some(
                 Entry::Step
                 | Entry::Bind(_)
                 | Entry::Execute
-                | Entry::Close
                 | Entry::ParseElided(_)
                 | Entry::Insert(_)
                 | Entry::Refuse(_),
@@ -428,8 +436,8 @@ impl Ledger {
             | tag::PORTAL_SUSPENDED
             | tag::COPY_DONE
             | tag::FUNCTION_CALL_RESPONSE
-            | tag::NOTICE_RESPONSE
-            | tag::NOTIFICATION_RESPONSE => pass.show(len, asker),
+            | tag::NOTICE_RESPONSE => pass.show(len, asker),
+            tag::NOTIFICATION_RESPONSE => self.notifications.pass(body, len, pass)?,
             tag::COPY_IN_RESPONSE => self.begin_copy(Copying::In, len, pass),
             tag::COPY_OUT_RESPONSE => self.begin_copy(Copying::Out, len, pass),
             tag::COPY_BOTH_RESPONSE => self.begin_copy(Copying::Both, len, pass),
@@ -456,7 +464,7 @@ impl Ledger {
                 self.withholds &= self.asker() == Asker::Weir;
                 true
             }
-            (Some(Entry::Close | Entry::Evict(_)), tag::CLOSE_COMPLETE) => true,
+            (Some(Entry::Close(_) | Entry::Evict(_)), tag::CLOSE_COMPLETE) => true,
             (Some(Entry::Execute), tag::COMMAND_COMPLETE | tag::EMPTY_QUERY_RESPONSE | tag::PORTAL_SUSPENDED) => {
                 self.complete_statement();
                 true
@@ -621,7 +629,8 @@ impl Ledger {
     fn ready(&mut self, body: &[u8], len: usize, pass: &mut Pass<'_>) -> Result<()> {
         self.status = backend::read_ready_for_query(body).ok_or_else(|| unexpected(tag::READY_FOR_QUERY))?;
         self.copying = Copying::No;
-        (self.completed, self.withholds) = (false, false);
+        self.completed = false;
+        self.withholds &= self.asker() == Asker::Weir;
         match self.entries.pop_front() {
             Some(Entry::Query(Asker::Client) | Entry::Sync(Asker::Client)) => self.show_ready(len, pass),
             Some(Entry::Query(Asker::Weir) | Entry::Sync(Asker::Weir)) => pass.show(len, Asker::Weir),

@@ -11,7 +11,7 @@ use super::ledger::{Asker, Entry, Event, Gives, Ledger, Look};
 use super::parameters::Parameters;
 use super::settings::Settings;
 use super::shape;
-use super::statements::{Prepared, StatementId};
+use super::statements::{Made, Prepared, StatementId};
 use crate::types::Error;
 use crate::wire::TransactionStatus;
 use crate::wire::backend::{self, Severity};
@@ -47,6 +47,11 @@ pub struct ServerSession {
     /// Statements that the server has, the least recently used first.
     prepared: LinkedHashMap<StatementId, Worth>,
     prepared_max: usize,
+    /// Statements that the server has by names which clients chose, the least recently used first: SQL's PREPARE and
+    /// EXECUTE know no others. They stay for as long as no other client wants the name.
+    sql_names: LinkedHashMap<Box<str>, StatementId>,
+    /// The unit at hand reads the list of statements: what it uses is known by the client's names alone.
+    lists: bool,
     /// The definition behind the server's unnamed statement, when it is known.
     unnamed: Option<StatementId>,
     /// The settings that the server has.
@@ -55,6 +60,9 @@ pub struct ServerSession {
     custom: Vec<String>,
     /// Whose values of sequences the server's session remembers.
     pub sequences: SequenceMemory,
+    /// The run-time parameters that the server reported.
+    /// The server may listen to channels of its client's, and is to stop before anybody else gets it.
+    pub listens: bool,
     /// The run-time parameters that the server reported.
     parameters: Parameters,
 }
@@ -65,6 +73,15 @@ pub enum Parsed {
     Sent,
     /// The server has the statement already.
     Elided,
+}
+
+/// Whether a server has what a client's name stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Brought {
+    Surely,
+    /// Its answer must be waited for.
+    Perhaps,
 }
 
 /// What a statement on a server is worth.
@@ -83,9 +100,12 @@ impl ServerSession {
             ledger: Ledger::default(),
             prepared: LinkedHashMap::new(),
             prepared_max: prepared_max.max(1),
+            sql_names: LinkedHashMap::new(),
+            lists: false,
             unnamed: None,
             settings: Arc::default(),
             custom: Vec::new(),
+            listens: false,
             sequences: SequenceMemory::default(),
             parameters: Parameters::default(),
         }
@@ -137,10 +157,10 @@ impl ServerSession {
     }
 
     /// A simple Query of Weir's own; its replies stay hidden, an error in it becomes an event.
-    pub fn own_query(&mut self, out: &mut BytesMut, sql: &str) {
+    pub fn own_query(&mut self, out: &mut BytesMut, sql: impl AsRef<[u8]>) {
         self.unnamed = None;
         if self.ledger.enter(Entry::Query(Asker::Weir)) {
-            frontend::query(out, sql);
+            frontend::query_bytes(out, sql.as_ref());
         }
     }
 
@@ -180,7 +200,8 @@ impl ServerSession {
         }
         let gives = Gives { statement: Some(prepared.id), name: Some(name.into()) };
         // In a failed transaction the server itself says so.
-        if self.ledger.status() != TransactionStatus::Failed && self.touch(prepared.id) {
+        let is_there = self.touch(prepared.id) || self.is_listed(name, prepared);
+        if is_there && self.ledger.status() != TransactionStatus::Failed {
             let _entered = self.ledger.enter(Entry::ParseElided(gives));
             return Parsed::Elided;
         }
@@ -191,21 +212,23 @@ impl ServerSession {
     /// Whether the server would have to prepare a statement whose columns clients know: then it must be compared with
     /// what they know before it runs. `name` is the client's.
     pub fn must_compare(&self, name: &[u8], prepared: &Prepared) -> bool {
-        !self.has(name, prepared) && prepared.standing.shape().is_some_and(|shape| shape.gives_rows())
+        prepared.made == Made::ByParse
+            && !self.has(name, prepared)
+            && prepared.standing.shape().is_some_and(|shape| shape.gives_rows())
     }
 
     /// Whether the server has the statement as its clients know it.
     pub fn has(&self, name: &[u8], prepared: &Prepared) -> bool {
         match name {
             b"" => self.unnamed == Some(prepared.id),
-            _ => self.prepared.get(&prepared.id) == Some(&Worth::True),
+            _ => self.prepared.get(&prepared.id) == Some(&Worth::True) || self.is_listed(name, prepared),
         }
     }
 
     /// Prepares a statement of the client's and has it compared with what clients know of it. Whether the server
     /// [has](Self::has) it then, shows when it has answered.
     pub fn prepare(&mut self, out: &mut BytesMut, name: &[u8], prepared: &Prepared) {
-        self.ensure(out, name, prepared);
+        let _name = self.ensure(out, name, prepared);
         if name.is_empty() {
             self.look(out, Asker::Weir, name, b"", prepared);
         }
@@ -215,6 +238,96 @@ impl ServerSession {
     /// The statement would give other columns than its client knows: the client reads what PostgreSQL says then.
     pub fn refuse_changed(&mut self, out: &mut BytesMut) {
         self.refuse_with(out, shape::changed_result());
+    }
+
+    /// The names that clients chose, of statements that Weir knows of.
+    pub fn sql_names(&self) -> impl Iterator<Item = (&str, StatementId)> {
+        self.sql_names.iter().map(|(name, id)| (&**name, *id))
+    }
+
+    /// Brings the server to what a client's name stands for: that statement, or none.
+    pub fn bring(&mut self, out: &mut BytesMut, name: &str, wanted: Option<&Prepared>) -> Brought {
+        let has = self.sql_names.to_back(name).copied();
+        if has.is_some() && has == wanted.map(|prepared| prepared.id) {
+            return Brought::Surely;
+        }
+        let mut taken = has.is_some() && self.take_name(out, name);
+        while self.sql_names.len() >= self.prepared_max {
+            let Some(oldest) = self.sql_names.front().map(|(name, _)| name.clone()) else { break };
+            taken |= self.take_name(out, &oldest);
+        }
+        let Some(wanted) = wanted else {
+            if taken {
+                self.own_sync(out);
+            }
+            return Brought::Surely;
+        };
+        // Whatever it stands for there, the name is free.
+        self.take_name(out, name);
+        match (wanted.made, wanted.text.as_deref()) {
+            (Made::BySql, Some(text)) => {
+                self.own_sync(out);
+                self.own_query(out, text);
+            }
+            _ => {
+                if self.ledger.enter(Entry::Parse(Asker::Weir, Gives::default())) {
+                    frontend::parse(out, name.as_bytes(), &wanted.settled_definition());
+                }
+                self.own_sync(out);
+            }
+        }
+        Brought::Perhaps
+    }
+
+    /// The server has the statement by that name now.
+    pub fn has_name(&mut self, name: &str, id: StatementId) {
+        self.sql_names.insert(name.into(), id);
+    }
+
+    /// The server has no statement by that name any more.
+    pub fn lost_name(&mut self, name: &str) {
+        self.sql_names.remove(name);
+    }
+
+    /// A unit begins.
+    pub fn begin_unit(&mut self) {
+        self.lists = false;
+    }
+
+    /// Whether the server knows the statement by the client's name.
+    pub fn knows_name(&self, name: &str, id: StatementId) -> bool {
+        self.sql_names.get(name) == Some(&id)
+    }
+
+    /// Closes all statements that the server knows by names of Weir's, so that the unit does not see them.
+    pub fn close_own(&mut self, out: &mut BytesMut) {
+        self.lists = true;
+        while let Some((&oldest, _)) = self.prepared.front() {
+            if !self.evict(out, oldest) {
+                return;
+            }
+        }
+        self.own_sync(out);
+    }
+
+    fn is_listed(&self, name: &[u8], prepared: &Prepared) -> bool {
+        self.lists && std::str::from_utf8(name).is_ok_and(|name| self.knows_name(name, prepared.id))
+    }
+
+    /// Closes what the name stands for on the server.
+    fn take_name(&mut self, out: &mut BytesMut, name: &str) -> bool {
+        self.sql_names.remove(name);
+        let entered = self.ledger.enter(Entry::Close(Asker::Weir));
+        if entered {
+            frontend::close(out, Target::Statement(name.as_bytes()));
+        }
+        entered
+    }
+
+    fn own_sync(&mut self, out: &mut BytesMut) {
+        if self.ledger.enter(Entry::Sync(Asker::Weir)) {
+            frontend::sync(out);
+        }
     }
 
     /// A client's Bind; `name` is the client's name for the statement, empty for the unnamed one.
@@ -266,7 +379,7 @@ impl ServerSession {
 
     /// A client's Close of a portal, forwarded as it is.
     pub fn close_portal(&mut self, out: &mut BytesMut, raw: &[u8]) {
-        self.forward(out, Entry::Close, raw);
+        self.forward(out, Entry::Close(Asker::Client), raw);
     }
 
     /// A client's Close of a statement: the server keeps it for others.
@@ -314,6 +427,7 @@ impl ServerSession {
     /// The server dropped all its statements (DISCARD ALL, DEALLOCATE ALL).
     pub fn forget_statements(&mut self) {
         self.prepared.clear();
+        self.sql_names.clear();
         self.unnamed = None;
     }
 
@@ -382,7 +496,10 @@ impl ServerSession {
     }
 
     /// Makes sure that the server has the statement; gives the name to bind.
-    fn ensure<'p>(&mut self, out: &mut BytesMut, name: &[u8], prepared: &'p Prepared) -> &'p [u8] {
+    fn ensure<'p>(&mut self, out: &mut BytesMut, name: &'p [u8], prepared: &'p Prepared) -> &'p [u8] {
+        if prepared.made == Made::BySql || self.is_listed(name, prepared) {
+            return name;
+        }
         if name.is_empty() {
             if self.unnamed != Some(prepared.id) {
                 self.parse_unnamed(out, Asker::Weir, prepared);

@@ -94,9 +94,13 @@ impl SessionState {
         self.touched
     }
 
+    pub fn held(&self) -> Facets {
+        self.held
+    }
+
     /// A statement may make these, or end them. What is not there cannot end.
     pub fn touch(&mut self, makes: Facets, ends: Facets) {
-        self.touched |= (makes & Facets::SHOWN) | (ends & self.held);
+        self.touched |= (makes & Facets::SURVEYED) | (ends & self.held);
         self.hold(makes & Facets::INDELIBLE);
         self.any_custom |= makes.contains(Facets::SHOWN);
     }
@@ -145,15 +149,19 @@ impl SessionState {
     }
 
     /// What to ask the server now that the transaction is over; `None` when nothing was touched. `code` are the custom
-    /// settings that the database's code sets.
-    pub fn question<'n>(&'n self, code: impl Iterator<Item = &'n str>) -> Option<String> {
+    /// settings that the database's code sets, `statements` the names of prepared statements that Weir knows of.
+    pub fn question<'n>(
+        &'n self,
+        code: impl Iterator<Item = &'n str>,
+        statements: impl Iterator<Item = &'n str>,
+    ) -> Option<String> {
         if self.touched.is_empty() {
             return None;
         }
         let wanted = self.wanted.custom_names().filter(|name| !self.customs.iter().any(|own| **own == **name));
         let names: Vec<&str> = self.customs.iter().map(|name| &**name).chain(wanted).collect();
         let code = code.filter(|name| self.any_custom && !names.contains(name));
-        Some(survey::question(self.touched, names.iter().copied().chain(code)))
+        Some(survey::question(self.touched, names.iter().copied().chain(code), statements))
     }
 
     /// The server's answer. Gives the settings that it has now, if it was asked for them.
@@ -199,7 +207,6 @@ impl SessionState {
             (Facets::SETTINGS, PinReason::Setting),
             (Facets::STATEMENTS, PinReason::Prepare),
             (Facets::CONSTANTS, PinReason::Prepare),
-            (Facets::CHANNELS, PinReason::Listen),
             (Facets::TEMPORARY, PinReason::TemporaryTable),
             (Facets::LOCKS, PinReason::AdvisoryLock),
             (Facets::CURSORS, PinReason::HoldCursor),
@@ -233,11 +240,15 @@ mod tests {
     #[test]
     fn nothing_is_asked_when_nothing_was_touched() {
         let mut state = session(&[]);
-        assert_eq!(state.question(std::iter::empty()), None);
+        assert_eq!(state.question(std::iter::empty(), std::iter::empty()), None);
         state.touch(Facets::empty(), Facets::TEMPORARY | Facets::CURSORS);
-        assert_eq!(state.question(std::iter::empty()), None, "what is not there cannot end");
+        assert_eq!(state.question(std::iter::empty(), std::iter::empty()), None, "what is not there cannot end");
         state.touch_setting("work_mem", true);
-        assert_eq!(state.question(std::iter::empty()), None, "a local setting ends with its transaction");
+        assert_eq!(
+            state.question(std::iter::empty(), std::iter::empty()),
+            None,
+            "a local setting ends with its transaction"
+        );
     }
 
     #[test]
@@ -254,13 +265,13 @@ mod tests {
     fn the_name_of_a_custom_setting_is_asked_for_once() {
         let mut state = session(&[]);
         state.touch_setting("App.Tenant", true);
-        let question = state.question(["app.code"].into_iter()).unwrap();
+        let question = state.question(["app.code"].into_iter(), std::iter::empty()).unwrap();
         assert!(question.contains("'app.tenant'") && !question.contains("app.code"), "{question}");
         state.learn(Survey { settings: Some(settings(&[("app.tenant", "")])), ..Survey::default() });
         state.touch_setting("app.tenant", true);
-        assert_eq!(state.question(std::iter::empty()), None);
+        assert_eq!(state.question(std::iter::empty(), std::iter::empty()), None);
         state.touch(Facets::SHOWN, Facets::empty());
-        let question = state.question(["app.code"].into_iter()).unwrap();
+        let question = state.question(["app.code"].into_iter(), std::iter::empty()).unwrap();
         assert!(question.contains("'app.tenant'") && question.contains("'app.code'"), "{question}");
     }
 
@@ -295,7 +306,7 @@ mod tests {
         state.touch(Facets::SHOWN | Facets::UNREADABLE, Facets::empty());
         assert!(state.is_pinned());
         state.go_back(mark);
-        assert!(!state.is_pinned() && state.question(std::iter::empty()).is_none());
+        assert!(!state.is_pinned() && state.question(std::iter::empty(), std::iter::empty()).is_none());
     }
 
     #[test]

@@ -42,10 +42,21 @@ impl StatementIds {
     }
 }
 
+/// How a client prepared a statement.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Made {
+    /// By Parse. Servers know it by a name of Weir's.
+    #[default]
+    ByParse,
+    /// By SQL's PREPARE, which is the statement's text. Servers know it by the client's own name.
+    BySql,
+}
+
 /// A prepared statement's definition and what is known of it.
 #[derive(Debug)]
 pub struct Prepared {
     pub id: StatementId,
+    pub made: Made,
     pub server_name: Vec<u8>,
     /// Text, its terminating zero, and parameter types, as in the body of Parse behind the name.
     pub definition: Bytes,
@@ -89,6 +100,11 @@ pub struct Described {
 impl Standing {
     pub fn new(born: u64, oids: Oids, reading: Option<Arc<Settings>>) -> Self {
         Self { born, oids, reading, ..Self::default() }
+    }
+
+    /// Whether the statement may be given to those who prepare it now; `born` as in the field.
+    pub fn stands(&self, born: u64) -> bool {
+        self.born == born && !self.outdated.get()
     }
 
     /// What the statement takes and gives, once that is known.
@@ -142,6 +158,7 @@ impl Prepared {
         let text = format!("SELECT {id}");
         Self {
             id: StatementId(id),
+            made: Made::ByParse,
             server_name: StatementId(id).server_name().into_bytes(),
             definition: crate::wire::frontend::definition(&text, &[]).freeze(),
             text: Some(text.into()),
@@ -253,6 +270,11 @@ impl Names {
     pub fn remove(&mut self, name: &[u8]) -> bool {
         self.mark_tried(name);
         if name.is_empty() { self.unnamed.take().is_some() } else { self.named.remove(name).is_some() }
+    }
+
+    /// All names but the unnamed one, with what they stand for.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &Rc<Prepared>)> {
+        self.named.iter().map(|(name, prepared)| (name.as_slice(), prepared))
     }
 
     /// A server says that the schema has changed under a statement.

@@ -30,9 +30,9 @@ const SETTINGS: &str = "(SELECT pg_catalog.json_object_agg(s.name, s.setting) FR
 const IDENTITY: &str =
     "pg_catalog.json_build_object('session_authorization', session_user, 'role', pg_catalog.current_setting('role'))";
 
-const STATEMENTS: &str = "EXISTS (SELECT FROM pg_catalog.pg_prepared_statements p WHERE p.from_sql)";
-
-const CHANNELS: &str = "EXISTS (SELECT FROM pg_catalog.pg_listening_channels())";
+/// Statements that SQL made, beside those that Weir knows of.
+const STATEMENTS: &str = "EXISTS (SELECT FROM pg_catalog.pg_prepared_statements p WHERE p.from_sql \
+     AND p.name OPERATOR(pg_catalog.<>) ALL (ARRAY[{known}]::pg_catalog.text[]))";
 
 /// Everything in a schema depends on it.
 const TEMPORARY: &str = "EXISTS (SELECT FROM pg_catalog.pg_depend d \
@@ -48,23 +48,28 @@ const LOCKS: &str = "EXISTS (SELECT FROM pg_catalog.pg_locks l \
 const CURSORS: &str = "EXISTS (SELECT FROM pg_catalog.pg_cursors c WHERE c.is_holdable)";
 
 /// The facets that a yes or no tells, in the order of their columns.
-const PRESENCE: [(Facets, &str); 5] = [
+const PRESENCE: [(Facets, &str); 4] = [
     (Facets::STATEMENTS, STATEMENTS),
-    (Facets::CHANNELS, CHANNELS),
     (Facets::TEMPORARY, TEMPORARY),
     (Facets::LOCKS, LOCKS),
     (Facets::CURSORS, CURSORS),
 ];
 
-/// The question about these facets, and about custom settings of these names.
-pub fn question<'n>(facets: Facets, customs: impl Iterator<Item = &'n str>) -> String {
+/// The question about these facets, and about custom settings of these names. `statements` are the names of prepared
+/// statements that Weir knows of.
+pub fn question<'n>(
+    facets: Facets,
+    customs: impl Iterator<Item = &'n str>,
+    statements: impl Iterator<Item = &'n str>,
+) -> String {
     let mut columns = Vec::with_capacity(3 + PRESENCE.len());
     if facets.contains(Facets::SETTINGS) {
         columns.push(SETTINGS.to_owned());
         columns.push(IDENTITY.to_owned());
         columns.push(custom_settings(customs));
     }
-    columns.extend(asked_presence(facets).map(|(_, sql)| sql.to_owned()));
+    let known = statements.map(quote_value).collect::<Vec<_>>().join(", ");
+    columns.extend(asked_presence(facets).map(|(_, sql)| sql.replace("{known}", &known)));
     format!("SELECT {}", columns.join(", "))
 }
 
@@ -179,9 +184,11 @@ mod tests {
 
     #[test]
     fn only_what_is_asked_for_costs() {
-        let locks = question(Facets::LOCKS, std::iter::empty());
+        let locks = question(Facets::LOCKS, std::iter::empty(), std::iter::empty());
         assert!(locks.contains("pg_locks") && !locks.contains("pg_settings") && !locks.contains("pg_depend"));
-        let settings = question(Facets::SETTINGS, ["app.it's"].into_iter());
+        let settings = question(Facets::SETTINGS, ["app.it's"].into_iter(), std::iter::empty());
         assert!(settings.contains("current_setting('app.it''s', true)"), "{settings}");
+        let statements = question(Facets::STATEMENTS, std::iter::empty(), ["a", "it's"].into_iter());
+        assert!(statements.contains("ALL (ARRAY['a', 'it''s']::"), "{statements}");
     }
 }

@@ -177,7 +177,7 @@ impl Transaction {
     }
 }
 
-/// SET statements that every server of a session must have: the last one of each setting.
+/// SET statements that every server of a session must have, until the settings are asked for: the last one of each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lasting {
     by_name: Vec<(String, String)>,

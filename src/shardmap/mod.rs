@@ -4,20 +4,24 @@
 //! keyspace, or is a reference table that every shard holds whole, or lives on one shard. Tables of one keyspace are
 //! colocated.
 
+mod change;
 mod geo;
 mod hash;
 mod key;
 mod keyspace;
+mod predicate;
 mod range;
 
 use std::collections::BTreeMap;
 
 use crate::types::{Epoch, Error, Kind, Origin, Result, ShardId};
 
+pub use change::Change;
 pub use geo::{Directory, Geo, Key, Region, UnknownKey};
 pub use hash::{BUCKETS_DEFAULT, BUCKETS_MAX, Hash, HashFunction, hash_extended};
 pub use key::{Decimal, KeyType, KeyValue, Shown};
 pub use keyspace::{ColumnEnd, Keyspace, Known, Method, Owners};
+pub use predicate::quoted_name;
 pub use range::{Bound, End, Range, Ranges};
 
 /// The versioned truth of one database: its shards, keyspaces and tables. Immutable; a change makes a new one with a

@@ -173,6 +173,9 @@ impl<'a> Analyzer<'a> {
         if class.sequences {
             self.effect(Effects::SEQUENCES);
         }
+        if class.notifies {
+            self.effect(Effects::NOTIFIES);
+        }
         self.makes(match class.leaves {
             Leaves::Nothing => Facets::empty(),
             Leaves::Visible => Facets::SHOWN,
@@ -237,6 +240,9 @@ impl<'a> Analyzer<'a> {
                 self.effect(Effects::SYSTEM_RELATIONS);
                 if names::is_primary_only_relation(&name.name) {
                     self.effect(Effects::PRIMARY_ONLY);
+                }
+                if name.name == "pg_prepared_statements" {
+                    self.effect(Effects::READS_STATEMENTS | Effects::PRIMARY_ONLY);
                 }
             }
             Resolved::User { relation, .. } => self.user_relation_effects(name, relation, written),

@@ -29,10 +29,13 @@ pub struct CodeClass {
     pub sequences: bool,
     /// New rows take numbers from a sequence.
     pub numbers_rows: bool,
+    /// It may notify.
+    pub notifies: bool,
 }
 
 impl CodeClass {
-    pub const UNKNOWABLE: Self = Self { leaves: Leaves::Unknowable, sequences: true, numbers_rows: false };
+    pub const UNKNOWABLE: Self =
+        Self { leaves: Leaves::Unknowable, sequences: true, numbers_rows: false, notifies: true };
 
     /// Both pieces of code.
     #[must_use]
@@ -41,6 +44,7 @@ impl CodeClass {
             leaves: self.leaves.max(other.leaves),
             sequences: self.sequences || other.sequences,
             numbers_rows: self.numbers_rows || other.numbers_rows,
+            notifies: self.notifies || other.notifies,
         }
     }
 

@@ -31,7 +31,7 @@ impl Facts {
         let mut statement = Statement::new(StatementKind::Opaque);
         statement.effects = Effects::OPAQUE | Effects::WRITES_ROWS;
         if !LARGE_OBJECT_FUNCTIONS.contains(&oid) {
-            statement.effects |= Effects::SEQUENCES;
+            statement.effects |= Effects::SEQUENCES | Effects::NOTIFIES;
             statement.makes = Facets::SHOWN | Facets::HIDDEN;
         }
         Self { statements: vec![statement] }
@@ -46,6 +46,9 @@ pub struct Statement {
     pub range: Option<Range<usize>>,
     pub kind: StatementKind,
     pub effects: Effects,
+    /// The statement that it executes, in EXECUTE, EXPLAIN EXECUTE or CREATE TABLE AS EXECUTE: what that does is not in
+    /// this one's facts.
+    pub executes: Option<String>,
     /// What made the statement [`Effects::OPAQUE`]: functions by name, tables with the reason.
     pub opaque_names: Vec<String>,
     /// Functions that are declared to touch only the shard that they run on.
@@ -87,6 +90,7 @@ impl Statement {
             range: None,
             kind,
             effects: Effects::empty(),
+            executes: None,
             opaque_names: Vec::new(),
             shard_local_names: Vec::new(),
             makes: Facets::empty(),
@@ -108,7 +112,7 @@ impl Statement {
     /// A statement that may do anything.
     fn unreadable() -> Self {
         let mut statement = Self::new(StatementKind::Unparsed);
-        statement.effects = Effects::OPAQUE | Effects::WRITES_ROWS | Effects::SEQUENCES;
+        statement.effects = Effects::OPAQUE | Effects::WRITES_ROWS | Effects::SEQUENCES | Effects::NOTIFIES;
         statement.makes = Facets::SHOWN | Facets::UNREADABLE;
         statement.unknown = Some("text that PostgreSQL 18's grammar does not know".to_owned());
         statement
@@ -149,7 +153,10 @@ pub enum StatementKind {
     ResetAll,
     Show,
     Discard(DiscardTarget),
-    Prepare,
+    /// PREPARE; the facts of what it prepares are merged into this one's, and hold when that is executed.
+    Prepare {
+        name: String,
+    },
     Execute,
     /// `None`: DEALLOCATE ALL.
     Deallocate {
@@ -247,6 +254,10 @@ bitflags! {
         const ADVANCES_SEQUENCE = 1 << 12;
         /// May read that memory: currval(), lastval().
         const READS_SEQUENCE = 1 << 13;
+        /// May notify.
+        const NOTIFIES = 1 << 14;
+        /// Reads the list of the session's prepared statements.
+        const READS_STATEMENTS = 1 << 15;
         /// Both.
         const SEQUENCES = Self::ADVANCES_SEQUENCE.bits() | Self::READS_SEQUENCE.bits();
     }
@@ -260,7 +271,7 @@ bitflags! {
         const SETTINGS = 1;
         /// Statements that SQL's PREPARE made.
         const STATEMENTS = 1 << 1;
-        /// Channels that are listened to.
+        /// Channels that are listened to; whoever only looks at them is said to end them.
         const CHANNELS = 1 << 2;
         /// Temporary objects.
         const TEMPORARY = 1 << 3;
@@ -271,6 +282,8 @@ bitflags! {
         /// What the server shows when it is asked.
         const SHOWN = Self::SETTINGS.bits() | Self::STATEMENTS.bits() | Self::CHANNELS.bits()
             | Self::TEMPORARY.bits() | Self::LOCKS.bits() | Self::CURSORS.bits();
+        /// What a survey asks for. Channels are asked for by themselves, since they can follow the client.
+        const SURVEYED = Self::SHOWN.bits() & !Self::CHANNELS.bits();
         /// A prepared statement with constants that only its own moment could read.
         const CONSTANTS = 1 << 9;
         /// What no catalog shows, left by code that cannot be seen into.
@@ -299,7 +312,6 @@ pub enum PinReason {
     Setting,
     /// SQL-level PREPARE.
     Prepare,
-    Listen,
     TemporaryTable,
     AdvisoryLock,
     /// nextval, currval, lastval, setval.
@@ -317,7 +329,6 @@ impl PinReason {
     pub const ALL: [Self; Self::Unparsed as usize + 1] = [
         Self::Setting,
         Self::Prepare,
-        Self::Listen,
         Self::TemporaryTable,
         Self::AdvisoryLock,
         Self::Sequence,
@@ -332,7 +343,6 @@ impl PinReason {
         match self {
             Self::Setting => "setting",
             Self::Prepare => "prepare",
-            Self::Listen => "listen",
             Self::TemporaryTable => "temporary_table",
             Self::AdvisoryLock => "advisory_lock",
             Self::Sequence => "sequence",

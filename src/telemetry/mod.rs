@@ -19,6 +19,6 @@ pub use load::{ShardLoad, Share, shard_loads};
 pub use pool_stats::{Counter, PoolKey, PoolReading, PoolStats};
 pub use registry::{Reading, Telemetry};
 pub use snapshot::{
-    ClientInfo, ClientState, DatabaseInfo, InDoubtInfo, Inspect, NodeInfo, Outcome, PoolInfo, Scope, ServerInfo,
-    ServerState, ShardInfo, Snapshot, SnapshotFuture,
+    ClientInfo, ClientState, DatabaseInfo, InDoubtInfo, Inspect, ListenerInfo, NodeInfo, Outcome, PoolInfo, Scope,
+    ServerInfo, ServerState, ShardInfo, Snapshot, SnapshotFuture,
 };

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::{
-    ClientInfo, ClientState, DatabaseInfo, InDoubtInfo, Inspect, NodeInfo, Outcome, PoolInfo, PoolKey, Scope,
-    ServerInfo, ServerState, ShardInfo, Snapshot, SnapshotFuture, Telemetry,
+    ClientInfo, ClientState, DatabaseInfo, InDoubtInfo, Inspect, ListenerInfo, NodeInfo, Outcome, PoolInfo, PoolKey,
+    Scope, ServerInfo, ServerState, ShardInfo, Snapshot, SnapshotFuture, Telemetry,
 };
 use crate::sql::facts::PinReason;
 use crate::types::{Epoch, Kind, Role, ShardId};
@@ -54,6 +54,7 @@ fn snapshot(scope: Scope) -> Snapshot {
         databases: vec![database()],
         shards: vec![shard(0, "west"), shard(1, "east")],
         in_doubt: vec![in_doubt()],
+        listeners: vec![listener()],
     };
     match scope {
         Scope::Connections => everything,
@@ -92,6 +93,7 @@ fn client() -> ClientInfo {
         prepared_statements: 2,
         replication: Some(Replication::Logical),
         pinned_by: Some(PinReason::Setting),
+        channels: 3,
     }
 }
 
@@ -136,6 +138,10 @@ fn shard(number: u16, name: &str) -> ShardInfo {
         name: name.to_owned(),
         nodes: vec![node(Role::Primary, 5432), node(Role::Replica, 5433)],
     }
+}
+
+fn listener() -> ListenerInfo {
+    ListenerInfo { database: "shop".to_owned(), clients: 2, channels: 5, notifications: 40, connects: 3, losses: 1 }
 }
 
 fn in_doubt() -> InDoubtInfo {

@@ -42,6 +42,8 @@ pub struct Snapshot {
     pub databases: Vec<DatabaseInfo>,
     pub shards: Vec<ShardInfo>,
     pub in_doubt: Vec<InDoubtInfo>,
+    /// One for each database.
+    pub listeners: Vec<ListenerInfo>,
 }
 
 impl Snapshot {
@@ -156,6 +158,8 @@ pub struct ClientInfo {
     pub replication: Option<Replication>,
     /// Why it keeps its servers beyond its transaction.
     pub pinned_by: Option<PinReason>,
+    /// Channels that a listener hears for it.
+    pub channels: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -255,6 +259,22 @@ pub struct NodeInfo {
     pub role: Role,
     pub host: String,
     pub port: u16,
+}
+
+/// A database's connection that listens for its clients.
+#[derive(Clone, Debug)]
+pub struct ListenerInfo {
+    pub database: String,
+    /// Clients that it listens for now.
+    pub clients: u64,
+    /// Channels that it hears.
+    pub channels: u64,
+    /// Notifications that came, once for each client they were for.
+    pub notifications: u64,
+    /// Connections that were opened.
+    pub connects: u64,
+    /// Connections that were lost while somebody listened.
+    pub losses: u64,
 }
 
 /// What was decided about a transaction over several shards.

@@ -253,6 +253,31 @@ pub fn parameter_status(out: &mut BytesMut, name: &[u8], value: &[u8]) {
     });
 }
 
+/// The body of a NotificationResponse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Notification<'a> {
+    /// The process id of the server that it was sent from.
+    pub process_id: i32,
+    pub channel: &'a [u8],
+    pub payload: &'a [u8],
+}
+
+impl<'a> Notification<'a> {
+    pub fn read(body: &'a [u8]) -> Result<Self> {
+        let mut reader = Reader::new(body);
+        Ok(Self { process_id: reader.i32()?, channel: reader.cstr()?, payload: reader.cstr()? })
+    }
+
+    /// Appends the message.
+    pub fn write(&self, out: &mut BytesMut) {
+        message(out, tag::NOTIFICATION_RESPONSE, |body| {
+            body.put_i32(self.process_id);
+            put_cstr(body, self.channel);
+            put_cstr(body, self.payload);
+        });
+    }
+}
+
 /// The key that a server gave Weir, to cancel a query: process id and secret. Weir speaks version 3.0 with servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CancelKey {

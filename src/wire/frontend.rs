@@ -178,7 +178,12 @@ pub fn message(out: &mut BytesMut, tag: u8, write: impl FnOnce(&mut BytesMut)) {
 
 /// Appends a simple Query.
 pub fn query(out: &mut BytesMut, text: &str) {
-    message(out, tag::QUERY, |body| put_cstr(body, text.as_bytes()));
+    query_bytes(out, text.as_bytes());
+}
+
+/// The same for a text in whatever encoding.
+pub fn query_bytes(out: &mut BytesMut, text: &[u8]) {
+    message(out, tag::QUERY, |body| put_cstr(body, text));
 }
 
 /// The bytes of [`Parse::definition`] for a text and parameter types.

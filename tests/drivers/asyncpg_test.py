@@ -42,6 +42,25 @@ async def cancel(conn):
     assert await conn.fetchval("SELECT 1") == 1
 
 
+async def notifications(conn):
+    heard = asyncio.Queue()
+    await conn.add_listener("news", lambda _, pid, channel, payload: heard.put_nowait((pid, channel, payload)))
+    other = await asyncpg.connect()
+    await other.execute("NOTIFY news, 'one'")
+    assert (await heard.get())[1:] == ("news", "one")
+    await conn.execute("SELECT pg_notify('news', $1)", "own")
+    assert await heard.get() == (conn.get_server_pid(), "news", "own")
+    async with conn.transaction():
+        await other.execute("NOTIFY news, 'two'")
+        assert await conn.fetchval("SELECT 1") == 1
+        assert heard.empty()
+    assert (await heard.get())[1:] == ("news", "two")
+    await conn.reset()
+    await other.execute("NOTIFY news, 'nobody'")
+    assert await conn.fetchval("SELECT count(*) FROM pg_listening_channels()") == 0 and heard.empty()
+    await other.close()
+
+
 async def many(pool):
     async def one(n):
         async with pool.acquire() as conn:
@@ -52,7 +71,7 @@ async def many(pool):
 
 async def main():
     conn = await asyncpg.connect()
-    for check in (statements, transactions, copy, cancel):
+    for check in (statements, transactions, copy, cancel, notifications):
         await check(conn)
     await conn.close()
     async with asyncpg.create_pool(min_size=10, max_size=10) as pool:

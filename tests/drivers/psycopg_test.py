@@ -92,7 +92,14 @@ def notifications(conn):
     with psycopg.connect(autocommit=True) as other:
         other.execute("NOTIFY news, 'extra'")
     notification = next(conn.notifies(timeout=30))
-    assert notification.payload == "extra", notification
+    assert notification.payload == "extra" and notification.pid != conn.info.backend_pid, notification
+    conn.execute("NOTIFY news, 'own'")
+    notification = next(conn.notifies(timeout=30))
+    assert (notification.payload, notification.pid) == ("own", conn.info.backend_pid), notification
+    with conn.transaction():
+        conn.execute("LISTEN weather")
+    conn.execute("SELECT pg_notify(%s, %s)", ("weather", "rain"))
+    assert next(conn.notifies(timeout=30)).payload == "rain"
     conn.execute("DISCARD ALL")
 
 

@@ -5,9 +5,10 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_postgres::{Client, NoTls};
 
-use super::inventory::{self, Columns};
 use crate::config::{Config, Database, NodeAddress, Secret, Shard, User};
-use crate::shardmap::ShardMap;
+use crate::pool::attach::{self, Finding, Inventory, Severity};
+use crate::shardmap::{Placement, ShardMap};
+use crate::types::ShardId;
 
 /// The oldest PostgreSQL that Weir works with, as `server_version_num`.
 const VERSION_MIN: i32 = 140_000;
@@ -17,6 +18,9 @@ const VERSION_MIN: i32 = 140_000;
 struct Node {
     /// How a finding names the server.
     label: String,
+    database: String,
+    /// The shard's place in the database's list.
+    shard: usize,
     address: NodeAddress,
     role: Role,
     dbname: String,
@@ -46,21 +50,81 @@ struct Properties {
     encoding: String,
 }
 
-/// Asks all servers at once. Gives their number.
-///
-/// # Errors
-/// What is wrong, a line each, in the order of the configuration.
-pub async fn check(config: &Config) -> Result<usize, Vec<String>> {
+/// What the servers answered.
+#[derive(Debug, Default)]
+pub struct Answers {
+    /// How many servers were asked.
+    pub nodes: usize,
+    /// What must be put right, a line each, in the order of the configuration.
+    pub wrong: Vec<String>,
+    /// What should be known.
+    pub notes: Vec<String>,
+}
+
+/// What one server said.
+#[derive(Debug, Default)]
+struct Examined {
+    wrong: Vec<String>,
+    /// Of the primary of a sharded database.
+    inventory: Option<Inventory>,
+}
+
+/// Asks all servers at once, and compares the shards with each other.
+pub async fn check(config: &Config) -> Answers {
     let nodes = nodes(config);
-    let count = nodes.len();
     let mut asked = JoinSet::new();
-    for (place, node) in nodes.into_iter().enumerate() {
+    for (place, node) in nodes.iter().cloned().enumerate() {
         asked.spawn(async move { (place, examine(&node).await) });
     }
-    let mut answers = asked.join_all().await;
-    answers.sort_by_key(|(place, _)| *place);
-    let found: Vec<String> = answers.into_iter().flat_map(|(_, found)| found).collect();
-    if found.is_empty() { Ok(count) } else { Err(found) }
+    let mut examined = asked.join_all().await;
+    examined.sort_by_key(|(place, _)| *place);
+    let examined: Vec<Examined> = examined.into_iter().map(|(_, examined)| examined).collect();
+    let mut answers = Answers { nodes: nodes.len(), ..Answers::default() };
+    for (node, own) in nodes.iter().zip(&examined) {
+        answers.wrong.extend(own.wrong.iter().map(|finding| format!("{}: {finding}", node.label)));
+        let (Some(map), Some(inventory)) = (&node.map, &own.inventory) else { continue };
+        if !takes_part(map, node.shard) {
+            continue;
+        }
+        let mut found = attach::examine(map, inventory, None);
+        let is_home = |other: &Node| other.database == node.database && other.shard == 0 && node.shard != 0;
+        let home = nodes.iter().zip(&examined).filter(|(other, _)| is_home(other));
+        for home in home.filter_map(|(_, home)| home.inventory.as_ref()) {
+            found.extend(attach::compare(map, home, inventory, None));
+        }
+        answers.wrong.extend(missing(map, node.shard, inventory).map(|finding| format!("{}: {finding}", node.label)));
+        answers.add(&node.label, found);
+    }
+    answers
+}
+
+impl Answers {
+    fn add(&mut self, label: &str, findings: Vec<Finding>) {
+        for finding in findings {
+            match finding.severity {
+                Severity::Wrong => self.wrong.push(format!("{label}: {finding}")),
+                Severity::Limits => self.notes.push(format!("{label}: {finding}")),
+            }
+        }
+    }
+}
+
+fn takes_part(map: &ShardMap, shard: usize) -> bool {
+    map.shard_ids().any(|member| member.index() == shard)
+}
+
+/// The tables of the map that a shard should have and lacks; what the home shard has is compared anyway.
+fn missing<'m>(map: &'m ShardMap, shard: usize, inventory: &'m Inventory) -> impl Iterator<Item = String> + 'm {
+    let belongs = move |placement: Placement<'_>| match placement {
+        Placement::Sharded { .. } | Placement::Reference => shard == 0,
+        Placement::Single(owner) => owner == ShardId(u16::try_from(shard).unwrap_or(u16::MAX)),
+        Placement::Unmapped => false,
+    };
+    let expected = map.tables().filter(move |(.., placement)| belongs(*placement));
+    let lacks = move |(schema, name, _): &(&str, &str, Placement<'_>)| {
+        !inventory.tables.contains_key(&((*schema).to_owned(), (*name).to_owned()))
+    };
+    expected.filter(lacks).map(|(schema, name, _)| format!("table {schema}.{name} does not exist"))
 }
 
 fn nodes(config: &Config) -> Vec<Node> {
@@ -81,7 +145,9 @@ fn login(config: &Config) -> Login {
 }
 
 fn nodes_of(database: &Database, login: &Login, connect_timeout: Duration) -> Vec<Node> {
-    let node = |shard: &Shard, address: &NodeAddress, role: Role| Node {
+    let node = |place: usize, shard: &Shard, address: &NodeAddress, role: Role| Node {
+        database: database.name.clone(),
+        shard: place,
         label: format!("database {}, shard {}, {} {address}", database.name, shard.name, role.as_str()),
         address: address.clone(),
         role,
@@ -90,11 +156,11 @@ fn nodes_of(database: &Database, login: &Login, connect_timeout: Duration) -> Ve
         connect_timeout,
         map: database.shard_map.clone(),
     };
-    let of_shard = |shard: &Shard| {
-        let replicas = shard.replicas.iter().map(|address| node(shard, address, Role::Replica));
-        std::iter::once(node(shard, &shard.primary, Role::Primary)).chain(replicas).collect::<Vec<_>>()
+    let of_shard = |(place, shard): (usize, &Shard)| {
+        let replicas = shard.replicas.iter().map(|address| node(place, shard, address, Role::Replica));
+        std::iter::once(node(place, shard, &shard.primary, Role::Primary)).chain(replicas).collect::<Vec<_>>()
     };
-    database.shards.iter().flat_map(of_shard).collect()
+    database.shards.iter().enumerate().flat_map(of_shard).collect()
 }
 
 impl Role {
@@ -106,17 +172,16 @@ impl Role {
     }
 }
 
-/// What is wrong with one server, each line naming it.
-async fn examine(node: &Node) -> Vec<String> {
-    let found = match tokio::time::timeout(node.connect_timeout, ask(node)).await {
-        Ok(Ok(found)) => found,
-        Ok(Err(error)) => vec![explained(&error)],
-        Err(_) => vec![format!("no answer within {:?}", node.connect_timeout)],
-    };
-    found.into_iter().map(|finding| format!("{}: {finding}", node.label)).collect()
+/// What one server says, and what is wrong with it.
+async fn examine(node: &Node) -> Examined {
+    match tokio::time::timeout(node.connect_timeout, ask(node)).await {
+        Ok(Ok(examined)) => examined,
+        Ok(Err(error)) => Examined { wrong: vec![explained(&error)], inventory: None },
+        Err(_) => Examined { wrong: vec![format!("no answer within {:?}", node.connect_timeout)], inventory: None },
+    }
 }
 
-async fn ask(node: &Node) -> Result<Vec<String>, tokio_postgres::Error> {
+async fn ask(node: &Node) -> Result<Examined, tokio_postgres::Error> {
     let mut settings = tokio_postgres::Config::new();
     settings.host(&node.address.host).port(node.address.port).dbname(&node.dbname).user(&node.login.user);
     settings.application_name("weir check");
@@ -132,13 +197,14 @@ async fn ask(node: &Node) -> Result<Vec<String>, tokio_postgres::Error> {
     found
 }
 
-async fn question(node: &Node, client: &Client) -> Result<Vec<String>, tokio_postgres::Error> {
+async fn question(node: &Node, client: &Client) -> Result<Examined, tokio_postgres::Error> {
     let properties = properties(client).await?;
-    let mut found = property_findings(node.role, node.map.as_ref(), &properties);
-    if let (Role::Primary, Some(map)) = (node.role, &node.map) {
-        found.extend(inventory::findings(map, &Columns::read(client).await?));
-    }
-    Ok(found)
+    let wrong = property_findings(node.role, node.map.as_ref(), &properties);
+    let inventory = match (node.role, &node.map) {
+        (Role::Primary, Some(_)) => Some(Inventory::read(client).await?),
+        (Role::Primary, None) | (Role::Replica, _) => None,
+    };
+    Ok(Examined { wrong, inventory })
 }
 
 async fn properties(client: &Client) -> Result<Properties, tokio_postgres::Error> {

@@ -148,8 +148,7 @@ fn function(row: &Row, harmless: &BTreeSet<String>) -> Definition {
     let is_harmless = harmless.contains(row.get::<_, &str>(1));
     let extension_is_harmless = row.get::<_, Option<&str>>(4).is_some_and(|name| HARMLESS_EXTENSIONS.contains(&name));
     let mut code = match language {
-        // Harmless to its session; what it reads nobody said.
-        _ if is_harmless => Code { reads_unseen: true, ..Code::default() },
+        _ if is_harmless => declared_harmless(language, row.get(5)),
         "sql" | "plpgsql" => read(row.get(5)),
         "c" | "internal" if is_immutable => Code::default(),
         "c" | "internal" if extension_is_harmless => {
@@ -159,6 +158,13 @@ fn function(row: &Row, harmless: &BTreeSet<String>) -> Definition {
     };
     set_around(&mut code, row.get::<_, Option<Vec<String>>>(6).unwrap_or_default());
     Definition { unit: Unit::Function(row.get(0)), code, runs: if is_harmless { vec![] } else { vec![Unit::Types] } }
+}
+
+/// A function that the configuration declares to leave nothing; it may notify all the same.
+fn declared_harmless(language: &str, body: &str) -> Code {
+    let notifies = !matches!(language, "sql" | "plpgsql") || read(body).class.notifies;
+    // Harmless to its session; what it reads nobody said.
+    Code { reads_unseen: true, ..Code::of_class(CodeClass { notifies, ..CodeClass::default() }) }
 }
 
 /// The SET clauses of a function are undone when it returns, but a custom setting's name stays.

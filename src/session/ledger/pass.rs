@@ -45,8 +45,13 @@ impl<'a> Pass<'a> {
 
     /// Puts in bytes that the server did not send.
     pub fn insert(&mut self, bytes: &[u8]) {
+        self.insert_with(|out| out.extend_from_slice(bytes));
+    }
+
+    /// Puts in what `write` appends.
+    pub fn insert_with(&mut self, write: impl FnOnce(&mut BytesMut)) {
         self.copy_stretch();
-        self.out.extend_from_slice(bytes);
+        write(self.out);
         self.copied = true;
     }
 

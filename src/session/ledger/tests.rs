@@ -102,7 +102,7 @@ fn cases() -> Vec<Case> {
     let ran = Event::ClientError(Attempt::Ran);
     vec![
         (vec![Query(Client)], "TDDDCZ", "TDDDCZ", vec![]),
-        (vec![Query(Client)], "TDCSNATDCIEZ", "TDCSNATDCIEZ", vec![parameter(), ran.clone()]),
+        (vec![Query(Client)], "TDCSNATDCIEZ", "TDCSNTDCIEZ", vec![parameter(), ran.clone()]),
         (vec![Query(Client)], "GCZ", "GCZ", vec![]),
         (vec![Query(Client)], "HdddcCZ", "HdddcCZ", vec![]),
         (vec![Query(Client)], "VZ", "VZ", vec![]),
@@ -111,7 +111,7 @@ fn cases() -> Vec<Case> {
         (vec![Query(Weir)], "TDNEZ", "", vec![wrong()]),
         (vec![Step, Step, Query(Client)], "CZCZCZ", "CCCZ", vec![]),
         // Notices between requests.
-        (vec![], "NAS", "NAS", vec![parameter()]),
+        (vec![], "NAS", "NS", vec![parameter()]),
         (
             vec![Parse(Client, gives(1)), bind(), describe(), Execute, Sync(Client)],
             "12TDDCZ",
@@ -119,7 +119,7 @@ fn cases() -> Vec<Case> {
             vec![Event::Prepared(gives(1))],
         ),
         (vec![describe(), Sync(Client)], "tnZ", "tnZ", vec![]),
-        (vec![bind(), Execute, bind(), Execute, Close, Sync(Client)], "2Ds2I3Z", "2Ds2I3Z", vec![]),
+        (vec![bind(), Execute, bind(), Execute, Close(Client), Sync(Client)], "2Ds2I3Z", "2Ds2I3Z", vec![]),
         // Statements that the server has, or gets on the way.
         (vec![ParseElided(gives(1)), bind(), Execute, Sync(Client)], "2DCZ", "12DCZ", vec![]),
         (vec![bind(), Execute, ParseElided(gives(1)), Sync(Client)], "2DCZ", "2DC1Z", vec![]),
@@ -490,4 +490,40 @@ mod copy {
         ledger.pass_copy_data(40);
         assert_eq!((ledger.is_settled(), ledger.takes_copy_data()), (true, false));
     }
+}
+
+fn notification(process_id: i32) -> BytesMut {
+    let mut out = BytesMut::new();
+    backend::Notification { process_id, channel: b"c", payload: b"x" }.write(&mut out);
+    out
+}
+
+#[test]
+fn notifications_go_where_the_rule_says() {
+    let (own, other, ready) = (notification(7), notification(8), reply('Z'));
+    let bytes = [&own[..], &other, &ready].concat();
+    for at in 0..bytes.len() {
+        let mut ledger = ledger(&[Entry::Query(Asker::Client)]);
+        assert_eq!(feed(&mut ledger, &bytes, &[at]).unwrap().seen, &ready[..]);
+        assert!(ledger.notifications.take().messages.is_empty());
+        let mut ledger = self::ledger(&[Entry::Query(Asker::Weir)]);
+        ledger.notifications.keep();
+        assert_eq!(feed(&mut ledger, &bytes, &[at]).unwrap().seen, [0; 0]);
+        assert_eq!(ledger.notifications.take().messages, [own.clone(), other.clone()]);
+        let mut ledger = self::ledger(&[Entry::Query(Asker::Weir)]);
+        ledger.notifications.set(Rule::Show { own: 7, told: 70 });
+        assert_eq!(feed(&mut ledger, &bytes, &[at]).unwrap().seen, [&notification(70)[..], &other].concat());
+    }
+}
+
+#[test]
+fn no_more_notifications_are_kept_than_there_is_room_for() {
+    let mut ledger = Ledger::default();
+    ledger.notifications.keep();
+    let message = notification(7);
+    for _ in 0..=KEPT_BYTES_MAX / message.len() {
+        feed(&mut ledger, &message, &[]).unwrap();
+    }
+    let kept = ledger.notifications.take();
+    assert!(kept.overflown && kept.messages.is_empty());
 }

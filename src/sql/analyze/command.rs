@@ -4,7 +4,7 @@ use pg_query::protobuf::{CopyStmt, DiscardMode, ObjectType, ReindexObjectType};
 use pg_query::{Node, NodeEnum, protobuf as pg};
 
 use super::scope::{Env, Scope};
-use super::{Analyzer, inner, node_name, string};
+use super::{Analyzer, inner, node_name, string, strings};
 use crate::sql::code::{self, CodeClass, Unit};
 use crate::sql::facts::{Ddl, DiscardTarget, Effects, Facets, StatementKind};
 
@@ -25,15 +25,15 @@ impl<'a> Analyzer<'a> {
             NodeEnum::VariableSetStmt(set) => self.set(set),
             NodeEnum::VariableShowStmt(_) => self.show(),
             NodeEnum::DiscardStmt(discard) => self.discard(discard),
-            NodeEnum::PrepareStmt(prepare) => self.prepare(prepare.query.as_deref(), env),
-            NodeEnum::ExecuteStmt(execute) => self.execute(&execute.params),
+            NodeEnum::PrepareStmt(prepare) => self.prepare(prepare, env),
+            NodeEnum::ExecuteStmt(execute) => self.execute(execute),
             NodeEnum::DeallocateStmt(deallocate) => self.deallocate(deallocate),
             NodeEnum::DeclareCursorStmt(declare) => self.declare(declare, env),
             NodeEnum::FetchStmt(_) => StatementKind::Fetch,
             NodeEnum::ClosePortalStmt(_) => self.close_cursor(),
             NodeEnum::ListenStmt(_) => self.listen(),
             NodeEnum::UnlistenStmt(_) => self.unlisten(),
-            NodeEnum::NotifyStmt(_) => StatementKind::Notify,
+            NodeEnum::NotifyStmt(_) => self.notify(),
             NodeEnum::LockStmt(lock) => self.lock(lock),
             NodeEnum::DoStmt(code) => self.do_block(code),
             NodeEnum::CallStmt(call) => self.call(call),
@@ -81,6 +81,7 @@ impl<'a> Analyzer<'a> {
             _ => match plain_schema_command(node) {
                 Some(command) => {
                     self.defined_code(node);
+                    self.tables_of(node);
                     self.plain_ddl(command)
                 }
                 None => self.other(node),
@@ -159,7 +160,7 @@ impl<'a> Analyzer<'a> {
         }
         match create.query.as_deref().and_then(inner) {
             Some(NodeEnum::ExecuteStmt(execute)) => {
-                self.execute(&execute.params);
+                self.execute(execute);
             }
             Some(query) => drop(self.subquery(query, env)),
             None => self.unknown("CREATE TABLE AS"),
@@ -186,9 +187,48 @@ impl<'a> Analyzer<'a> {
     fn drop(&mut self, drop: &pg::DropStmt) -> StatementKind {
         self.ends(Facets::TEMPORARY);
         match drop.remove_type() {
-            ObjectType::ObjectTable => self.plain_ddl("DROP TABLE"),
+            ObjectType::ObjectTable => {
+                drop.objects.iter().for_each(|object| self.named_relation(object));
+                self.plain_ddl("DROP TABLE")
+            }
             _ => self.plain_ddl("DROP"),
         }
+    }
+
+    /// The tables that a schema command is about, so that it finds those which live on one shard.
+    fn tables_of(&mut self, node: &NodeEnum) {
+        match node {
+            NodeEnum::CreateTrigStmt(create) => self.defined_relations(create.relation.as_ref()),
+            NodeEnum::RuleStmt(create) => self.defined_relations(create.relation.as_ref()),
+            NodeEnum::CreatePolicyStmt(create) => self.defined_relations(create.table.as_ref()),
+            NodeEnum::AlterPolicyStmt(alter) => self.defined_relations(alter.table.as_ref()),
+            NodeEnum::GrantStmt(grant) => {
+                let ranges = grant.objects.iter().filter_map(|object| match inner(object) {
+                    Some(NodeEnum::RangeVar(range)) => Some(range),
+                    _ => None,
+                });
+                self.defined_relations(ranges);
+            }
+            NodeEnum::CommentStmt(comment) if comment.objtype() == ObjectType::ObjectTable => {
+                comment.object.iter().for_each(|object| self.named_relation(object));
+            }
+            _ => {}
+        }
+    }
+
+    fn defined_relations<'r>(&mut self, ranges: impl IntoIterator<Item = &'r pg::RangeVar>) {
+        ranges.into_iter().for_each(|range| self.defined_relation(range));
+    }
+
+    /// A relation that is given by a list of names.
+    fn named_relation(&mut self, object: &Node) {
+        let Some(NodeEnum::List(list)) = inner(object) else { return };
+        let (schema, name) = match strings(&list.items).as_slice() {
+            [name] => (String::new(), (*name).to_owned()),
+            [.., schema, name] => ((*schema).to_owned(), (*name).to_owned()),
+            [] => return,
+        };
+        self.defined_relation(&pg::RangeVar { schemaname: schema, relname: name, ..pg::RangeVar::default() });
     }
 
     fn truncate(&mut self, truncate: &pg::TruncateStmt) -> StatementKind {
@@ -250,21 +290,18 @@ impl<'a> Analyzer<'a> {
         StatementKind::Explain { analyze, formatted }
     }
 
-    fn prepare(&mut self, query: Option<&Node>, env: Env<'_>) -> StatementKind {
-        self.makes(Facets::STATEMENTS);
-        if let Some(query) = query.and_then(inner) {
+    fn prepare(&mut self, prepare: &pg::PrepareStmt, env: Env<'_>) -> StatementKind {
+        if let Some(query) = prepare.query.as_deref().and_then(inner) {
             self.command(query, env);
         }
-        StatementKind::Prepare
+        StatementKind::Prepare { name: prepare.name.clone() }
     }
 
     /// What a prepared statement does is not in this text.
-    fn execute(&mut self, parameters: &[Node]) -> StatementKind {
-        self.makes(Facets::STATEMENTS);
-        self.opaque("EXECUTE".to_owned());
-        self.effect(Effects::SEQUENCES);
-        self.effect(Effects::WRITES_ROWS);
-        self.expressions(parameters, &Scope::new(Env::TOP));
+    fn execute(&mut self, execute: &pg::ExecuteStmt) -> StatementKind {
+        self.statement.executes = Some(execute.name.clone());
+        self.effect(Effects::WRITES_ROWS | Effects::NOTIFIES);
+        self.expressions(&execute.params, &Scope::new(Env::TOP));
         StatementKind::Execute
     }
 
@@ -288,6 +325,11 @@ impl<'a> Analyzer<'a> {
     fn unlisten(&mut self) -> StatementKind {
         self.ends(Facets::CHANNELS);
         StatementKind::Unlisten
+    }
+
+    fn notify(&mut self) -> StatementKind {
+        self.effect(Effects::NOTIFIES);
+        StatementKind::Notify
     }
 
     fn close_cursor(&mut self) -> StatementKind {

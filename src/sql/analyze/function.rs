@@ -59,6 +59,9 @@ impl Analyzer<'_> {
         }
         self.shapes(class);
         self.session_effects(name, arguments);
+        if name == "pg_notify" {
+            self.effect(Effects::NOTIFIES);
+        }
         if names::is_query_running_function(name) {
             self.opaque(format!("{name}()"));
         }
@@ -78,10 +81,15 @@ impl Analyzer<'_> {
         } else if names::is_unlock_function(name) {
             self.ends(Facets::LOCKS);
             self.effect(Effects::PRIMARY_ONLY | Effects::HOME_ONLY);
+        } else if name == "pg_listening_channels" {
+            self.ends(Facets::CHANNELS);
+            self.effect(Effects::PRIMARY_ONLY | Effects::HOME_ONLY);
         } else if names::is_passing_lock_function(name) || names::is_home_function(name) {
             self.effect(Effects::PRIMARY_ONLY | Effects::HOME_ONLY);
         } else if let Some(memory) = names::sequence_memory(name) {
             self.effect(memory | Effects::PRIMARY_ONLY | Effects::HOME_ONLY);
+        } else if name == "pg_prepared_statement" {
+            self.effect(Effects::READS_STATEMENTS | Effects::PRIMARY_ONLY);
         } else if names::is_primary_only_function(name) {
             self.effect(Effects::PRIMARY_ONLY);
         }

@@ -468,8 +468,11 @@ fn effects_and_state() {
         ("RESET work_mem", E::empty(), Facets::SETTINGS),
         ("RESET ALL", E::empty(), Facets::SETTINGS),
         ("SHOW work_mem", E::PRIMARY_ONLY, NONE),
-        ("PREPARE p AS SELECT 1", E::empty(), Facets::STATEMENTS),
-        ("EXECUTE p", E::OPAQUE.union(E::WRITES_ROWS), Facets::STATEMENTS),
+        ("PREPARE p AS SELECT 1", E::empty(), NONE),
+        ("PREPARE p AS DELETE FROM a", E::WRITES_ROWS, NONE),
+        ("EXECUTE p", E::WRITES_ROWS, NONE),
+        ("EXPLAIN EXECUTE p", E::WRITES_ROWS, NONE),
+        ("TABLE pg_prepared_statements", E::SYSTEM_RELATIONS.union(E::PRIMARY_ONLY).union(E::READS_STATEMENTS), NONE),
         ("DEALLOCATE p", E::empty(), NONE),
         ("DISCARD ALL", E::empty(), NONE),
         ("LISTEN c", E::empty(), Facets::CHANNELS),
@@ -487,8 +490,47 @@ fn effects_and_state() {
     ];
     for (text, effects, makes) in cases {
         let statement = one(text);
-        assert_eq!((statement.effects - E::SEQUENCES, statement.makes), (*effects, *makes), "{text}");
+        let shown = statement.effects - E::SEQUENCES - E::NOTIFIES;
+        assert_eq!((shown, statement.makes), (*effects, *makes), "{text}");
     }
+}
+
+#[test]
+fn what_may_notify() {
+    assert!(one("CREATE FUNCTION f() RETURNS void LANGUAGE plpgsql AS $$BEGIN NOTIFY c; END$$").defines.notifies);
+    assert!(!one("CREATE FUNCTION f() RETURNS void LANGUAGE plpgsql AS $$BEGIN PERFORM 1; END$$").defines.notifies);
+    let cases = [
+        ("NOTIFY c", true),
+        ("SELECT pg_notify('c', x) FROM a", true),
+        ("DO $$BEGIN NOTIFY c; END$$", true),
+        ("DO $$BEGIN PERFORM 1; END$$", false),
+        ("CALL p()", true),
+        ("EXECUTE p", true),
+        ("SELECT unheard_of(1)", true),
+        ("SELEKT 1", true),
+        ("SELECT x FROM a", false),
+        ("INSERT INTO a VALUES (1)", false),
+        ("LISTEN c", false),
+        ("COMMIT", false),
+    ];
+    for (text, notifies) in cases {
+        assert_eq!(one(text).effects.contains(Effects::NOTIFIES), notifies, "{text}");
+    }
+}
+
+#[test]
+fn what_is_executed() {
+    for (text, name) in [
+        ("EXECUTE p(1)", Some("p")),
+        ("EXECUTE \"A b\"", Some("A b")),
+        ("EXPLAIN ANALYZE EXECUTE P", Some("p")),
+        ("CREATE TABLE made AS EXECUTE p", Some("p")),
+        ("PREPARE p AS SELECT 1", None),
+        ("SELECT 1", None),
+    ] {
+        assert_eq!(one(text).executes.as_deref(), name, "{text}");
+    }
+    assert_eq!(one("PREPARE \"A b\" (int) AS SELECT $1").kind, StatementKind::Prepare { name: "A b".to_owned() });
 }
 
 #[test]

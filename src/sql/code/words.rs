@@ -152,6 +152,7 @@ impl Body {
                 self.code.leaves(Leaves::Unknowable)
             }
             "nextval" | "setval" | "currval" | "lastval" => self.code.class.sequences = true,
+            "notify" | "pg_notify" => self.code.class.notifies = true,
             "create" if self.part == Part::Definition => {}
             word if KEEPS_STATE.contains(&word) => self.code.leaves(Leaves::Visible),
             word if is_hidden(word) => self.code.leaves(Leaves::Unknowable),
@@ -246,8 +247,19 @@ const OWN: &[&str] = &[
 
 /// Words of commands whose effects outlive their transaction, where the server shows them. CREATE makes temporary objects
 /// where `search_path` says so.
-const KEEPS_STATE: &[&str] =
-    &["create", "deallocate", "discard", "hold", "listen", "prepare", "reset", "temp", "temporary", "unlisten"];
+const KEEPS_STATE: &[&str] = &[
+    "create",
+    "deallocate",
+    "discard",
+    "hold",
+    "listen",
+    "pg_listening_channels",
+    "prepare",
+    "reset",
+    "temp",
+    "temporary",
+    "unlisten",
+];
 
 /// Functions that leave in a session what no catalog shows, or run a text that they are given.
 const HIDDEN: &[&str] = &[

@@ -1,92 +1,9 @@
 //! A prepared statement stays what its client knows it to be, whatever becomes of the schema: through Weir as without.
 
 use bytes::BytesMut;
-use weir::wire::backend::{read_row_description, tag};
 use weir::wire::frontend::{self, Target};
 
-use super::{Front, endpoint_of, rows, unique};
-use crate::harness::{Endpoint, Message, RawClient, servers};
-
-/// A database behind Weir and one without, where the same things happen.
-struct Twins {
-    front: Front,
-    direct: Endpoint,
-    ddl: Ddl,
-}
-
-/// How the schema behind Weir changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ddl {
-    ThroughWeir,
-    Directly,
-}
-
-/// A client of both.
-struct Both {
-    weir: RawClient,
-    direct: RawClient,
-}
-
-impl Twins {
-    fn new(pool_size: usize, ddl: Ddl) -> Self {
-        let front = Front::with(pool_size, |setup| setup.pool("server_round_robin = true").weir("workers = 1"));
-        let primary = &servers().app.primary;
-        let name = unique("twin");
-        endpoint_of(primary, "postgres").execute(&format!("CREATE DATABASE {name}"));
-        let mut idle: Vec<_> = (0..pool_size).map(|_| front.app.raw()).collect();
-        idle.iter_mut().for_each(|client| client.run("BEGIN"));
-        idle.iter_mut().for_each(|client| client.run("COMMIT"));
-        Self { front, direct: endpoint_of(primary, &name), ddl }
-    }
-
-    fn client(&self) -> Both {
-        Both { weir: self.front.app.raw(), direct: self.direct.raw() }
-    }
-
-    fn ddl(&self, sql: &str) {
-        self.direct.execute(sql);
-        match self.ddl {
-            Ddl::ThroughWeir => self.front.app.execute(sql),
-            Ddl::Directly => self.front.direct.execute(sql),
-        };
-    }
-}
-
-impl Both {
-    /// Sends the same to both; gives what both answer.
-    fn same(&mut self, write: impl Fn(&mut BytesMut)) -> String {
-        let (weir, direct) = self.each(write);
-        assert_eq!(weir, direct, "through Weir, and direct");
-        weir
-    }
-
-    fn each(&mut self, write: impl Fn(&mut BytesMut)) -> (String, String) {
-        let ask = |client: &mut RawClient| {
-            client.send_with(&write);
-            readable(&client.until_ready())
-        };
-        (ask(&mut self.weir), ask(&mut self.direct))
-    }
-
-    fn prepare(&mut self, name: &str, sql: &str) -> String {
-        self.same(|out| {
-            frontend::parse(out, name.as_bytes(), &frontend::definition(sql, &[]));
-            frontend::describe(out, Target::Statement(name.as_bytes()));
-            frontend::sync(out);
-        })
-    }
-
-    fn close(&mut self, name: &str) {
-        self.same(|out| {
-            frontend::close(out, Target::Statement(name.as_bytes()));
-            frontend::sync(out);
-        });
-    }
-
-    fn query(&mut self, sql: &str) -> String {
-        self.same(|out| frontend::query(out, sql))
-    }
-}
+use super::twins::{Ddl, Twins};
 
 /// Bind and Execute.
 fn run(name: &str) -> impl Fn(&mut BytesMut) {
@@ -112,28 +29,6 @@ fn describe(name: &str) -> impl Fn(&mut BytesMut) {
         frontend::describe(out, Target::Statement(name.as_bytes()));
         frontend::sync(out);
     }
-}
-
-/// Messages as words: what differs from database to database is left out.
-fn readable(messages: &[Message]) -> String {
-    let word = |message: &Message| match message.tag {
-        tag::ERROR_RESPONSE => {
-            format!("E {} {}", message.field(b'C').unwrap_or_default(), message.field(b'M').unwrap_or_default(),)
-        }
-        tag::ROW_DESCRIPTION => {
-            let columns = read_row_description(&message.body).unwrap();
-            let column = |column: &weir::wire::backend::Column| {
-                format!("{}:{}", String::from_utf8_lossy(&column.name), column.type_oid)
-            };
-            format!("T {}", columns.iter().map(column).collect::<Vec<_>>().join(","))
-        }
-        tag::DATA_ROW => format!("D {}", rows(std::slice::from_ref(message))[0]),
-        tag::PARAMETER_DESCRIPTION => format!("t {:?}", message.body),
-        tag::READY_FOR_QUERY => format!("Z {}", message.body[0] as char),
-        other => (other as char).to_string(),
-    };
-    let shown = messages.iter().filter(|message| message.tag != tag::PARAMETER_STATUS);
-    shown.map(word).collect::<Vec<_>>().join("; ")
 }
 
 const CHANGED: &str = "E 0A000 cached plan must not change result type; Z I";

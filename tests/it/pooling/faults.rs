@@ -147,6 +147,18 @@ fn a_client_that_loses_its_session_is_sent_away() {
     }
 }
 
+/// The lock outlives its transaction, so that rolling that back would not tell of its loss.
+#[test]
+fn a_client_that_loses_a_session_lock_in_a_block_is_sent_away() {
+    let front = Front::new(1);
+    let mut client = front.app.raw();
+    client.run("BEGIN");
+    client.run("SELECT pg_advisory_lock(1)");
+    terminate(&front, "state = 'idle in transaction'");
+    let error = client.until_end().pop().unwrap();
+    assert_eq!([error.field(b'V').as_deref(), error.field(b'C').as_deref()], [Some("FATAL"), Some("57P01")]);
+}
+
 /// A COMMIT that answered ROLLBACK, as PostgreSQL's does in a failed block, would be taken for a success by most drivers.
 #[test]
 fn a_commit_after_a_loss_that_the_client_does_not_know_of_is_an_error() {

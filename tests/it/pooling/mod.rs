@@ -9,6 +9,7 @@ mod faults;
 mod kills;
 mod large;
 mod leave;
+mod listen;
 mod load;
 mod login;
 mod memory;
@@ -20,8 +21,10 @@ mod replication;
 mod schema;
 mod settings;
 mod shutdown;
+mod sql_prepare;
 mod state;
 mod statements;
+mod twins;
 mod wire;
 
 use std::thread;

@@ -160,7 +160,7 @@ fn code_that_is_changed_through_weir_is_known_at_once() {
 fn discard_all_unpins() {
     let front = Front::new(1);
     let mut client = front.app.raw();
-    for make in ["LISTEN news", "CREATE TEMP TABLE t ()", "SELECT pg_advisory_lock(1)", "SET SEED TO 0.5"] {
+    for make in ["CREATE TEMP TABLE t ()", "SELECT pg_advisory_lock(1)", "SET SEED TO 0.5"] {
         client.run(make);
         assert!(is_pinned(&front), "{make}");
         client.run("DISCARD ALL");

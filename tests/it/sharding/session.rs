@@ -232,6 +232,51 @@ fn code_that_statements_do_not_show_is_refused() {
     );
 }
 
+/// Settings follow the client on a sharded database, too: set in a block or outside, taken back, reset; whichever shard
+/// answers, and whoever used its server in between.
+#[test]
+fn settings_follow_to_every_shard_without_a_pin() {
+    let shop = Shop::small();
+    let (mut client, mut other) = (shop.client(), shop.client());
+    let ask_all = |client: &mut RawClient| {
+        let mut zones: Vec<String> = (1..=20)
+            .map(|id| {
+                let sql = format!(
+                    "SELECT extract(hour FROM timestamptz '2024-01-01 12:00+00') || current_setting('work_mem') \
+                     FROM customers WHERE customer_id = {id}"
+                );
+                ask(client, &sql).brief()
+            })
+            .collect();
+        // There need not be a customer of each number.
+        zones.retain(|zone| !zone.is_empty());
+        zones.dedup();
+        zones
+    };
+    let [before] = ask_all(&mut other).try_into().expect("the shards agree");
+    for (make, has) in [
+        (vec!["SET TimeZone = 'Asia/Tokyo'"], "214MB"),
+        (vec!["BEGIN", "SET work_mem = '7MB'", "SELECT * FROM customers WHERE customer_id = 1", "COMMIT"], "217MB"),
+        (vec!["BEGIN", "SELECT * FROM customers ORDER BY customer_id", "SET TimeZone = 'UTC'", "ROLLBACK"], "217MB"),
+        (vec!["RESET TimeZone"], "127MB"),
+        (vec!["RESET ALL"], "124MB"),
+        (vec!["SET work_mem = '8MB'", "BEGIN", "RESET work_mem", "COMMIT"], "124MB"),
+        (vec!["SET work_mem = '8MB'"], "128MB"),
+        (vec!["DISCARD ALL"], "124MB"),
+    ] {
+        make.iter().for_each(|sql| must(&mut client, sql));
+        for _ in 0..2 {
+            assert_eq!(ask_all(&mut other), std::slice::from_ref(&before), "{make:?}");
+            let [own] = ask_all(&mut client).try_into().expect("every shard says the same");
+            assert!(own.contains(has), "{make:?}: {own}");
+        }
+        let pinned = crate::harness::Endpoint { database: "weir".to_owned(), ..shop.endpoint() }
+            .psql(["-At", "-c", "SHOW CLIENTS"])
+            .stdout;
+        assert!(!pinned.contains("setting"), "{make:?}: {pinned}");
+    }
+}
+
 #[test]
 fn a_client_may_name_the_shard() {
     let shop = Shop::small();

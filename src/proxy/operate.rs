@@ -1,0 +1,291 @@
+//! What an operator asks for on the console: changes of shard maps, and how a statement would be routed.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use tokio_postgres::Client;
+
+use super::instance::Instance;
+use crate::pool::attach::{self, Finding, Inventory, Severity};
+use crate::pool::database::Database;
+use crate::pool::inspect;
+use crate::route::plan::{Action, Part, PartText};
+use crate::route::{self, Request};
+use crate::shardmap::{Change, Distribution, ShardMap, quoted_name};
+use crate::sql::analyze::analyze;
+use crate::sql::scan::scan;
+use crate::types::{Error, Kind, Origin, Result, ShardId};
+
+/// What is still to be done, for whoever asked.
+pub type Asked<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + 'a>>;
+
+/// Makes a change in the terms of the map that it is to change.
+pub type MakeChange<'a> = &'a dyn Fn(&ShardMap) -> Result<Change>;
+
+/// Who changes shard maps and explains them.
+pub trait Operate: Send + Sync {
+    /// The sharded databases with their maps, by name.
+    fn maps(&self) -> Vec<(String, Arc<ShardMap>)>;
+
+    /// Changes a database's map, once the shards agree; gives what the operator should know about it.
+    fn change<'a>(&'a self, database: &'a str, make: MakeChange<'a>) -> Asked<'a, Vec<String>>;
+
+    /// Where a text's statements would run.
+    fn explain(&self, database: &str, sql: &str) -> Result<Vec<Routed>>;
+}
+
+/// A part of a routed statement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Routed {
+    /// Which of the text's statements, from 1.
+    pub statement: usize,
+    /// What Weir does with it.
+    pub engine: &'static str,
+    /// `None`: every server of the session.
+    pub shard: Option<String>,
+    /// What the shard runs.
+    pub text: String,
+}
+
+impl Operate for Instance {
+    fn maps(&self) -> Vec<(String, Arc<ShardMap>)> {
+        let with_map = |database: &&Arc<Database>| Some((database.name.to_string(), database.map()?));
+        self.databases().iter().filter_map(with_map).collect()
+    }
+
+    fn change<'a>(&'a self, database: &'a str, make: MakeChange<'a>) -> Asked<'a, Vec<String>> {
+        Box::pin(async move {
+            let found = self.database(database).ok_or_else(|| unknown_database(database))?;
+            // Statements that change every shard wait, and so do other changes.
+            let _turn = found.everywhere.lock().await;
+            let map = || found.map().ok_or_else(|| unknown_database(database));
+            self.follow_epoch(found, map()?.epoch()).await?;
+            let old = map()?;
+            let change = make(&old)?;
+            let new = old.changed(&change)?;
+            let notices = self.check(found, &new, &change).await?;
+            self.catalog.replace(database, &old, &new).await?;
+            self.follow_epoch(found, old.epoch()).await?;
+            Ok(notices)
+        })
+    }
+
+    fn explain(&self, database: &str, sql: &str) -> Result<Vec<Routed>> {
+        let found = self.database(database).ok_or_else(|| unknown_database(database))?;
+        let (Some(map), Some(schema)) = (found.map(), found.schema()) else {
+            return Err(Error::new(Origin::Weir, Kind::ServerUnavailable, "the schema has not been read yet"));
+        };
+        let mut literals = Vec::new();
+        // What cannot be scanned has no literals, and is refused below.
+        let _scanned = scan(sql, true, &mut Vec::new(), &mut literals);
+        let facts = analyze(sql, true, &schema);
+        let mut routed = Vec::new();
+        for (number, statement) in (1..).zip(&facts.statements) {
+            let request = Request {
+                text: sql,
+                statement,
+                literals: &literals,
+                parameters: &[],
+                map: &map,
+                schema: &schema,
+                named: None,
+            };
+            let plan = route::plan(&request)?;
+            routed.extend(described(number, statement.text(sql), plan.action, &map));
+        }
+        Ok(routed)
+    }
+}
+
+fn described(statement: usize, text: &str, action: Action, map: &ShardMap) -> Vec<Routed> {
+    let part = |engine: &'static str, part: &Part| Routed {
+        statement,
+        engine,
+        shard: Some(map.shard_name(part.shard).to_owned()),
+        text: match &part.text {
+            PartText::Untouched => text.trim().to_owned(),
+            PartText::Rewritten(text) => text.to_string(),
+        },
+    };
+    match action {
+        Action::One { part: only, .. } => vec![part("one shard", &only)],
+        Action::Fan { parts, .. } => parts.iter().map(|each| part("merge", each)).collect(),
+        Action::Everywhere { parts, .. } => parts.iter().map(|each| part("two-phase", each)).collect(),
+        Action::Session => vec![Routed { statement, engine: "session", shard: None, text: text.trim().to_owned() }],
+    }
+}
+
+/// One shard, as far as a change is checked against it.
+struct Examined {
+    shard: ShardId,
+    name: String,
+    client: Client,
+    inventory: Inventory,
+}
+
+impl Instance {
+    /// Asks the shards whether a change is true to what they hold.
+    async fn check(&self, database: &Database, map: &ShardMap, change: &Change) -> Result<Vec<String>> {
+        match change {
+            Change::Place(table) => {
+                let shards = self.examined(database, map, map.shard_ids()).await?;
+                let name = (table.schema.as_str(), table.name.as_str());
+                check_table(map, &shards, name, table.distribution == Distribution::Reference).await
+            }
+            Change::AddShard(shard) => {
+                let home = map.shard_ids().next().into_iter();
+                let shards = self.examined(database, map, home.chain([*shard])).await?;
+                check_new_shard(map, &shards).await
+            }
+            Change::CreateKeyspace(_)
+            | Change::DropKeyspace(_)
+            | Change::AddValue { .. }
+            | Change::AddRange { .. }
+            | Change::AddRegion { .. }
+            | Change::Forget { .. }
+            | Change::SetUnmappedTables(_) => Ok(Vec::new()),
+        }
+    }
+
+    async fn examined(
+        &self,
+        database: &Database,
+        map: &ShardMap,
+        shards: impl Iterator<Item = ShardId>,
+    ) -> Result<Vec<Examined>> {
+        let mut examined = Vec::new();
+        for shard in shards {
+            let node = database.shards.get(shard.index()).and_then(|shard| shard.nodes.first());
+            let node = node.ok_or_else(|| Error::internal(format!("shard {shard} has no primary")))?;
+            let client = self.connect(shard, node).await?;
+            let inventory = Inventory::read(&client).await.map_err(|error| inspect::failed(shard, error))?;
+            examined.push(Examined { shard, name: map.shard_name(shard).to_owned(), client, inventory });
+        }
+        Ok(examined)
+    }
+}
+
+/// The findings against a table's new place.
+async fn check_table(
+    map: &ShardMap,
+    shards: &[Examined],
+    name: (&str, &str),
+    is_reference: bool,
+) -> Result<Vec<String>> {
+    let table = (name.0.to_owned(), name.1.to_owned());
+    let mut report = Report::default();
+    let Some((home, others)) = shards.split_first() else { return Ok(Vec::new()) };
+    for shard in shards {
+        report.add(shard, attach::examine(map, &shard.inventory, Some(name)));
+        if shard.inventory.tables.contains_key(&table) && report.wrong.is_empty() {
+            report.rows(map, shard, name).await?;
+        }
+    }
+    for other in others {
+        report.add(other, attach::compare(map, &home.inventory, &other.inventory, Some(name)));
+    }
+    if is_reference && report.wrong.is_empty() && home.inventory.tables.contains_key(&table) {
+        report.same_rows(home, others, name).await?;
+    }
+    if !shards.iter().any(|shard| shard.inventory.tables.contains_key(&table)) {
+        report.notices.push(format!("table {}.{} does not exist yet", name.0, name.1));
+    }
+    report.finish(&format!("table {}.{} cannot have this place", name.0, name.1))
+}
+
+/// The findings against a shard that is to take part: the second of `shards`, the first being the home shard.
+async fn check_new_shard(map: &ShardMap, shards: &[Examined]) -> Result<Vec<String>> {
+    let [home, new] = shards else { return Err(Error::internal("a shard to add, and none to compare it with")) };
+    let mut report = Report::default();
+    report.add(new, attach::compare(map, &home.inventory, &new.inventory, None));
+    let prepared = "SELECT current_setting('max_prepared_transactions')::int4";
+    let row = new.client.query_one(prepared, &[]).await.map_err(|error| inspect::failed(new.shard, error))?;
+    if row.get::<_, i32>(0) == 0 {
+        report.wrong.push(format!("shard {}: max_prepared_transactions is 0 (set it to 100 and restart)", new.name));
+    }
+    if report.wrong.is_empty() {
+        for (schema, table, placement) in map.tables() {
+            let is_there = new.inventory.tables.contains_key(&(schema.to_owned(), table.to_owned()));
+            match placement.to_distribution() {
+                _ if !is_there => {}
+                Some(Distribution::Reference) => {
+                    report.same_rows(home, std::slice::from_ref(new), (schema, table)).await?;
+                }
+                Some(Distribution::Sharded { .. } | Distribution::Single(_)) => {
+                    report.rows(map, new, (schema, table)).await?;
+                }
+                None => {}
+            }
+        }
+    }
+    report.finish(&format!("shard {} cannot take part yet", new.name))
+}
+
+/// What was found, in sentences.
+#[derive(Default)]
+struct Report {
+    wrong: Vec<String>,
+    notices: Vec<String>,
+}
+
+impl Report {
+    fn add(&mut self, shard: &Examined, findings: Vec<Finding>) {
+        for finding in findings {
+            let sentence = format!("shard {}: {finding}", shard.name);
+            match finding.severity {
+                Severity::Wrong => self.wrong.push(sentence),
+                Severity::Limits => self.notices.push(sentence),
+            }
+        }
+    }
+
+    /// Rows that would be on the wrong shard.
+    async fn rows(&mut self, map: &ShardMap, shard: &Examined, name: (&str, &str)) -> Result<()> {
+        let misplaced = attach::misplaced(&shard.client, map, shard.shard, name).await;
+        if misplaced.map_err(|error| inspect::failed(shard.shard, error))? {
+            self.wrong.push(format!(
+                "shard {}: table {}.{}: it has rows that would belong to another shard, or to none",
+                shard.name, name.0, name.1
+            ));
+        }
+        Ok(())
+    }
+
+    /// A reference table must hold the same rows on every shard.
+    async fn same_rows(&mut self, home: &Examined, others: &[Examined], name: (&str, &str)) -> Result<()> {
+        let first = fingerprint(home, name).await?;
+        for other in others {
+            if fingerprint(other, name).await? != first {
+                self.wrong.push(format!(
+                    "shard {}: table {}.{}: its rows are not those of the home shard (copy them)",
+                    other.name, name.0, name.1
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self, message: &str) -> Result<Vec<String>> {
+        if self.wrong.is_empty() {
+            return Ok(self.notices);
+        }
+        Err(Error::new(Origin::Weir, Kind::InvalidValue, message.to_owned()).detail(self.wrong.join("\n")))
+    }
+}
+
+/// A number of rows and a sum of hashes, by which two copies of a table can be told apart.
+async fn fingerprint(shard: &Examined, (schema, name): (&str, &str)) -> Result<String> {
+    let sql = format!(
+        "SELECT count(*) || ' ' || coalesce(sum(hashtextextended(t::text, 0)::numeric), 0) FROM {}.{} t",
+        quoted_name(schema),
+        quoted_name(name)
+    );
+    let row = shard.client.query_one(&sql, &[]).await.map_err(|error| inspect::failed(shard.shard, error))?;
+    Ok(row.get(0))
+}
+
+fn unknown_database(name: &str) -> Error {
+    Error::new(Origin::Client, Kind::UnknownDatabase, format!("there is no sharded database {name}"))
+        .hint("SHOW DATABASES lists all.")
+}
