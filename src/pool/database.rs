@@ -158,10 +158,7 @@ impl Database {
         password: Option<&Password>,
         mail: &[MailSender],
     ) -> Option<Arc<Shared>> {
-        let (shard, node) = (ShardId(0), NodeIndex::PRIMARY);
-        let id = PoolId { database: Arc::clone(&self.name), user: Arc::clone(user), shard, node };
-        let limits = Limits { size: self.limits.wal_senders, ..self.limits.clone() };
-        self.find_or_make(&self.replication, id, password, &limits, mail)
+        self.beside_pools(&self.replication, user, password, self.limits.wal_senders, mail)
     }
 
     /// The one place for the connection that listens, on the home shard's primary.
@@ -171,12 +168,22 @@ impl Database {
         password: Option<&Password>,
         mail: &[MailSender],
     ) -> Option<Arc<Shared>> {
+        self.beside_pools(&Mutex::default(), user, password, 1, mail)
+    }
+
+    /// What counts connections to the home shard's primary that are in no pool.
+    fn beside_pools(
+        &self,
+        counted: &Mutex<HashMap<PoolId, Arc<Shared>>>,
+        user: &Arc<str>,
+        password: Option<&Password>,
+        size: usize,
+        mail: &[MailSender],
+    ) -> Option<Arc<Shared>> {
         let (shard, node) = (ShardId(0), NodeIndex::PRIMARY);
         let id = PoolId { database: Arc::clone(&self.name), user: Arc::clone(user), shard, node };
-        let home = self.shards.first()?.nodes.first()?;
-        let (address, dbname) = (Arc::clone(&home.address), Arc::clone(&home.dbname));
-        let limits = Limits { size: 1, ..self.limits.clone() };
-        Some(Arc::new(Shared::new(id, address, dbname, password.cloned(), limits, mail)))
+        let limits = Limits { size, ..self.limits.clone() };
+        self.find_or_make(counted, id, password, &limits, mail)
     }
 
     fn find_or_make(

@@ -36,8 +36,8 @@ pub type Channel = Bytes;
 /// How long the connection may take to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
-/// How long the connection stays when nobody listens any more.
-const LINGER: Duration = Duration::from_secs(10);
+/// How long the connection stays when nobody listens any more. DROP DATABASE waits five seconds for sessions to end.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// The shard whose primary has a database's notifications.
 const HOME: ShardId = ShardId(0);
@@ -53,11 +53,37 @@ pub enum Order {
     Leave { mailbox: u64 },
 }
 
+impl Order {
+    /// Nobody will carry it out: Weir stops.
+    fn give_up(self) {
+        if let Self::Listen { mailbox, .. } = self {
+            mailbox.end(stopping());
+        }
+    }
+}
+
+/// Orders on their way. Who waits for one must hear when nobody takes them any more.
+#[derive(Debug)]
+struct Orders(UnboundedReceiver<Order>);
+
+impl Drop for Orders {
+    fn drop(&mut self) {
+        self.0.close();
+        while let Ok(order) = self.0.try_recv() {
+            order.give_up();
+        }
+    }
+}
+
+fn stopping() -> End {
+    End::Lost("Weir is being stopped".to_owned())
+}
+
 /// The clients' side of a database's listener.
 #[derive(Debug)]
 pub struct Listener {
     orders: UnboundedSender<Order>,
-    inbox: Mutex<Option<UnboundedReceiver<Order>>>,
+    inbox: Mutex<Option<Orders>>,
     /// A channel of the listener's own: who notifies it marks a place in the order of all notifications.
     own_channel: String,
     numbers: AtomicU64,
@@ -84,7 +110,7 @@ impl Default for Listener {
         let (orders, inbox) = unbounded_channel();
         Self {
             orders,
-            inbox: Mutex::new(Some(inbox)),
+            inbox: Mutex::new(Some(Orders(inbox))),
             own_channel: format!("weir_{:016x}", rand::rng().random::<u64>()),
             numbers: AtomicU64::new(1),
             counts: Counts::default(),
@@ -95,8 +121,9 @@ impl Default for Listener {
 impl Listener {
     /// Gives an order.
     pub fn order(&self, order: Order) {
-        // The listener ends only with all of Weir.
-        let _stopping = self.orders.send(order);
+        if let Err(unheard) = self.orders.send(order) {
+            unheard.0.give_up();
+        }
     }
 
     /// A number that nothing else of this listener has: for mailboxes and marks.
@@ -137,21 +164,22 @@ impl Listener {
 pub async fn run(listener: &Listener, shared: Arc<Shared>) {
     let inbox = listener.inbox.lock().unwrap_or_else(PoisonError::into_inner).take();
     let Some(mut orders) = inbox else { return };
+    let orders = &mut orders.0;
     while let Some(order) = orders.recv().await {
         let mut desk = Desk::new(listener);
         desk.take(order);
-        desk.take_all(&mut orders);
+        desk.take_all(orders);
         // An order about a client that was told of a loss, perhaps.
         if desk.mailboxes.is_empty() {
             continue;
         }
         match open(listener, &shared).await {
             Ok(mut server) => {
-                let end = desk.serve(&mut server.conn, &mut orders).await;
+                let end = desk.serve(&mut server.conn, orders).await;
                 desk.finish(&shared, end);
             }
             Err(error) => {
-                desk.take_all(&mut orders);
+                desk.take_all(orders);
                 let reason = with_reason(&error);
                 tracing::warn!(database = &*shared.id.database, reason, "no connection to listen for notifications");
                 desk.end_all(&End::Unreachable(reason));
@@ -381,6 +409,12 @@ impl<'l> Desk<'l> {
         }
         self.channels.clear();
         self.count();
+    }
+}
+
+impl Drop for Desk<'_> {
+    fn drop(&mut self) {
+        self.end_all(&stopping());
     }
 }
 

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use super::client::Client;
 use super::handle::{Cancels, State};
-use super::listening::Heed;
 use super::outcome::{Step, Stop};
 use super::relay::{self, End, Listen, Seen};
 use super::worker::PoolHere;
@@ -339,7 +338,7 @@ impl Client {
             return Ok(());
         }
         if self.links.is_empty() {
-            self.heed = Heed::default();
+            self.forget_heed();
             self.transaction_began = None;
             return Ok(());
         }
@@ -348,7 +347,7 @@ impl Client {
         if self.heeds() {
             Box::pin(self.heed_end()).await?;
         }
-        self.heed = Heed::default();
+        self.forget_heed();
         self.tell_parameters();
         self.transaction_ended();
         if self.keeps_servers() {

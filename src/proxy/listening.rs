@@ -363,19 +363,24 @@ impl Client {
             Some(at) if self.holds_ready() => self.heed_after(at).await?,
             _ => {}
         }
-        if self.listening.as_ref().is_some_and(|listening| listening.channels.is_empty()) {
-            self.listening = None;
-        }
-        if let Some(listening) = &mut self.listening {
-            listening.own_from = None;
-            if let Some(link) = self.links.iter().find(|link| link.is_home()) {
-                listening.is_raw = is_raw(&link.server.session);
-            }
+        if let (Some(listening), Some(link)) = (&mut self.listening, self.links.iter().find(|link| link.is_home())) {
+            listening.is_raw = is_raw(&link.server.session);
         }
         while let Some(at) = self.links.iter().position(|link| link.server.session.listens) {
             self.stop_server(at).await?;
         }
         Ok(())
+    }
+
+    /// Nothing of the transaction is to be heeded any more.
+    pub fn forget_heed(&mut self) {
+        self.heed = Heed::default();
+        if self.listening.as_ref().is_some_and(|listening| listening.channels.is_empty()) {
+            self.listening = None;
+        }
+        if let Some(listening) = &mut self.listening {
+            listening.own_from = None;
+        }
     }
 
     /// Asks the server what the client listens to, and has the listener do it.

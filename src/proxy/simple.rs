@@ -363,6 +363,8 @@ impl Client {
         self.names.clear();
         self.lasting.clear();
         self.state.discard_all();
+        self.listening = None;
+        self.handle.channels.set(0);
         self.show_pin();
         for Link { server, .. } in &mut self.links {
             server.session.forget_statements();

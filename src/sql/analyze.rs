@@ -170,9 +170,7 @@ impl<'a> Analyzer<'a> {
 
     /// Code of that class runs.
     fn runs(&mut self, class: CodeClass) {
-        if class.sequences {
-            self.effect(Effects::SEQUENCES);
-        }
+        self.effect(class.sequences);
         if class.notifies {
             self.effect(Effects::NOTIFIES);
         }

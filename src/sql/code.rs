@@ -7,6 +7,8 @@ mod words;
 
 use std::collections::{BTreeSet, HashMap};
 
+use super::facts::Effects;
+
 pub use self::words::{Code, is_hidden, read, read_definition};
 
 /// What a piece of code may leave in its session beyond its transaction.
@@ -25,8 +27,8 @@ pub enum Leaves {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CodeClass {
     pub leaves: Leaves,
-    /// It may use the session's memory of sequences.
-    pub sequences: bool,
+    /// What it may do with the session's memory of sequences: a part of [`Effects::SEQUENCES`].
+    pub sequences: Effects,
     /// New rows take numbers from a sequence.
     pub numbers_rows: bool,
     /// It may notify.
@@ -35,14 +37,14 @@ pub struct CodeClass {
 
 impl CodeClass {
     pub const UNKNOWABLE: Self =
-        Self { leaves: Leaves::Unknowable, sequences: true, numbers_rows: false, notifies: true };
+        Self { leaves: Leaves::Unknowable, sequences: Effects::SEQUENCES, numbers_rows: false, notifies: true };
 
     /// Both pieces of code.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self {
             leaves: self.leaves.max(other.leaves),
-            sequences: self.sequences || other.sequences,
+            sequences: self.sequences | other.sequences,
             numbers_rows: self.numbers_rows || other.numbers_rows,
             notifies: self.notifies || other.notifies,
         }
@@ -50,7 +52,8 @@ impl CodeClass {
 
     /// As part of code that may do anything with a table, inserting rows included.
     fn called(self) -> Self {
-        Self { sequences: self.sequences || self.numbers_rows, numbers_rows: false, ..self }
+        let numbers = if self.numbers_rows { Effects::ADVANCES_SEQUENCE } else { Effects::empty() };
+        Self { sequences: self.sequences | numbers, numbers_rows: false, ..self }
     }
 }
 
@@ -156,7 +159,9 @@ fn pure(
 ) -> BTreeSet<Unit> {
     let is_code = |unit: &Unit| matches!(unit, Unit::Function(_) | Unit::Types);
     let leaves_nothing = |unit: &Unit| {
-        classes.get(unit).is_none_or(|class| class.leaves == Leaves::Nothing && !class.sequences && !class.numbers_rows)
+        classes
+            .get(unit)
+            .is_none_or(|class| class.leaves == Leaves::Nothing && class.sequences.is_empty() && !class.numbers_rows)
     };
     let candidate = |unit: &&Unit| is_code(unit) && !touching.contains(unit) && leaves_nothing(unit);
     let mut pure: BTreeSet<Unit> = units.keys().filter(candidate).cloned().collect();

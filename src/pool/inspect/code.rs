@@ -6,6 +6,7 @@ use tokio_postgres::{Client, Row};
 
 use super::{query, rows};
 use crate::sql::code::{Code, CodeClass, CodeClasses, Definition, Leaves, Unit, read, read_definition};
+use crate::sql::facts::Effects;
 use crate::types::Result;
 
 /// Functions of users with their bodies; 16384 is PostgreSQL's FirstNormalObjectId. Bodies in SQL's own form are kept
@@ -187,7 +188,8 @@ fn relation(row: &Row) -> [Definition; 2] {
     let mut writes = read_definition(writing);
     writes.add(reads.clone());
     let mut fresh = read(defaults.unwrap_or_default());
-    fresh.class.numbers_rows = std::mem::take(&mut fresh.class.sequences) || is_identity;
+    fresh.class.numbers_rows = fresh.class.sequences.contains(Effects::ADVANCES_SEQUENCE) || is_identity;
+    fresh.class.sequences -= Effects::ADVANCES_SEQUENCE;
     writes.add(fresh);
     if is_foreign {
         reads.add(Code::of_class(CodeClass::UNKNOWABLE));

@@ -349,7 +349,7 @@ fn what_code_leaves() {
     let cases: &[(&str, Leaves, Effects)] = &[
         ("SELECT lower('A') FROM a", Leaves::Nothing, E::empty()),
         ("SELECT my_immutable(1)", Leaves::Nothing, E::empty()),
-        ("SELECT my_random(1)", Leaves::Nothing, E::SEQUENCES),
+        ("SELECT my_random(1)", Leaves::Nothing, E::ADVANCES_SEQUENCE),
         ("SELECT public.my_stable(1)", Leaves::Visible, E::empty()),
         ("SELECT my_dynamic(1)", Leaves::Unknowable, E::SEQUENCES),
         ("SELECT nobody_knows(1)", Leaves::Unknowable, E::SEQUENCES),
@@ -362,7 +362,7 @@ fn what_code_leaves() {
         ("DO 'BEGIN PERFORM 1; END'", Leaves::Nothing, E::empty()),
         ("DO 'BEGIN PERFORM my_stable(1); END'", Leaves::Visible, E::empty()),
         ("DO 'BEGIN INSERT INTO trg VALUES (1); END'", Leaves::Visible, E::empty()),
-        ("DO 'BEGIN INSERT INTO c VALUES (1); END'", Leaves::Nothing, E::SEQUENCES),
+        ("DO 'BEGIN INSERT INTO c VALUES (1); END'", Leaves::Nothing, E::ADVANCES_SEQUENCE),
         ("DO LANGUAGE plpython3u 'pass'", Leaves::Unknowable, E::SEQUENCES),
         ("CALL my_stable(1)", Leaves::Visible, E::empty()),
         ("LOAD 'x'", Leaves::Unknowable, E::SEQUENCES),

@@ -74,8 +74,12 @@ fn names_of_custom_settings_are_collected() {
 
 #[test]
 fn the_memory_of_sequences_is_told_apart() {
-    for body in ["SELECT nextval('s')", "SELECT lastval()", "BEGIN EXECUTE 'SELECT currval(''s'')'; END"] {
-        assert_eq!(read(body).class, CodeClass { sequences: true, ..CodeClass::default() }, "{body}");
+    for (body, sequences) in [
+        ("SELECT nextval('s')", Effects::ADVANCES_SEQUENCE),
+        ("SELECT lastval()", Effects::READS_SEQUENCE),
+        ("BEGIN EXECUTE 'SELECT currval(''s'')'; PERFORM setval('s', 1); END", Effects::SEQUENCES),
+    ] {
+        assert_eq!(read(body).class, CodeClass { sequences, ..CodeClass::default() }, "{body}");
     }
 }
 
@@ -162,7 +166,7 @@ fn operators_and_types_of_users_are_code_too() {
     ]);
     assert_eq!(
         classes.function("uses"),
-        CodeClass { leaves: Leaves::Visible, sequences: true, ..CodeClass::default() }
+        CodeClass { leaves: Leaves::Visible, sequences: Effects::READS_SEQUENCE, ..CodeClass::default() }
     );
 }
 
@@ -173,7 +177,7 @@ fn numbers_for_new_rows_count_only_where_rows_may_be_new() {
     let body = Definition { unit: function("f"), code: read("INSERT INTO t DEFAULT VALUES"), runs: Vec::new() };
     let classes = CodeClasses::of(vec![table, body]);
     assert_eq!(classes.relation("t", true), numbered);
-    assert_eq!(classes.function("f"), CodeClass { sequences: true, ..CodeClass::default() });
+    assert_eq!(classes.function("f"), CodeClass { sequences: Effects::ADVANCES_SEQUENCE, ..CodeClass::default() });
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use pg_query::protobuf::{KeywordKind, ScanToken, Token};
 
 use super::{CodeClass, Leaves};
+use crate::sql::facts::Effects;
 
 /// What the text of some code says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -151,7 +152,8 @@ impl Body {
             "load" if self.at(at + 1).is_some_and(|next| next.kind == Kind::Literal) => {
                 self.code.leaves(Leaves::Unknowable)
             }
-            "nextval" | "setval" | "currval" | "lastval" => self.code.class.sequences = true,
+            "nextval" | "setval" => self.code.class.sequences |= Effects::ADVANCES_SEQUENCE,
+            "currval" | "lastval" => self.code.class.sequences |= Effects::READS_SEQUENCE,
             "notify" | "pg_notify" => self.code.class.notifies = true,
             "create" if self.part == Part::Definition => {}
             word if KEEPS_STATE.contains(&word) => self.code.leaves(Leaves::Visible),

@@ -413,7 +413,8 @@ fn end_listener(front: &Front) {
         "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
          WHERE datname = '{database}' AND application_name = 'weir' AND pid <> pg_backend_pid()"
     ));
-    assert_eq!(ended, "1");
+    // The schema may be read at the same time.
+    assert_ne!(ended, "0");
 }
 
 /// A client that must have been told that notifications may be missing.
@@ -709,4 +710,47 @@ fn psql_shows_notifications() {
         run.stdout.contains("Asynchronous notification \"c\" with payload \"x\" received from server process"),
         "{run:?}"
     );
+}
+
+/// What the listener's marks lean on: a notification whose commit was acknowledged comes before the answer to anything
+/// that was asked afterwards.
+#[test]
+fn what_was_committed_has_come_when_a_later_statement_is_answered() {
+    let front = Front::new(2);
+    let (mut a, mut direct) = (client(&front.app), client(&front.direct));
+    let over = AtomicBool::new(false);
+    a.run("LISTEN c; LISTEN noise");
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut noise = client(&front.direct);
+            while !over.load(Ordering::Relaxed) {
+                noise.run("BEGIN; NOTIFY noise; SELECT pg_sleep(0.0005); COMMIT");
+            }
+        });
+        for round in 0..3000 {
+            direct.run(&format!("NOTIFY c, '{round}'"));
+            let mut all = heard(&a.query("NOTIFY nobody"));
+            all.retain(|text| text != "noise:");
+            assert_eq!(all, [format!("c:{round}")]);
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn reads_on_replicas_leave_listening_to_the_primary() {
+    let shard = &servers().app;
+    let name = unique("app");
+    shard.create_database(&name);
+    let database = Database::new("app").option("read_write_split = true").option("pool_size = 1");
+    let weir = Weir::start(&Setup::new().database(database.shard("main", shard, &name)));
+    let [mut a, mut b] = [(); 2].map(|()| client(&weir.endpoint("app")));
+    a.run("LISTEN c");
+    for round in 0..20 {
+        a.value("SELECT 1");
+        assert_eq!(a.channels(), ["c"]);
+        b.run(&format!("NOTIFY c, '{round}'"));
+        assert_eq!(a.hears(), format!("c:{round}"));
+        assert_eq!(heard(&a.query("SELECT pg_notify('c', 'own')")), ["c:own"]);
+    }
 }

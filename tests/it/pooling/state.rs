@@ -579,6 +579,23 @@ fn new_rows_with_numbers_do_not_pin_those_who_never_ask() {
     assert_eq!(first.value("SELECT lastval()"), "7");
 }
 
+/// A function that only takes numbers is no question for them.
+#[test]
+fn code_that_takes_numbers_does_not_pin() {
+    let front = front(1);
+    front.app.execute(
+        "CREATE FUNCTION number() RETURNS int8 LANGUAGE plpgsql AS $$ BEGIN RETURN nextval('numbers'); END $$; \
+         CREATE FUNCTION last_number() RETURNS int8 LANGUAGE sql AS $$ SELECT currval('numbers') $$",
+    );
+    let mut client = front.app.raw();
+    assert_eq!((client.value("SELECT number()"), client.value("SELECT number()")), ("1".into(), "2".into()));
+    assert_eq!(pins(&front), [""; 0]);
+    assert_eq!(front.app.raw().failure("SELECT last_number()"), "55000");
+    assert_eq!((client.failure("SELECT last_number()"), client.value("SELECT number()")), ("55000".into(), "3".into()));
+    assert_eq!(pins(&front), ["sequence"]);
+    assert_eq!(client.value("SELECT last_number()"), "3");
+}
+
 #[test]
 fn sequence_state_can_be_kept_from_the_first_value_on() {
     let front = Front::with_option(2, "sequence_state = \"pin\"");

@@ -378,3 +378,34 @@ fn a_role_with_a_path_of_its_own_must_qualify_names() {
         ],
     );
 }
+
+#[test]
+fn notifications_are_those_of_the_home_shard() {
+    let shop = Shop::small();
+    let notified = |messages: &[crate::harness::Message]| -> Vec<String> {
+        let all = messages.iter().filter(|message| message.tag == tag::NOTIFICATION_RESPONSE);
+        all.map(|message| String::from_utf8_lossy(&message.body[4..]).replace('\0', ":")).collect()
+    };
+    let [mut a, mut b] = [(); 2].map(|()| shop.client());
+    must(&mut a, "LISTEN news");
+    must(&mut b, "SELECT name FROM customers WHERE customer_id = 1");
+    must(&mut b, "NOTIFY news, 'one'");
+    assert_eq!(notified(&[a.next().unwrap()]), ["news:one:"]);
+    for commit in ["COMMIT", "END"] {
+        for sql in ["BEGIN", "SELECT count(*) FROM customers", "LISTEN weather", "NOTIFY news, 'own'"] {
+            assert_eq!(notified(&a.query(sql)), [""; 0]);
+        }
+        let messages = a.query(commit);
+        assert_eq!(notified(&messages), ["news:own:"], "before ReadyForQuery: {messages:?}");
+    }
+    must(&mut a, "BEGIN");
+    must(&mut a, "UNLISTEN *");
+    must(&mut a, "ROLLBACK");
+    must(&mut b, "NOTIFY weather");
+    must(&mut b, "NOTIFY news, 'two'");
+    assert_eq!(notified(&[a.next().unwrap(), a.next().unwrap()]), ["weather::", "news:two:"]);
+    assert_eq!(answers(&a.query("SELECT pg_listening_channels()"))[0].rows.len(), 2);
+    must(&mut a, "DISCARD ALL");
+    must(&mut b, "NOTIFY news, 'nobody'");
+    assert_eq!(notified(&a.query("SELECT 1")), [""; 0]);
+}
