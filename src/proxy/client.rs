@@ -84,6 +84,8 @@ pub struct Client {
     pub ran_code: bool,
     /// What is known of the database's code may be out of date.
     pub doubts_code: bool,
+    /// The open transaction had settings of its own when the unit came.
+    pub own_settings: bool,
     /// It could not be read; it is not waited for again.
     code_unread: bool,
     /// SET LOCAL was used in the open transaction.
@@ -156,6 +158,7 @@ impl Client {
             defined: CodeClass::default(),
             ran_code: false,
             doubts_code: false,
+            own_settings: false,
             code_unread: false,
             local_settings: false,
             now: Instant::now(),
@@ -190,6 +193,7 @@ impl Client {
         self.handle.state.set(State::Active(self.now));
         self.transaction_began.get_or_insert(self.now);
         self.learn_code().await;
+        self.look_at_settings();
         let result = match unit {
             Unit::Query(message) => self.query(message).await,
             Unit::FunctionCall(message) => self.function_call(message).await,
