@@ -84,6 +84,8 @@ pub struct Client {
     pub ran_code: bool,
     /// What is known of the database's code may be out of date.
     pub doubts_code: bool,
+    /// The open transaction had settings of its own when the unit came.
+    pub own_settings: bool,
     /// It could not be read; it is not waited for again.
     code_unread: bool,
     /// SET LOCAL was used in the open transaction.
@@ -157,6 +159,7 @@ impl Client {
             defined: CodeClass::default(),
             ran_code: false,
             doubts_code: false,
+            own_settings: false,
             code_unread: false,
             local_settings: false,
             now: Instant::now(),
@@ -203,6 +206,7 @@ impl Client {
             Some(ticket) => Box::pin(self.learn_code(ticket)).await,
             None => (self.doubts_code, self.code_unread) = (false, false),
         }
+        self.look_at_settings();
         // What is rare has a box of its own, too.
         let result = match &unit {
             Unit::Query(message) => self.query(message).await,

@@ -105,8 +105,8 @@ impl Client {
     pub fn read_as_before(&mut self, at: usize, prepared: &Prepared) -> Result<String> {
         let server = &mut self.links[at].server;
         let (now, then) = (&self.known.reading, prepared.standing.reading.as_ref());
-        match then.filter(|_| !server.session.ledger.is_unsynced() && !self.local_settings) {
-            Some(then) if !self.state.touched().contains(Facets::SETTINGS) => {
+        match then.filter(|_| !server.session.ledger.is_unsynced()) {
+            Some(then) if !self.own_settings => {
                 server.session.own_query(server.conn.queue(), now.difference(then));
                 Ok(then.difference(now))
             }
@@ -120,7 +120,12 @@ impl Client {
 
     /// Whether the open transaction has settings of its own.
     pub fn has_own_settings(&self) -> bool {
-        self.local_settings || self.state.touched().contains(Facets::SETTINGS)
+        self.own_settings
+    }
+
+    /// Looks at that before a unit: what the unit's own statements set comes after their constants were read.
+    pub fn look_at_settings(&mut self) {
+        self.own_settings = self.local_settings || self.state.touched().contains(Facets::SETTINGS);
     }
 
     /// Takes note of how a server describes a statement: for the first time, or otherwise than clients know it.

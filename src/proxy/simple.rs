@@ -303,6 +303,7 @@ impl Client {
         }
         if (self.doubts_code || self.defined.leaves > Leaves::Nothing) && may_run_code(statement) {
             self.state.touch(Facets::SHOWN | Facets::HIDDEN, Facets::empty());
+            self.state.sequences.asked |= Effects::SEQUENCES;
         }
         self.defined = self.defined.and(statement.defines);
         self.ran_code |= may_run_code(statement);

@@ -15,6 +15,23 @@ pub struct Settings {
     pairs: Vec<(String, String)>,
 }
 
+/// What PostgreSQL's lexer and the input functions of its types look at.
+const READS_CONSTANTS: [&str; 13] = [
+    "array_nulls",
+    "backslash_quote",
+    "client_encoding",
+    "datestyle",
+    "intervalstyle",
+    "lc_ctype",
+    "lc_monetary",
+    "lc_numeric",
+    "lc_time",
+    "standard_conforming_strings",
+    "timezone",
+    "timezone_abbreviations",
+    "xmloption",
+];
+
 /// Parameters of a StartupMessage that are no settings.
 const NOT_SETTINGS: [&str; 4] = ["user", "database", "options", "replication"];
 
@@ -55,12 +72,11 @@ impl Settings {
         Self { pairs: self.pairs.iter().filter(means_something).cloned().collect() }
     }
 
-    /// The settings that may decide what constants of a text mean when it is prepared. What names mean is looked up anew
+    /// The settings that decide what constants of a text mean when it is prepared. What names mean is looked up anew
     /// whenever the statement runs.
     pub fn for_constants(&self) -> Self {
-        let mut settings = self.for_parsing();
-        settings.pairs.retain(|(name, _)| name != "search_path" && !IDENTITY.contains(&name.as_str()));
-        settings
+        let decides = |(name, _): &&(String, String)| READS_CONSTANTS.contains(&name.as_str());
+        Self { pairs: self.pairs.iter().filter(decides).cloned().collect() }
     }
 
     /// All settings, name and value.
@@ -280,6 +296,13 @@ mod tests {
             protocol: crate::wire::startup::PROTOCOL_3_0,
             parameters: parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
         }
+    }
+
+    #[test]
+    fn constants_depend_on_few_settings() {
+        let some = [("jit", "off"), ("search_path", "a"), ("role", "b"), ("DateStyle", "German"), ("app.x", "1")];
+        let settings = Settings::from_startup(&startup(&some)).unwrap();
+        assert_eq!(settings.for_constants().iter().collect::<Vec<_>>(), [("datestyle", "German")]);
     }
 
     #[test]

@@ -134,7 +134,7 @@ impl Prepared {
 
     /// Whether the text may have constants that are read when it is prepared, as the settings of that moment say.
     pub fn has_constants(&self) -> bool {
-        self.text.as_deref().is_none_or(|text| text.contains(['\'', '$']))
+        self.text.as_deref().is_none_or(may_quote)
     }
 
     /// Whether a second Parse of the definition gives the same statement. A literal like `'now'` is read when the
@@ -149,6 +149,12 @@ impl Prepared {
         let mut literals = self.literals.iter().map(|literal| literal.raw(text));
         !literals.any(|literal| moment::names_moment(literal) || literal.contains('\\'))
     }
+}
+
+/// Whether a text has a quote: an apostrophe, or a dollar that begins no parameter.
+fn may_quote(text: &str) -> bool {
+    let mut after_dollars = text.split('$').skip(1);
+    text.contains('\'') || after_dollars.any(|rest| !rest.starts_with(|first: char| first.is_ascii_digit()))
 }
 
 #[cfg(test)]
@@ -307,6 +313,14 @@ impl Names {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_parameter_is_no_constant() {
+        assert!(!may_quote("INSERT INTO t VALUES ($1, $22::json)"));
+        for text in ["SELECT 'a'", "SELECT $$a$$", "SELECT $1, $tag$a$tag$", "SELECT $"] {
+            assert!(may_quote(text), "{text}");
+        }
+    }
 
     #[test]
     fn names_are_kept_until_they_are_forgotten() {

@@ -566,6 +566,24 @@ fn an_old_value_of_a_sequence_is_never_given() {
 }
 
 #[test]
+fn a_default_that_reads_a_sequence_finds_no_old_value() {
+    let front = Front::with(2, |setup| setup.weir("workers = 1").pool("server_round_robin = true"));
+    front.direct.execute("CREATE SEQUENCE numbers");
+    let table = "CREATE TABLE twice (n int DEFAULT nextval('numbers'), again int DEFAULT currval('numbers'))";
+    front.app.raw().run(table);
+    let mut client = front.app.raw();
+    let mut blockers = [front.app.raw(), front.app.raw()];
+    for turn in ["BEGIN", "ROLLBACK"] {
+        blockers.iter_mut().for_each(|blocker| blocker.run(turn));
+    }
+    assert_ne!(client.backend(), client.backend());
+    client.run("SELECT nextval('numbers')");
+    client.run("SELECT nextval('numbers')");
+    let messages = client.query("INSERT INTO twice (n) VALUES (0) RETURNING again");
+    assert!(rows(&messages) == ["2"] || sqlstate(&messages).as_deref() == Some("55000"), "{messages:?}");
+}
+
+#[test]
 fn new_rows_with_numbers_do_not_pin_those_who_never_ask() {
     let front = front(1);
     let (mut first, mut second) = (front.app.raw(), front.app.raw());
