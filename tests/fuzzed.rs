@@ -75,7 +75,7 @@ mod found {
     }
 
     #[test]
-    fn a_session_step_by_step() {
+    fn a_doubtful_statement_stays_on_a_server_that_ignores_its_close() {
         session::check(
             b"\x01\x08RR=R]`RRRRR!R=`RR!\xd2Y\xb2\x85\xe8\x02\x014\xf5rrrr\x85\x8d\x8d\x8dr\xf5\xf5\xf5\x08r!!",
         );

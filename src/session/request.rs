@@ -514,9 +514,10 @@ impl ServerSession {
     }
 
     /// Prepares a named statement and looks at what it takes and gives.
-    fn parse_named(&mut self, out: &mut BytesMut, asker: Asker, gives: Gives, name: &[u8], prepared: &Prepared) {
-        if self.prepared.contains_key(&prepared.id) {
-            self.evict(out, prepared.id);
+    fn parse_named(&mut self, out: &mut BytesMut, asker: Asker, mut gives: Gives, name: &[u8], prepared: &Prepared) {
+        if self.prepared.contains_key(&prepared.id) && !self.evict(out, prepared.id) {
+            // The server ignores all of it: it keeps the statement that it has.
+            gives.statement = None;
         }
         self.make_room(out);
         if self.ledger.enter(Entry::Parse(asker, gives)) {
