@@ -12,6 +12,8 @@ help:
 	@echo "make demo-clean    remove the demo's data"
 	@echo "make test          everything that must hold: format, lints, all tests against real servers"
 	@echo "make bench         what pooling costs, beside PgBouncer and HAProxy (BENCH=--quick for a short run, BENCH=--help)"
+	@echo "make bench-instructions  how many instructions a transaction takes, by function (BENCH=--help has options)"
+	@echo "make bench-curves  what a transaction costs with more clients, pools, statements, shards, keys"
 	@echo "make bench-layers  what parsing, routing and merging cost"
 	@echo "make soak          the long tests"
 	@echo "make suites        PostgreSQL's and drivers' own tests through Weir (SUITES=their scripts, OPTIONS=--help)"
@@ -40,6 +42,14 @@ setup-bench: setup
 bench: setup-bench
 	$(CARGO) build --locked --release
 	benches/pool.py $(BENCH)
+
+bench-instructions: setup-bench
+	$(CARGO) build --locked --release
+	benches/instructions.py $(BENCH)
+
+bench-curves: setup-bench
+	$(CARGO) build --locked --release
+	benches/curves.py $(BENCH)
 
 bench-layers: setup
 	$(CARGO) bench --locked --bench layers

@@ -141,6 +141,7 @@ fn routing(criterion: &mut Criterion) {
         map: &map,
         schema: &schema,
         named: None,
+        role: "app",
     };
     let by_hash = Hash::even(HashFunction::default(), 4096, &[ShardId(0), ShardId(1)]).expect("an even placement");
     let mut group = criterion.benchmark_group("route");
@@ -174,7 +175,16 @@ fn routing_by_form(criterion: &mut Criterion) {
         let facts = cache.get(text, &schema, true, &mut literals);
         let statement = &facts.statements[0];
         let literals = &literals;
-        let request = Request { text, statement, literals, parameters: &[], map: &map, schema: &schema, named: None };
+        let request = Request {
+            text,
+            statement,
+            literals,
+            parameters: &[],
+            map: &map,
+            schema: &schema,
+            named: None,
+            role: "app",
+        };
         route::plan(&request).expect("a plan")
     };
     let mut group = criterion.benchmark_group("text to plan");

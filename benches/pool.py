@@ -13,14 +13,14 @@ import re
 import resource
 import signal
 import statistics
-import subprocess
 import sys
 import time
 
+import measure
 import stage
 
-TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 MODES = ("simple", "extended", "prepared")
+PARTS = ("memory", "transactions", "connects", "streams", "calls")
 
 
 def main():
@@ -29,44 +29,34 @@ def main():
     allow_many_files()
     with stage.Stage() as its_stage:
         peers = start_peers(its_stage, options)
-        pgbench = Pgbench(options)
-        results = {"idle_memory": [], "transactions": [], "connects": []}
-        if options.idle:
-            results["idle_memory"] = [measure_idle_memory(peer, options.idle) for peer in peers if peer.pid]
-        workloads = [(mode, clients) for clients in options.clients for mode in options.modes]
-        for number in range(options.rounds):
-            progress(f"round {number + 1} of {options.rounds}")
-            for mode, clients in workloads:
-                results["transactions"] += [pgbench.transactions(peer, mode, clients) for peer in peers
-                                            if can_run(peer, mode, clients)]
-            if not options.no_connects:
-                results["connects"] += [pgbench.connects(peer) for peer in peers]
-        report(results, workloads, peers)
+        results = run(measure.Pgbench(its_stage, options.seconds), peers, options)
         if options.json:
             options.json.write(json.dumps(results, indent=1))
+        report(results, peers)
 
 
 def read_options():
     numbers = lambda text: [int(number) for number in text.split(",")]
+    words = lambda text: text.split(",")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a short run: one round of one second each")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=5, help="of one measurement")
     parser.add_argument("--clients", type=numbers, default=[8, 64], help="such as 1,8,64,200,2000 (default 8,64)")
-    parser.add_argument("--modes", type=lambda text: text.split(","), default=list(MODES), help=",".join(MODES))
+    parser.add_argument("--modes", type=words, default=list(MODES), help=",".join(MODES))
+    parser.add_argument("--parts", type=words, default=list(PARTS), help=f"what is measured (default {','.join(PARTS)})")
     parser.add_argument("--pool", type=int, default=20, help="servers of a pool")
     parser.add_argument("--scale", type=int, default=10, help="of pgbench's tables")
-    parser.add_argument("--idle", type=int, default=2000, help="idle clients whose memory is measured; 0: none")
-    parser.add_argument("--no-connects", action="store_true", help="do not measure connecting")
+    parser.add_argument("--idle", type=numbers, default=[2000], help="idle clients whose memory is measured")
     parser.add_argument("--weir", action="append", type=parse_weir, metavar="NAME=PROGRAM[:WORKERS]",
-                        help="builds of Weir to compare (default: weir=target/release/weir)")
+                        help="builds of Weir to compare (default: weir=target/release/weir with one and two workers)")
     parser.add_argument("--peer", action="append", type=parse_peer, default=[], metavar="NAME=HOST:PORT,PID",
                         help="something that already runs, with database and user \"bench\" and no password")
     parser.add_argument("--without", action="append", default=[], metavar="NAME", help="direct, haproxy or pgbouncer")
     parser.add_argument("--postgres-port", type=int, help="where the bench's PostgreSQL listens (default: a free port)")
     parser.add_argument("--json", type=argparse.FileType("w"), help="a file for all raw figures")
     options = parser.parse_args()
-    options.weir = options.weir or [parse_weir("weir=target/release/weir")]
+    options.weir = options.weir or [parse_weir(f"weir-{workers}=target/release/weir:{workers}") for workers in (1, 2)]
     if options.quick:
         options.rounds, options.seconds, options.scale = 1, 1, 1
     return options
@@ -96,74 +86,39 @@ def start_peers(its_stage, options):
     return peers + [stage.wait_until_it_answers(peer) for peer in options.peer]
 
 
+def run(pgbench, peers, options):
+    """All raw figures: for each part a list of rows, each with its peer."""
+    results = {part: [] for part in PARTS}
+    proxies = [peer for peer in peers if peer.pid]
+    workloads = [(mode, clients) for clients in options.clients for mode in options.modes]
+    if "memory" in options.parts:
+        for clients in options.idle:
+            progress(f"{clients} idle clients")
+            results["memory"] += [measure.idle_memory(peer, clients) for peer in proxies]
+    for number in range(options.rounds):
+        progress(f"round {number + 1} of {options.rounds}")
+        if "transactions" in options.parts:
+            for mode, clients in workloads:
+                results["transactions"] += [pgbench.transactions(peer, mode, clients) for peer in peers
+                                            if can_run(peer, mode, clients)]
+        if "connects" in options.parts:
+            for auth in ("trust", "scram"):
+                results["connects"] += [pgbench.connects(peer, auth) for peer in peers
+                                        if auth == "trust" or peer.scram_port]
+        if "streams" in options.parts:
+            for peer in peers:
+                results["streams"] += [{"peer": peer.name, "stream": stream, **figures}
+                                       for stream, figures in measure.streams(peer)]
+    if "calls" in options.parts and measure.has_strace():
+        progress("system calls")
+        results["calls"] += [pgbench.system_calls(peer, mode, clients) for mode, clients in workloads for peer in proxies
+                             if can_run(peer, mode, clients)]
+    return results
+
+
 def can_run(peer, mode, clients):
     fits = not peer.server_per_client or clients <= stage.SERVER_CONNECTIONS // 4
     return fits and (mode != "prepared" or peer.prepared)
-
-
-class Pgbench:
-    """Runs pgbench and measures the peer's CPU time meanwhile."""
-
-    def __init__(self, options):
-        self.program = stage.postgres_binaries() / "pgbench"
-        self.seconds = options.seconds
-
-    def transactions(self, peer, mode, clients):
-        figures = self.run(peer, clients, f"--protocol={mode}")
-        return {"peer": peer.name, "mode": mode, "clients": clients, **figures}
-
-    def connects(self, peer):
-        return {"peer": peer.name, **self.run(peer, 8, "--connect")}
-
-    def run(self, peer, clients, *more):
-        command = [self.program, "--select-only", "--no-vacuum", f"--time={self.seconds}", f"--client={clients}",
-                   f"--jobs={min(clients, os.cpu_count())}", f"--host={peer.host}", f"--port={peer.port}",
-                   f"--username={stage.USER}", *more, stage.DATABASE]
-        before = cpu_seconds(peer.pid)
-        result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-        after = cpu_seconds(peer.pid)
-        if result.returncode != 0:
-            raise RuntimeError(f"pgbench failed on {peer.name}:\n{result.stderr}")
-        count = int(find(r"actually processed: (\d+)", result.stdout))
-        user_us, system_us = ((new - old) * 1e6 / max(count, 1) for new, old in zip(after, before))
-        return {"tps": float(find(r"tps = ([\d.]+)", result.stdout)),
-                "latency_ms": float(find(r"latency average = ([\d.]+)", result.stdout)),
-                "user_us": user_us, "system_us": system_us, "cpu_us": user_us + system_us}
-
-
-def measure_idle_memory(peer, clients):
-    """Resident bytes that each idle client adds. Each has had a query, and is back to holding nothing."""
-    if peer.server_per_client:
-        clients = min(clients, stage.SERVER_CONNECTIONS // 4)
-    progress(f"{clients} idle clients on {peer.name}")
-    warm = [stage.connect(peer) for _ in range(10)]
-    before = resident_bytes(peer.pid)
-    idle = [stage.connect(peer) for _ in range(clients)]
-    after = resident_bytes(peer.pid)
-    for client in warm + idle:
-        client.close()
-    return {"peer": peer.name, "clients": clients, "bytes_per_client": (after - before) / clients}
-
-
-def cpu_seconds(pid):
-    """User and system time of a process, all threads."""
-    if pid is None:
-        return 0.0, 0.0
-    with open(f"/proc/{pid}/stat") as file:
-        fields = file.read().rpartition(")")[2].split()
-    return int(fields[11]) / TICKS_PER_S, int(fields[12]) / TICKS_PER_S
-
-
-def resident_bytes(pid):
-    with open(f"/proc/{pid}/status") as file:
-        return int(find(r"VmRSS:\s+(\d+) kB", file.read())) * 1024
-
-
-def find(pattern, text):
-    found = re.search(pattern, text)
-    if not found:
-        raise RuntimeError(f"no {pattern!r} in:\n{text}")
-    return found[1]
 
 
 def allow_many_files():
@@ -171,43 +126,63 @@ def allow_many_files():
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def report(results, workloads, peers):
-    yardstick = next((peer.name for peer in peers if peer.name.startswith("pgbouncer")), None)
-    for mode, clients in workloads:
-        rows = [row for row in results["transactions"] if (row["mode"], row["clients"]) == (mode, clients)]
-        print_table(f"pgbench -S -M {mode}, {clients} clients", rows, peers, yardstick)
-    if results["connects"]:
-        print_table("connecting: pgbench -S -C, 8 clients", results["connects"], peers, yardstick)
-    for row in results["idle_memory"]:
-        print(f"{row['bytes_per_client'] / 1024:8.1f} kB per idle client  {row['peer']} ({row['clients']} clients)")
+def report(results, peers):
+    names = [peer.name for peer in peers]
+    yardstick = next((name for name in names if name.startswith("pgbouncer")), None)
+    tables = {}
+    for row in results["transactions"]:
+        title = f"pgbench -S -M {row['mode']}, {row['clients']} clients"
+        tables.setdefault(title, []).append(row)
+    for row in results["connects"]:
+        tables.setdefault(f"connecting ({row['auth']}): pgbench -S -C, 8 clients", []).append(row)
+    for title, rows in tables.items():
+        print_table(title, rows, names, yardstick)
+    print_streams(results["streams"], names)
+    for row in results["calls"]:
+        calls = ", ".join(f"{name} {count:.2f}" for name, count in sorted(row["calls"].items(), key=lambda item: -item[1])
+                          if count >= 0.05)
+        print(f"{sum(row['calls'].values()):6.2f} system calls per transaction  {row['peer']}, {row['mode']}, "
+              f"{row['clients']} clients: {calls}")
+    for row in results["memory"]:
+        print(f"{row['bytes_per_client'] / 1024:6.2f} KiB per idle client  {row['peer']} ({row['clients']} clients)")
 
 
-def print_table(title, rows, peers, yardstick):
+def print_table(title, rows, names, yardstick):
     """One line per peer: medians over the rounds, and CPU and throughput as ratios to PgBouncer's."""
-    medians = {peer.name: median_of([row for row in rows if row["peer"] == peer.name]) for peer in peers}
+    medians = {name: medians_of([row for row in rows if row["peer"] == name]) for name in names}
     reference = medians.get(yardstick)
     print(f"\n{title}")
-    print(f"  {'':18} {'tps':>8} {'ms':>8} {'cpu us':>8} {'user':>7} {'system':>7} {'cpu x':>6} {'tps x':>6}")
+    print(f"  {'':18} {'tps':>8} {'p50 ms':>8} {'p99 ms':>8} {'cpu us':>8} {'user':>7} {'system':>7} {'cpu x':>6} {'tps x':>6}")
     for name, figures in medians.items():
         if not figures:
-            print(f"  {name:18} {'-':>8}")
             continue
-        cpu, user, system = ((figures[key] or None) for key in ("cpu_us", "user_us", "system_us"))
-        print(f"  {name:18} {figures['tps']:8.0f} {figures['latency_ms']:8.3f} {number(cpu, 8)} {number(user, 7)} "
-              f"{number(system, 7)} {ratio(figures, reference, 'cpu_us')} {ratio(figures, reference, 'tps')}")
+        columns = [number(figures.get(key), 8, digits) for key, digits in (
+            ("tps", 0), ("p50_ms", 3), ("p99_ms", 3), ("cpu_us", 1))]
+        columns += [number(figures.get(key), 7, 1) for key in ("user_us", "system_us")]
+        print(f"  {name:18} {' '.join(columns)} {ratio(figures, reference, 'cpu_us')} {ratio(figures, reference, 'tps')}")
 
 
-def median_of(rows):
-    keys = ("tps", "latency_ms", "cpu_us", "user_us", "system_us")
-    return {key: statistics.median(row[key] for row in rows) for key in keys} if rows else None
+def print_streams(rows, names):
+    """CPU seconds of the proxy per 100 MB, and MB per second."""
+    for stream in dict.fromkeys(row["stream"] for row in rows):
+        print(f"\n{stream}, 100 MB  (cpu s, MB/s)")
+        for name in names:
+            figures = medians_of([row for row in rows if (row["peer"], row["stream"]) == (name, stream)])
+            if figures:
+                print(f"  {name:18} {number(figures['cpu_s'], 8, 3)} {number(figures['mb_per_s'], 8, 0)}")
 
 
-def number(value, width):
-    return f"{value:{width}.1f}" if value else "-".rjust(width)
+def medians_of(rows):
+    keys = [key for key, value in rows[0].items() if isinstance(value, (int, float))] if rows else []
+    return {key: statistics.median(row[key] for row in rows) for key in keys}
+
+
+def number(value, width, digits):
+    return f"{value:{width}.{digits}f}" if value else "-".rjust(width)
 
 
 def ratio(figures, reference, key):
-    known = reference and reference[key] and figures[key]
+    known = reference and reference.get(key) and figures.get(key)
     return f"{figures[key] / reference[key]:6.2f}" if known else "-".rjust(6)
 
 

@@ -17,9 +17,13 @@ import time
 
 HOST = "127.0.0.1"
 USER = DATABASE = "bench"
+# Who logs in with a password, where logging in is measured; it is the password too.
+SCRAM_USER = "bench_scram"
 # More than all proxies and a direct run with 200 clients keep open together.
-SERVER_CONNECTIONS = 400
-CLIENTS_MAX = 5000
+SERVER_CONNECTIONS = 500
+CLIENTS_MAX = 12000
+# A client takes two descriptors there.
+HAPROXY_CLIENTS_MAX = 5000
 START_LIMIT_S = 30
 STOP_LIMIT_S = 15
 
@@ -36,6 +40,9 @@ class Peer:
     prepared: bool = True
     # Every client has a server of its own.
     server_per_client: bool = False
+    # Where `SCRAM_USER` logs in, if it can.
+    scram_port: int | None = None
+    scram_pid: int | None = None
 
 
 class Stage(contextlib.ExitStack):
@@ -67,6 +74,7 @@ class Stage(contextlib.ExitStack):
         wait_until_it_answers(Peer("postgres", HOST, port), database="postgres")
         at = ["-h", HOST, "-p", str(port), "-U", USER]
         self.run(binaries / "createdb", *at, DATABASE)
+        self.run(binaries / "createuser", *at, "--superuser", SCRAM_USER)
         self.run(binaries / "pgbench", *at, "--initialize", "--quiet", f"--scale={scale}", DATABASE)
         return Peer("direct", HOST, port, None, server_per_client=True)
 
@@ -76,25 +84,29 @@ class Stage(contextlib.ExitStack):
             return None
         version = re.search(r"(\d+)\.(\d+)", subprocess.check_output([program, "--version"], text=True))
         prepared = (int(version[1]), int(version[2])) >= (1, 21)
-        port = free_port()
-        config = self.file("pgbouncer.ini", f"""
-            [databases]
-            {DATABASE} = host={server.host} port={server.port}
-            [pgbouncer]
-            listen_addr = {HOST}
-            listen_port = {port}
-            unix_socket_dir =
-            auth_type = trust
-            auth_file = {self.file("users.txt", f'"{USER}" ""')}
-            pool_mode = transaction
-            default_pool_size = {pool_size}
-            max_client_conn = {CLIENTS_MAX}
-            log_connections = 0
-            log_disconnections = 0
-            {"max_prepared_statements = 200" if prepared else ""}
-            """)
-        pid = self.start("pgbouncer", [program, config])
-        return wait_until_it_answers(Peer(f"pgbouncer {version[0]}", HOST, port, pid, prepared=prepared))
+        users = self.file("users.txt", f'"{USER}" ""\n"{SCRAM_USER}" "{SCRAM_USER}"')
+        ports = free_port(), free_port()
+        pids = []
+        for port, auth in zip(ports, ("trust", "scram-sha-256")):
+            config = self.file(f"pgbouncer-{auth}.ini", f"""
+                [databases]
+                {DATABASE} = host={server.host} port={server.port}
+                [pgbouncer]
+                listen_addr = {HOST}
+                listen_port = {port}
+                unix_socket_dir =
+                auth_type = {auth}
+                auth_file = {users}
+                pool_mode = transaction
+                default_pool_size = {pool_size}
+                max_client_conn = {CLIENTS_MAX}
+                log_connections = 0
+                log_disconnections = 0
+                {"max_prepared_statements = 200" if prepared else ""}
+                """)
+            pids.append(self.start(f"pgbouncer-{auth}", [program, config]))
+        return wait_until_it_answers(Peer(f"pgbouncer {version[0]}", HOST, ports[0], pids[0], prepared=prepared,
+                                          scram_port=ports[1], scram_pid=pids[1]))
 
     def haproxy(self, server):
         program = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin")
@@ -103,7 +115,7 @@ class Stage(contextlib.ExitStack):
         port = free_port()
         config = self.file("haproxy.cfg", f"""
             global
-                maxconn {CLIENTS_MAX}
+                maxconn {HAPROXY_CLIENTS_MAX}
             defaults
                 mode tcp
                 timeout connect 10s
@@ -116,8 +128,14 @@ class Stage(contextlib.ExitStack):
         pid = self.start("haproxy", [program, "-db", "-q", "-f", config])
         return wait_until_it_answers(Peer("haproxy", HOST, port, pid, server_per_client=True))
 
-    def weir(self, name, program, server, pool_size, workers):
+    def weir(self, name, program, server, pool_size, workers, *, under=(), users=(), settings="", shards=("only",),
+             shard_map=None):
+        """Weir, run by the command `under` where there is one. Each shard is a database of the one server; without a
+        shard map there is one shard."""
         port = free_port()
+        more_users = "".join(f'\n[[users]]\nname = "{user}"\nauth = "trust"' for user in users)
+        all_shards = "".join(f'\n[[databases.{DATABASE}.shards]]\nname = "{shard}"\nprimary = "{server.host}:{server.port}"'
+                             + (f'\ndbname = "{shard}"' if shard_map else "") for shard in shards)
         config = self.file(f"{name}.toml", f"""
             [weir]
             listen = "{HOST}:{port}"
@@ -125,17 +143,19 @@ class Stage(contextlib.ExitStack):
             state_dir = "{name}-state"
             [pool]
             max_client_conn = {CLIENTS_MAX}
+            {settings}
             [[users]]
             name = "{USER}"
             auth = "trust"
+            [[users]]
+            name = "{SCRAM_USER}"
+            password = "{SCRAM_USER}"{more_users}
             [databases.{DATABASE}]
             pool_size = {pool_size}
-            [[databases.{DATABASE}.shards]]
-            name = "only"
-            primary = "{server.host}:{server.port}"
+            {f'shard_map = "{shard_map}"' if shard_map else ""}{all_shards}
             """)
-        pid = self.start(name, [program, "serve", "--config", config])
-        return wait_until_it_answers(Peer(name, HOST, port, pid))
+        pid = self.start(name, [*under, os.path.abspath(program), "serve", "--config", config])
+        return wait_until_it_answers(Peer(name, HOST, port, pid, scram_port=port, scram_pid=pid))
 
     def file(self, name, text):
         path = self.directory / name
@@ -206,20 +226,27 @@ def wait_until_it_answers(peer, database=DATABASE):
             time.sleep(0.05)
 
 
-def connect(peer, database=DATABASE):
+def connect(peer, database=DATABASE, user=USER):
     """A client that is logged in and has had one query answered."""
     client = socket.create_connection((peer.host, peer.port), timeout=10)
     try:
-        parameters = b"".join(f"{word}\0".encode() for word in ("user", USER, "database", database, ""))
+        parameters = b"".join(f"{word}\0".encode() for word in ("user", user, "database", database, ""))
         client.sendall(struct.pack("!ii", 8 + len(parameters), 0x30000) + parameters)
         read_until_ready(client)
-        query = b"SELECT 1\0"
-        client.sendall(b"Q" + struct.pack("!i", 4 + len(query)) + query)
-        read_until_ready(client)
+        query(client, "SELECT 1")
     except OSError:
         client.close()
         raise
     return client
+
+
+def query_message(text):
+    return b"Q" + struct.pack("!i", len(text) + 5) + text.encode() + b"\0"
+
+
+def query(client, text):
+    client.sendall(query_message(text))
+    read_until_ready(client)
 
 
 def read_until_ready(client):

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Installs what building and testing Weir needs beside Rust, where it is missing. Safe to run again.
-# `setup.sh bench` also installs the poolers that Weir is measured beside.
+# `setup.sh bench` also installs the poolers that Weir is measured beside, and what measures.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # Build tools and libclang are for PostgreSQL's parser (libpg_query), Python for a driver that the tests use.
 packages=(build-essential libclang-dev python3 python3-venv)
-[ "${1:-}" != bench ] || packages+=(pgbouncer haproxy)
+[ "${1:-}" != bench ] || packages+=(pgbouncer haproxy valgrind strace)
 
 fail() {
     printf 'setup: %s\n' "$@" >&2

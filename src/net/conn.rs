@@ -7,18 +7,20 @@ use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::Interest;
 use tokio::net::TcpStream;
+use tokio::task::coop;
 
-/// Bytes asked for with one read: few at first, which is all that a point query needs and what an allocator hands out
-/// cheaply, then as many as the peer's bursts call for.
-const READ_SIZE_MIN: usize = 1024;
+use super::spare;
+
+/// Bytes asked for with one read: few at first, which is all that a point query needs, then as many as the peer's bursts
+/// call for.
+const READ_SIZE_MIN: usize = 4 * 1024;
 const READ_SIZE_MAX: usize = 128 * 1024;
 
 /// What an empty buffer of a connection that waits only shortly may keep.
@@ -68,19 +70,44 @@ impl Conn {
         self.stream.local_addr().ok()
     }
 
-    /// Reads once into `input`. `Ok(0)` is the end of the stream.
+    /// Reads once into `input`. `Ok(0)` is the end of the stream. A peer that always has more does not keep the thread from
+    /// others: each read counts for the runtime's budget.
     pub fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        ready!(self.stream.poll_read_ready(cx))?;
-        self.input.reserve(self.read_size);
-        let spare = self.input.spare_capacity_mut();
-        let offered = spare.len();
-        let mut buf = ReadBuf::uninit(spare);
-        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf))?;
-        let read = buf.filled().len();
-        // SAFETY: `ReadBuf` guarantees that its filled part, the first `read` bytes of the spare capacity, is initialised.
+        let budget = ready!(coop::poll_proceed(cx));
+        loop {
+            match self.try_fill() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(self.stream.poll_read_ready(cx))?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => {
+                    budget.made_progress();
+                    return Poll::Ready(result);
+                }
+            }
+        }
+    }
+
+    /// Reads what is there, if the runtime has heard of any.
+    fn try_fill(&mut self) -> io::Result<usize> {
+        let Self { stream, input, read_size, .. } = self;
+        let (mut read, mut offered) = (None, 0);
+        let receive = || {
+            if input.capacity() == 0 {
+                *input = spare::take();
+            }
+            input.reserve(*read_size);
+            let room = input.spare_capacity_mut();
+            offered = room.len();
+            let got = SockRef::from(&*stream).recv(room)?;
+            read = Some(got);
+            // There was less than asked for: the socket is empty now, and the runtime shall know without asking it again.
+            if (1..offered).contains(&got) { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+        };
+        let outcome = stream.try_io(Interest::READABLE, receive);
+        let Some(read) = read else { return outcome.map(|()| 0) };
+        // SAFETY: the kernel has written the first `read` bytes of the spare capacity.
         unsafe { self.input.set_len(self.input.len() + read) };
         self.adapt_read_size(read, offered);
-        Poll::Ready(Ok(read))
+        Ok(read)
     }
 
     fn adapt_read_size(&mut self, read: usize, offered: usize) {
@@ -102,6 +129,19 @@ impl Conn {
         if len == self.input.len() { std::mem::take(&mut self.input) } else { self.input.split_to(len) }
     }
 
+    /// Drops the first `len` bytes of what came in.
+    pub fn use_up(&mut self, len: usize) {
+        use_up(&mut self.input, len);
+    }
+
+    /// Takes a buffer from [`Conn::take_input`] back, for the next bytes.
+    pub fn reuse(&mut self, mut buffer: BytesMut) {
+        if self.input.capacity() == 0 && buffer.capacity() <= KEPT_MAX {
+            buffer.clear();
+            self.input = buffer;
+        }
+    }
+
     /// True when something waits to be read (or the peer closed), as far as this runtime has heard.
     pub fn has_news(&self) -> bool {
         // After a read that took all there was, to the last byte of the buffer, the runtime still expects more.
@@ -113,8 +153,8 @@ impl Conn {
     pub fn poll_send(&mut self, cx: &mut Context<'_>, mut bytes: &[u8]) -> io::Result<()> {
         if self.output.is_empty() {
             while !bytes.is_empty() {
-                match Pin::new(&mut self.stream).poll_write(cx, bytes) {
-                    Poll::Ready(sent) => bytes = &bytes[nonzero(sent?)?..],
+                match poll_write(&self.stream, cx, bytes) {
+                    Poll::Ready(sent) => bytes = &bytes[sent?..],
                     Poll::Pending => break,
                 }
             }
@@ -136,8 +176,8 @@ impl Conn {
     /// Sends what waits. Ready when nothing waits any more.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.output.is_empty() {
-            let sent = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.output))?;
-            self.output.advance(nonzero(sent)?);
+            let sent = ready!(poll_write(&self.stream, cx, &self.output))?;
+            use_up(&mut self.output, sent);
         }
         release_large(&mut self.output);
         Poll::Ready(Ok(()))
@@ -157,8 +197,8 @@ impl Conn {
     /// Gives buffers back that hold nothing. To be called before a connection waits for long.
     pub fn release_buffers(&mut self) {
         for buffer in [&mut self.input, &mut self.output] {
-            if buffer.is_empty() {
-                *buffer = BytesMut::new();
+            if buffer.is_empty() && buffer.capacity() > 0 {
+                spare::give(std::mem::take(buffer));
             }
         }
     }
@@ -176,7 +216,21 @@ fn release_large(buffer: &mut BytesMut) {
     }
 }
 
-/// A write of nothing means that the connection is gone.
-fn nonzero(sent: usize) -> io::Result<usize> {
-    if sent == 0 { Err(io::ErrorKind::WriteZero.into()) } else { Ok(sent) }
+/// Drops the first `len` bytes. A buffer that is empty then begins at its beginning again, which advancing would not do.
+fn use_up(buffer: &mut BytesMut, len: usize) {
+    if len == buffer.len() { buffer.clear() } else { buffer.advance(len) }
+}
+
+/// Sends a part of `bytes`.
+fn poll_write(stream: &TcpStream, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    let send = || SockRef::from(stream).send_with_flags(bytes, libc::MSG_NOSIGNAL);
+    loop {
+        match stream.try_io(Interest::WRITABLE, send) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(stream.poll_write_ready(cx))?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // A write of nothing means that the connection is gone.
+            Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            result => return Poll::Ready(result),
+        }
+    }
 }

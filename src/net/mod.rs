@@ -2,5 +2,6 @@
 
 pub mod conn;
 pub mod listen;
+mod spare;
 
 pub use conn::Conn;

@@ -101,6 +101,29 @@ const USER_FUNCTIONS: &str = "
 const SEARCH_PATH: &str = "SELECT s FROM unnest(pg_catalog.current_schemas(false)) WITH ORDINALITY AS u(s, n)
     WHERE s <> 'pg_catalog' ORDER BY n";
 
+/// Login roles with the search path that a session of theirs starts with; `$1` for those that have none of their own.
+const PATHS: &str = "
+    SELECT r.rolname::text, coalesce(
+               (SELECT substr(c, 13) FROM pg_catalog.pg_db_role_setting s, unnest(s.setconfig) c
+                 WHERE c LIKE 'search_path=%' AND s.setrole IN (r.oid, 0) AND s.setdatabase IN (d.oid, 0)
+                 ORDER BY s.setrole = 0, s.setdatabase = 0 LIMIT 1),
+               $1)
+      FROM pg_catalog.pg_roles r JOIN pg_catalog.pg_database d ON d.datname = pg_catalog.current_database()
+     WHERE r.rolcanlogin";
+
+/// The setting of the server's own files, as far as this session can tell it.
+const SERVER_PATH: &str = "
+    SELECT CASE WHEN source IN ('default', 'configuration file', 'command line', 'environment variable')
+                THEN reset_val ELSE boot_val END
+      FROM pg_catalog.pg_settings WHERE name = 'search_path'";
+
+/// Which schemas of users each login role may use.
+const USABLE: &str = "
+    SELECT r.rolname::text, n.nspname::text
+      FROM pg_catalog.pg_roles r, pg_catalog.pg_namespace n
+     WHERE r.rolcanlogin AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+       AND pg_catalog.has_schema_privilege(r.oid, n.oid, 'USAGE')";
+
 /// Operators outside pg_catalog.
 const OPERATORS: &str = "
     SELECT DISTINCT o.oprname::text
@@ -142,12 +165,14 @@ pub async fn inspect(version: u64, shards: &[Client], declared: &Declared<'_>) -
         shard_local: shard_local(home, declared.shard_local).await?,
         user_operators: rows(home, OPERATORS).await?.iter().map(|row| row.get(0)).collect(),
         search_path: rows(home, SEARCH_PATH).await?.iter().map(|row| row.get(0)).collect(),
+        other_paths: HashSet::new(),
         has_nondeterministic_collations: rows(home, NONDETERMINISTIC).await?.iter().any(|row| row.get(0)),
         differing_types: HashSet::new(),
         enums: rows(home, ENUMS).await?.iter().map(|row| row.get(0)).collect(),
     };
     if declared.is_sharded {
         views(home, &mut schema).await?;
+        schema.other_paths = other_paths(home, &schema.search_path).await?;
     }
     let own = user_types(home).await?;
     for other in others {
@@ -211,6 +236,36 @@ async fn relations(client: &Client) -> Result<HashMap<(String, String), Relation
         }
     }
     Ok(relations)
+}
+
+/// The login roles whose own search path leads elsewhere.
+async fn other_paths(client: &Client, path: &[String]) -> Result<HashSet<String>> {
+    let mut usable: HashMap<String, HashSet<String>> = HashMap::new();
+    for row in rows(client, USABLE).await? {
+        usable.entry(row.get(0)).or_default().insert(row.get(1));
+    }
+    let server = rows(client, SERVER_PATH).await?;
+    let server: String = server.first().map(|row| row.get(0)).unwrap_or_default();
+    let mut others = HashSet::new();
+    for row in query(client, PATHS, &[&server]).await? {
+        let (role, setting): (String, &str) = (row.get(0), row.get(1));
+        let own = usable.remove(&role).unwrap_or_default();
+        let schemas = setting.split(',').map(|name| schema_name(name, &role)).filter(|name| own.contains(name));
+        if !schemas.eq(path.iter().cloned()) {
+            others.insert(role);
+        }
+    }
+    Ok(others)
+}
+
+/// A schema as `search_path` names it: folded, or quoted.
+fn schema_name(name: &str, role: &str) -> String {
+    let name = name.trim();
+    let plain = match name.strip_prefix('"').and_then(|name| name.strip_suffix('"')) {
+        Some(quoted) => quoted.replace("\"\"", "\""),
+        None => name.to_lowercase(),
+    };
+    if plain == "$user" { role.to_owned() } else { plain }
 }
 
 /// The names that only declared functions have: an unqualified call could mean any function of its name.

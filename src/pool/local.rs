@@ -8,11 +8,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
-
-use tokio::sync::oneshot;
 
 use super::server::{self, InTransit, Server};
 use super::shared::{Mail, Need, Place, Shared};
@@ -50,7 +50,40 @@ pub struct Local {
 #[derive(Debug)]
 struct Waiter {
     since: Instant,
-    answer: oneshot::Sender<Answer>,
+    slot: Rc<Slot>,
+}
+
+/// Where a waiting client finds its answer.
+#[derive(Debug, Default)]
+struct Slot {
+    answer: RefCell<Option<Answer>>,
+    client: RefCell<Option<Waker>>,
+    /// The client does not wait any more.
+    left: Cell<bool>,
+}
+
+impl Slot {
+    /// Puts an answer in, unless the client has left.
+    fn fill(&self, answer: Answer) -> Result<(), Answer> {
+        if self.left.get() {
+            return Err(answer);
+        }
+        self.answer.replace(Some(answer));
+        if let Some(client) = self.client.take() {
+            client.wake();
+        }
+        Ok(())
+    }
+
+    fn poll(&self, cx: &Context<'_>) -> Poll<Answer> {
+        match self.answer.take() {
+            Some(answer) => Poll::Ready(answer),
+            None => {
+                self.client.replace(Some(cx.waker().clone()));
+                Poll::Pending
+            }
+        }
+    }
 }
 
 /// Numbers for the console.
@@ -239,8 +272,8 @@ impl Local {
     }
 
     async fn wait(self: &Rc<Self>) -> Answer {
-        let (answer, wakes) = oneshot::channel();
-        self.waiting.borrow_mut().push_back(Waiter { since: Instant::now(), answer });
+        let waiting = Waiting { pool: self, slot: Rc::default() };
+        self.waiting.borrow_mut().push_back(Waiter { since: Instant::now(), slot: Rc::clone(&waiting.slot) });
         self.say_need();
         // A place that became free before the need was said was not told to anybody.
         self.place_became_free();
@@ -249,10 +282,9 @@ impl Local {
             self.shared.ask_others(self.worker);
         }
         self.watch_queue();
-        let mut waiting = Waiting { pool: self, wakes, answered: false };
-        let answer = (&mut waiting.wakes).await;
-        waiting.answered = true;
-        answer.unwrap_or_else(|_| Err(Error::internal("a client that waited for a server was forgotten")))
+        let answer = poll_fn(|cx| waiting.slot.poll(cx)).await;
+        waiting.slot.left.set(true);
+        answer
     }
 
     /// Sees to it that nobody waits for longer than `query_wait_timeout`. The queue has one timer: one for each client
@@ -301,7 +333,7 @@ impl Local {
         let mut answer = Ok(server);
         loop {
             let Some(waiter) = self.waiting.borrow_mut().pop_front() else { break };
-            match waiter.answer.send(answer) {
+            match waiter.slot.fill(answer) {
                 Ok(()) => {
                     self.say_need();
                     return;
@@ -327,13 +359,15 @@ impl Local {
 
     fn refuse_first(&self, error: Error) {
         if let Some(waiter) = self.waiting.borrow_mut().pop_front() {
-            let _gave_up = waiter.answer.send(Err(error));
+            let _gave_up = waiter.slot.fill(Err(error));
         }
         self.say_need();
     }
 
     /// A worker that shall have one of this one's servers, at the time `now`.
     fn worker_to_help(&self, now: Instant) -> Option<usize> {
+        // Nobody waits anywhere else: so it is for nearly every transaction.
+        self.shared.in_need(self.worker, Need::Hungry)?;
         let somebody_waits = !self.waiting.borrow().is_empty();
         if somebody_waits && self.open() <= self.shared.share() {
             return self.shared.longer_in_need(self.worker, UNFAIR_MAX);
@@ -379,20 +413,18 @@ impl Drop for Connecting<'_> {
 /// A client in the queue. One that leaves gives back what it was given in the last moment.
 struct Waiting<'p> {
     pool: &'p Rc<Local>,
-    wakes: oneshot::Receiver<Answer>,
-    answered: bool,
+    slot: Rc<Slot>,
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        if self.answered {
+        if self.slot.left.replace(true) {
             return;
         }
-        self.wakes.close();
-        if let Ok(Ok(server)) = self.wakes.try_recv() {
+        if let Some(Ok(server)) = self.slot.answer.take() {
             self.pool.check_in(server, Instant::now());
         }
-        self.pool.waiting.borrow_mut().retain(|waiter| !waiter.answer.is_closed());
+        self.pool.waiting.borrow_mut().retain(|waiter| !waiter.slot.left.get());
         self.pool.say_need();
     }
 }

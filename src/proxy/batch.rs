@@ -65,21 +65,21 @@ pub enum Request<'m> {
 
 impl Client {
     /// Serves the messages of a batch; `complete` when they end with Sync.
-    pub async fn batch(&mut self, messages: BytesMut, complete: bool) -> Step {
+    pub async fn batch(&mut self, messages: &[u8], complete: bool) -> Step {
         if self.skip_to_sync {
             return self.skip(complete);
         }
         let schema = self.schema()?;
         // Set before anything can fail, so that a failure knows whether a Sync is still to come.
         let was_open = std::mem::replace(&mut self.batch_open, !complete);
-        let requests = self.resolve(&schema, &messages)?;
+        let requests = self.resolve(&schema, messages)?;
         if !was_open && complete && self.links.is_empty() && self.needs_no_server(&requests) {
             self.answer_here(&requests);
             return Ok(());
         }
         self.fits_mode(bound_statements(&requests))?;
         if self.database.is_sharded() {
-            return self.sharded_batch(&schema, &messages, requests, complete).await;
+            return Box::pin(self.sharded_batch(&schema, messages, requests, complete)).await;
         }
         drop(schema);
         let only = if complete && !was_open && is_plain(&requests) { bound_statements(&requests).next() } else { None };

@@ -3,12 +3,13 @@
 //! A *unit* is what a client sends before it waits for ReadyForQuery: a Query, a FunctionCall, or a batch of the
 //! extended protocol up to its Sync. A batch also comes in pieces when the client flushes, or when it is very long.
 
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use rustc_hash::FxHashMap;
 
 use super::handle::{Handle, State};
 use super::instance::User;
@@ -17,12 +18,11 @@ use super::listening::{Heed, Listening};
 use super::outcome::{Step, Stop};
 use super::relay::{Listen, Seen};
 use super::sql_names::Mentioned;
-use super::worker::{Known, PoolHere, Worker};
+use super::worker::{Known, Pools, Worker};
 use crate::config::PoolMode;
 use crate::net::Conn;
 use crate::pool::database::{Database, SchemaRead};
 use crate::pool::freshness::Mark;
-use crate::pool::shared::NodeIndex;
 use crate::session::parameters::Parameters;
 use crate::session::settings::Settings;
 use crate::session::state::SessionState;
@@ -59,8 +59,8 @@ pub struct Client {
     pub names: Names,
     /// What the unit at hand mentions of them in SQL.
     pub mentioned: Mentioned,
-    /// The pools that the client has used.
-    pub pools: FxHashMap<(ShardId, NodeIndex), PoolHere>,
+    /// The pools of the client's database and user on this worker.
+    pub pools: Rc<Pools>,
     /// The servers that the client holds now: at most one per shard.
     pub links: Vec<Link>,
     /// The open transaction block, where Weir itself keeps it: on a sharded database, and after the server of an
@@ -68,7 +68,7 @@ pub struct Client {
     pub block: Option<Transaction>,
     /// SET statements that every server of the session must have, on a sharded database.
     pub lasting: Lasting,
-    /// What a replica of each shard must have replayed.
+    /// What a replica of each shard must have replayed; empty where no replica is read.
     pub marks: Vec<Mark>,
     /// An extended batch is open: no Sync yet.
     pub batch_open: bool,
@@ -133,7 +133,8 @@ impl Client {
     ) -> Self {
         let known = worker.known(&database, &settings, reads_standard_strings(&told));
         let pool_mode = worker.instance.pool_mode(&database, &user.name);
-        let marks = vec![Mark::Nothing; database.shards.len()];
+        let marks = if database.read_write_split { vec![Mark::Nothing; database.shards.len()] } else { Vec::new() };
+        let pools = worker.pools_of(&database, &user);
         Self {
             conn,
             worker,
@@ -146,7 +147,7 @@ impl Client {
             told,
             names: Names::default(),
             mentioned: Mentioned::default(),
-            pools: FxHashMap::default(),
+            pools,
             links: Vec::new(),
             block: None,
             lasting: Lasting::default(),
@@ -170,7 +171,7 @@ impl Client {
     }
 
     /// Serves the client until it leaves.
-    pub async fn run(mut self) {
+    pub async fn run(&mut self) {
         let end = loop {
             match self.serve_unit().await {
                 Ok(true) => {}
@@ -181,7 +182,7 @@ impl Client {
         if let Some(error) = end {
             self.worker.count_error(error.kind);
             backend::error_response(self.conn.queue(), Severity::Fatal, &error);
-            let _unsent = tokio::time::timeout(FAREWELL_LIMIT, self.conn.flush()).await;
+            let _unsent = Box::pin(tokio::time::timeout(FAREWELL_LIMIT, self.conn.flush())).await;
         }
         self.leave();
     }
@@ -189,30 +190,41 @@ impl Client {
     /// Serves one unit; false when the client said goodbye.
     async fn serve_unit(&mut self) -> Step<bool> {
         let unit = self.next_unit().await?;
+        if matches!(unit, Unit::Terminate) {
+            return Ok(false);
+        }
+        // In a box, which is there only while the client has something to do: its task is small while it has not.
+        Box::pin(self.serve(unit)).await?;
+        Ok(true)
+    }
+
+    async fn serve(&mut self, unit: Unit) -> Step {
         self.now = Instant::now();
         self.handle.state.set(State::Active(self.now));
         self.transaction_began.get_or_insert(self.now);
-        self.learn_code().await;
+        match self.database.unknown_code() {
+            Some(ticket) => Box::pin(self.learn_code(ticket)).await,
+            None => (self.doubts_code, self.code_unread) = (false, false),
+        }
         self.look_at_settings();
-        let result = match unit {
+        // What is rare has a box of its own, too.
+        let result = match &unit {
             Unit::Query(message) => self.query(message).await,
-            Unit::FunctionCall(message) => self.function_call(message).await,
-            Unit::Batch { messages, complete } => self.batch(messages, complete).await,
-            Unit::Begun { message, rest } => self.begun(message, rest).await,
-            Unit::Terminate => return Ok(false),
+            Unit::FunctionCall(message) => Box::pin(self.function_call(message)).await,
+            Unit::Batch { messages, complete } => self.batch(messages, *complete).await,
+            Unit::Begun { message, rest } => Box::pin(self.begun(message, *rest)).await,
+            Unit::Terminate => Ok(()),
         };
-        self.end_unit(result).await?;
-        Ok(true)
+        if let Unit::Query(used) | Unit::FunctionCall(used) | Unit::Batch { messages: used, .. } = unit {
+            self.conn.reuse(used);
+        }
+        self.end_unit(result).await
     }
 
     /// Waits until it is known what changes of the schema do to sessions. Where that cannot be read, the worst is assumed
     /// until it can: the reading may wait for a lock that this client's own block holds. A client that keeps its server
     /// anyway needs no wait.
-    async fn learn_code(&mut self) {
-        let Some(ticket) = self.database.unknown_code() else {
-            (self.doubts_code, self.code_unread) = (false, false);
-            return;
-        };
+    async fn learn_code(&mut self, ticket: u64) {
         let waits = self.pool_mode != PoolMode::Session;
         if waits && !self.code_unread {
             self.code_unread = self.database.schema_as_of(ticket).await == SchemaRead::Failed;
@@ -313,16 +325,26 @@ impl Client {
 
     /// Waits until the client sends something. When Weir stops, a client outside of transactions is sent away.
     async fn await_client(&mut self) -> Step {
-        if self.listening.is_some() && self.may_leave() {
+        let may_leave = self.may_leave();
+        if self.listening.is_some() && may_leave {
             return Box::pin(self.await_client_or_news()).await;
         }
-        let handle = Rc::clone(&self.handle);
-        let may_leave = self.may_leave();
-        tokio::select! {
-            biased;
-            sent = self.client_sends() => sent,
-            () = handle.stop.heard(), if may_leave => Err(Stop::Fatal(shutting_down())),
+        if let Some(at) = self.link_to_watch() {
+            let handle = Rc::clone(&self.handle);
+            return tokio::select! {
+                biased;
+                sent = Box::pin(self.watch(at)) => sent,
+                () = handle.stop.heard(), if may_leave => Err(Stop::Fatal(shutting_down())),
+            };
         }
+        self.rest();
+        poll_fn(|cx| match self.conn.poll_fill(cx) {
+            Poll::Ready(Ok(1..)) => Poll::Ready(Ok(())),
+            Poll::Ready(_) => Poll::Ready(Err(Stop::Gone)),
+            Poll::Pending if may_leave => self.handle.stop.poll_heard(cx).map(|()| Err(Stop::Fatal(shutting_down()))),
+            Poll::Pending => Poll::Pending,
+        })
+        .await
     }
 
     /// The same for a client that listens: it is given what comes.
@@ -343,12 +365,17 @@ impl Client {
         if let Some(at) = self.link_to_watch() {
             return self.watch(at).await;
         }
-        if self.links.is_empty() {
-            self.conn.release_buffers();
-        }
+        self.rest();
         match self.conn.fill().await {
             Ok(1..) => Ok(()),
             Ok(0) | Err(_) => Err(Stop::Gone),
+        }
+    }
+
+    /// A client that waits and holds no server holds no buffers either.
+    fn rest(&mut self) {
+        if self.links.is_empty() {
+            self.conn.release_buffers();
         }
     }
 

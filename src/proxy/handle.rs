@@ -99,7 +99,8 @@ impl Word {
         poll_fn(|cx| self.poll_heard(cx)).await;
     }
 
-    fn poll_heard(&self, cx: &Context<'_>) -> Poll<()> {
+    /// Ready when the word is said.
+    pub fn poll_heard(&self, cx: &Context<'_>) -> Poll<()> {
         if self.said.get() {
             return Poll::Ready(());
         }
@@ -152,7 +153,10 @@ impl Handle {
     /// The client got a server, at the time `now`.
     pub fn hold(&self, server: &Server, pool: &Rc<Local>, now: Instant) {
         let held = Held { pool: Rc::clone(pool), key: server.cancel_key, opened: server.opened, since: now };
-        self.servers.borrow_mut().push(held);
+        let mut servers = self.servers.borrow_mut();
+        // Mostly there is one, and the room for it is kept.
+        servers.reserve_exact(1);
+        servers.push(held);
     }
 
     /// A server no longer works for the client.

@@ -64,13 +64,13 @@ impl Client {
     }
 
     /// Serves a long message of which `rest` bytes are to come.
-    pub async fn begun(&mut self, message: BytesMut, rest: usize) -> Step {
+    pub async fn begun(&mut self, message: &[u8], rest: usize) -> Step {
         // Until a server takes them.
         self.unwanted = rest;
         if message.first() == Some(&tag::BIND) {
-            self.begun_bind(&message, rest).await
+            self.begun_bind(message, rest).await
         } else {
-            self.begun_request(&message, rest).await
+            self.begun_request(message, rest).await
         }
     }
 

@@ -103,6 +103,7 @@ impl Client {
     async fn add_server(&mut self, shard: ShardId, access: Access) -> Step<usize> {
         let link = self.take_server(shard, access).await?;
         self.handle.hold(&link.server, &link.pool, self.now);
+        self.links.reserve_exact(1);
         self.links.push(link);
         let at = self.links.len() - 1;
         self.claim_notifications(at);
@@ -145,7 +146,7 @@ impl Client {
 
     /// Waits for the replies to Weir's own queries on a link.
     pub async fn own_replies(&mut self, at: usize) -> Step {
-        match self.links[at].server.finish_own_queries().await {
+        match Box::pin(self.links[at].server.finish_own_queries()).await {
             Ok(_) => Ok(()),
             Err(error) if error.kind == Kind::Reported => Err(Stop::Failed(error)),
             Err(error) => Err(self.lose(at, error)),
@@ -187,7 +188,7 @@ impl Client {
         let (pool, stats) = self.pool(shard, node)?;
         let (server, waited) = match self.idle_server(&pool) {
             Some(server) => (server, Duration::ZERO),
-            None => self.wait_for_server(&pool).await?,
+            None => Box::pin(self.wait_for_server(&pool)).await?,
         };
         stats.server_assigned(waited);
         Ok(Link { server, pool, stats, asked: None })
@@ -207,11 +208,11 @@ impl Client {
     }
 
     fn pool(&mut self, shard: ShardId, node: NodeIndex) -> Result<PoolHere> {
-        if let Some(here) = self.pools.get(&(shard, node)) {
+        if let Some(here) = self.pools.borrow().get(&(shard, node)) {
             return Ok(here.clone());
         }
         let here = self.worker.pool(&self.database, &self.user, shard, node)?;
-        self.pools.insert((shard, node), here.clone());
+        self.pools.borrow_mut().insert((shard, node), here.clone());
         Ok(here)
     }
 

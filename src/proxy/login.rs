@@ -38,7 +38,15 @@ const SCHEMA_LIMIT: Duration = Duration::from_secs(10);
 
 /// Serves a connection to its end.
 pub async fn serve(worker: Rc<Worker>, socket: std::net::TcpStream) {
-    let Ok(mut conn) = Conn::from_std(socket) else { return };
+    // In a box, for it is over when the client's life begins: a client's task is to be small.
+    if let Some((mut client, _place)) = Box::pin(begin(worker, socket)).await {
+        client.run().await;
+    }
+}
+
+/// Gives the client that a connection turns out to be; serves what is no client.
+async fn begin(worker: Rc<Worker>, socket: std::net::TcpStream) -> Option<(Box<Client>, Admission)> {
+    let mut conn = Conn::from_std(socket).ok()?;
     let limit = worker.instance.config.pool.client_login_timeout;
     let opening = open(&worker, &mut conn);
     let opened = match limit {
@@ -46,7 +54,7 @@ pub async fn serve(worker: Rc<Worker>, socket: std::net::TcpStream) {
         None => opening.await,
     };
     match opened {
-        Ok(Opened::Client(login)) => login.into_client(worker, conn).await,
+        Ok(Opened::Client(login)) => return login.into_client(worker, conn).await,
         Ok(Opened::Replication(walsender)) => walsender.run(worker, conn).await,
         Ok(Opened::Console(_place)) => super::console::run(&worker, conn).await,
         Ok(Opened::Cancel) | Err(Refusal::Silent) => {}
@@ -56,6 +64,7 @@ pub async fn serve(worker: Rc<Worker>, socket: std::net::TcpStream) {
             let _unsent = tokio::time::timeout(FAREWELL_LIMIT, conn.flush()).await;
         }
     }
+    None
 }
 
 /// What a connection turned out to be.
@@ -291,10 +300,10 @@ fn notice_truncation(conn: &mut Conn, name: &str) {
 }
 
 impl LoggedIn {
-    /// Tells the client that it is in, and serves it.
-    async fn into_client(self, worker: Rc<Worker>, mut conn: Conn) {
-        let Self { admission, protocol, database, user, settings, reports } = self;
-        let (Some(address), Some(local_address)) = (conn.peer(), conn.local()) else { return };
+    /// Tells the client that it is in. Gives `None` when it is gone already.
+    async fn into_client(self: Box<Self>, worker: Rc<Worker>, mut conn: Conn) -> Option<(Box<Client>, Admission)> {
+        let Self { admission, protocol, database, user, settings, reports } = *self;
+        let (address, local_address) = (conn.peer()?, conn.local()?);
         let number = worker.instance.client_number();
         let key = keys::make(admission.process_id, protocol);
         notice_truncation(&mut conn, settings.get("application_name").unwrap_or_default());
@@ -303,9 +312,7 @@ impl LoggedIn {
         }
         backend::backend_key_data(conn.queue(), key.process_id, &key.secret);
         backend::ready_for_query(conn.queue(), TransactionStatus::Idle);
-        if conn.flush().await.is_err() {
-            return;
-        }
+        conn.flush().await.ok()?;
         let handle = Rc::new(Handle::new(
             number as u64,
             key,
@@ -316,7 +323,7 @@ impl LoggedIn {
             local_address,
         ));
         worker.remember(&handle);
-        Client::new(conn, worker, database, user, handle, settings, reports.parameters).run().await;
-        drop(admission);
+        let client = Client::new(conn, worker, database, user, handle, settings, reports.parameters);
+        Some((Box::new(client), admission))
     }
 }

@@ -90,6 +90,7 @@ impl Operate for Instance {
                 map: &map,
                 schema: &schema,
                 named: None,
+                role: "",
             };
             let plan = route::plan(&request)?;
             routed.extend(described(number, statement.text(sql), plan.action, &map));

@@ -7,7 +7,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 
 use crate::net::Conn;
 use crate::pool::database::Database;
@@ -75,7 +75,10 @@ fn poll_relay(
 ) -> Poll<Result<End, Error>> {
     loop {
         let unread = server.conn.input.len();
-        if pass_on(cx, client, server, seen, out)?.is_err() {
+        let ledger = &server.session.ledger;
+        if (unread > 0 || ledger.gives_by_itself() || ledger.has_events() || ledger.owes_nothing())
+            && pass_on(cx, client, server, seen, out)?.is_err()
+        {
             return Poll::Ready(Ok(End::ClientGone));
         }
         if listen == Listen::Open && server.session.ledger.has_answered() {
@@ -90,7 +93,9 @@ fn poll_relay(
                 continue;
             }
         }
-        if let Poll::Ready(Err(error)) = server.conn.poll_flush(cx) {
+        if server.conn.unsent() > 0
+            && let Poll::Ready(Err(error)) = server.conn.poll_flush(cx)
+        {
             return Poll::Ready(Err(lost(server.shard(), error)));
         }
         if client.unsent() > 0 && matches!(client.poll_flush(cx), Poll::Ready(Err(_))) {
@@ -144,7 +149,7 @@ fn pass_on(
     seen.sent += bytes.len();
     let result = if bytes.is_empty() { Ok(()) } else { client.poll_send(cx, bytes) };
     out.clear();
-    server.conn.input.advance(scanned.consumed);
+    server.conn.use_up(scanned.consumed);
     note_events(server, seen)?;
     Ok(result)
 }

@@ -181,7 +181,8 @@ impl Client {
         }
         let mut unowned = Vec::new();
         let named = self.named_shard(statement.text(text), &map)?;
-        let request = route::Request { text, statement, literals, parameters, map: &map, schema, named };
+        let request =
+            route::Request { text, statement, literals, parameters, map: &map, schema, named, role: &self.user.name };
         let planned = route::plan_noting(&request, &mut unowned);
         if unowned.is_empty() {
             return planned;

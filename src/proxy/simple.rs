@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use arc_swap::Guard;
-use bytes::BytesMut;
 
 use super::answer::Preface;
 use super::client::Client;
@@ -56,15 +55,15 @@ impl Ended {
 
 impl Client {
     /// Serves a simple Query.
-    pub async fn query(&mut self, message: BytesMut) -> Step {
+    pub async fn query(&mut self, message: &[u8]) -> Step {
         self.names.clear_unnamed();
         let schema = self.schema()?;
         let text = frontend::query_text(&message[frame::HEADER_LEN..])?;
         let Ok(text) = std::str::from_utf8(text) else {
-            return self.forward_query(&message, &Facts::unreadable(), &Values::default()).await;
+            return self.forward_query(message, &Facts::unreadable(), &Values::default()).await;
         };
         if self.database.is_sharded() {
-            return self.sharded_query(&schema, &message, text).await;
+            return Box::pin(self.sharded_query(&schema, message, text)).await;
         }
         let mut literals = Vec::new();
         let facts = self.known.facts(&schema, text, &mut literals);
@@ -73,7 +72,7 @@ impl Client {
         if self.answer_deallocate(&facts) {
             return Ok(());
         }
-        self.forward_query(&message, &facts, &Values { text, literals: &literals, bound: None }).await
+        self.forward_query(message, &facts, &Values { text, literals: &literals, bound: None }).await
     }
 
     /// Forwards a Query as it is to the only shard.
@@ -113,20 +112,20 @@ impl Client {
     }
 
     /// Serves a FunctionCall: a function by its OID, about which nothing is known.
-    pub async fn function_call(&mut self, message: BytesMut) -> Step {
+    pub async fn function_call(&mut self, message: &[u8]) -> Step {
         if self.database.is_sharded() {
             return Err(Error::refuse("a FunctionCall cannot be routed", "The function's arguments name no shard.")
                 .hint("Call the function with SELECT.")
                 .into());
         }
-        self.end_lost_block(None, Asked::Query(&message))?;
-        let facts = called_function(&message);
+        self.end_lost_block(None, Asked::Query(message))?;
+        let facts = called_function(message);
         let before = self.state.mark();
         facts.statements.iter().for_each(|statement| self.note(statement, &Values::default()));
         let at = self.link(ShardId(0), Access::Primary { writes: true }).await?;
         self.bring_statements(at).await?;
         let server = &mut self.links[at].server;
-        server.session.query(server.conn.queue(), &message);
+        server.session.query(server.conn.queue(), message);
         let ended = self.finish(at).await?;
         self.after(facts.statements.iter(), ended, before);
         Ok(())

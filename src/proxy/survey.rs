@@ -28,7 +28,7 @@ impl Client {
             self.show_pin();
             return Ok(());
         }
-        match self.ask_survey(touched).await {
+        match Box::pin(self.ask_survey(touched)).await {
             Ok(survey) => self.learn(survey),
             Err(error) if error.kind == Kind::Reported => {
                 // Cancelled, or out of time: the server is asked again after the next transaction, and kept until then.

@@ -40,6 +40,11 @@ const SWEEP_PERIOD: Duration = Duration::from_secs(5);
 /// A pool on this worker and this worker's counters for it.
 pub type PoolHere = (Rc<Local>, Arc<PoolStats>);
 
+/// The pools of one database and user on this worker, as far as they were used.
+pub type Pools = RefCell<FxHashMap<(ShardId, NodeIndex), PoolHere>>;
+
+type DatabaseAndUser = (Arc<str>, Arc<str>);
+
 /// What logins have in common that report the same: database, user, settings.
 type LoginKey = (Arc<str>, Arc<str>, Arc<Settings>);
 
@@ -56,6 +61,7 @@ pub struct Worker {
     pub index: usize,
     pub instance: Arc<Instance>,
     pools: RefCell<HashMap<PoolId, PoolHere>>,
+    by_user: RefCell<HashMap<DatabaseAndUser, Rc<Pools>>>,
     databases: RefCell<FxHashMap<Arc<str>, Here>>,
     handles: RefCell<FxHashMap<i32, Rc<Handle>>>,
     reports: RefCell<HashMap<LoginKey, Reports>>,
@@ -232,6 +238,7 @@ pub fn run(index: usize, instance: Arc<Instance>, inbox: Inbox) -> std::io::Resu
         index,
         instance,
         pools: RefCell::default(),
+        by_user: RefCell::default(),
         databases: RefCell::default(),
         handles: RefCell::default(),
         reports: RefCell::default(),
@@ -320,6 +327,12 @@ impl Worker {
         let here = (Rc::new(Local::new(shared, self.index)), self.instance.telemetry.register(&key));
         self.pools.borrow_mut().insert(id, here.clone());
         Ok(here)
+    }
+
+    /// What the clients of a database and user share, to find their pools fast.
+    pub fn pools_of(&self, database: &Database, user: &User) -> Rc<Pools> {
+        let key = (Arc::clone(&database.name), Arc::clone(&user.name));
+        Rc::clone(self.by_user.borrow_mut().entry(key).or_default())
     }
 
     /// What this worker knows of the statements of clients with these settings.

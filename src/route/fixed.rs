@@ -74,6 +74,7 @@ impl Router<'_> {
 
     /// What every shard must learn, or no shard can keep. What code leaves that cannot be seen, its server is asked for.
     fn check_kept(&self) -> Result<()> {
+        self.check_names()?;
         if self.statement().opaque_names.is_empty() { self.check_session_state() } else { Ok(()) }
     }
 

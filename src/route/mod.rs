@@ -27,10 +27,10 @@ use std::cell::RefCell;
 use self::plan::{Access, Action, Part, PartText, Plan};
 use self::target::Target;
 use crate::shardmap::{Key, KeyValue, Keyspace, ShardMap};
-use crate::sql::facts::{Ddl, Effects, Facets, Statement, StatementKind, TransactionCommand};
+use crate::sql::facts::{Ddl, Effects, Facets, RelationUse, Statement, StatementKind, TransactionCommand};
 use crate::sql::moment::names_moment;
 use crate::sql::scan::LiteralSpan;
-use crate::sql::schema::Schema;
+use crate::sql::schema::{Resolved, Schema};
 use crate::types::{Error, Result, ShardId};
 use crate::wire::frontend::Format;
 
@@ -81,6 +81,8 @@ pub struct Request<'a> {
     pub schema: &'a Schema,
     /// The shard that the client names.
     pub named: Option<ShardId>,
+    /// The role that the statement runs as.
+    pub role: &'a str,
 }
 
 /// Where a statement runs.
@@ -195,6 +197,22 @@ impl<'a> Router<'a> {
         Ok(())
     }
 
+    /// A name without its schema must mean what the map takes it for.
+    fn check_names(&self) -> Result<()> {
+        let statement = self.statement();
+        let is_bare = |used: &&RelationUse| {
+            used.name.schema.is_none() && !matches!(self.request.schema.resolve(&used.name), Resolved::System)
+        };
+        match statement.relations.iter().find(is_bare) {
+            Some(used) if self.request.schema.other_paths.contains(self.request.role) => Err(Error::refuse(
+                format!("cannot tell which relation \"{}\" is", used.name.name),
+                format!("Role \"{}\" has a search_path of its own.", self.request.role),
+            )
+            .hint("Qualify names with their schema.")),
+            _ => Ok(()),
+        }
+    }
+
     /// Notes the schemas of relations that have no place, where schemas are keys.
     fn note_schemas(&self, is_new: bool) {
         let Some(keyspace) = self.request.map.schemas() else { return };
@@ -206,6 +224,7 @@ impl<'a> Router<'a> {
     }
 
     fn check_understood(&self) -> Result<()> {
+        self.check_names()?;
         let statement = self.statement();
         if let Some(part) = &statement.unknown {
             return Err(Error::refuse("cannot route the statement", format!("The statement contains {part}.")));
@@ -235,7 +254,9 @@ impl<'a> Router<'a> {
                 "set_config() is not supported on a sharded database",
                 "The setting would change on one shard only.",
             )
-            .hint("Use SET or SET LOCAL."));
+            .hint(
+                "Use SET or SET LOCAL. To dump or restore, let pg_dump and pg_restore work on the shards themselves.",
+            ));
         }
         Ok(())
     }

@@ -166,7 +166,7 @@ fn route_named(text: &str, parameters: &[Parameter<'_>], schema: &Schema, named:
     scan(text, true, &mut Vec::new(), &mut literals).expect(text);
     let facts = analyze(text, true, schema);
     let statement = &facts.statements[0];
-    plan(&Request { text, statement, literals: &literals, parameters, map: &map(), schema, named })
+    plan(&Request { text, statement, literals: &literals, parameters, map: &map(), schema, named, role: "app" })
 }
 
 fn route(text: &str) -> Result<Plan> {
@@ -669,6 +669,13 @@ fn what_the_catalogs_say_counts() {
     let at = |text: &str, schema: &Schema| outcome(route_with(text, &[], schema));
     assert_outcome("collations", "several", &at("SELECT * FROM s WHERE k = 'house'", &changed));
     assert_outcome("integers", "1", &at("SELECT * FROM n WHERE k = 150", &changed));
+
+    let mut foreign = schema();
+    foreign.other_paths = ["app".to_owned()].into();
+    assert_outcome("a path of its own", "!search_path of its own", &at("SELECT * FROM n WHERE k = 150", &foreign));
+    assert_outcome("a path of its own", "!search_path of its own", &at("CREATE TABLE n (k int)", &foreign));
+    assert_outcome("qualified names", "1", &at("SELECT * FROM public.n WHERE k = 150", &foreign));
+    assert_outcome("system catalogs", "home", &at("SELECT * FROM pg_class", &foreign));
 
     let mut domain = schema();
     if let Some(relation) = domain.relations.get_mut(&("public".into(), "n".into())) {

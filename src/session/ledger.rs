@@ -330,6 +330,11 @@ impl Ledger {
         self.status = status;
     }
 
+    /// True when the client gets something next that no byte of the server's is needed for.
+    pub fn gives_by_itself(&self) -> bool {
+        matches!(self.entries.front(), Some(Entry::Insert(_) | Entry::ParseElided(_)))
+    }
+
     /// Whether the client's next ReadyForQuery is kept back until [`Ledger::take_held_ready`].
     pub fn hold_ready(&mut self, hold: bool) {
         self.holds_ready = hold;

@@ -70,6 +70,7 @@ pub fn scan(
     literals: &mut Vec<LiteralSpan>,
 ) -> Result<(), Unscannable> {
     let start = key.len();
+    key.reserve(text.len());
     let mut scanner = Scanner { bytes: text.as_bytes(), at: 0, standard_conforming_strings, key, literals };
     while scanner.at < scanner.bytes.len() {
         scanner.token()?;
@@ -92,6 +93,7 @@ struct Scanner<'a> {
 impl Scanner<'_> {
     fn token(&mut self) -> Result<(), Unscannable> {
         match self.bytes[self.at] {
+            byte if is_identifier_start(byte) => self.word(),
             byte if is_space(byte) => self.blank(),
             b'-' if self.peek(1) == Some(b'-') => self.blank(),
             b'/' if self.peek(1) == Some(b'*') => self.blank(),
@@ -101,7 +103,6 @@ impl Scanner<'_> {
             b'.' if self.peek(1) == Some(b'.') => self.copy_to(self.at + 2),
             b'.' if self.peek(1).is_some_and(|next| next.is_ascii_digit()) => self.number(),
             b'0'..=b'9' => self.number(),
-            byte if is_identifier_start(byte) => self.word(),
             byte if is_operator(byte) => self.operator(),
             byte if is_self(byte) => self.copy_to(self.at + 1),
             _ => Err(Unscannable),
@@ -130,6 +131,12 @@ impl Scanner<'_> {
 
     /// White space and comments: one blank in the key.
     fn blank(&mut self) -> Result<(), Unscannable> {
+        if self.bytes[self.at] == b' ' && self.peek(1).is_some_and(|next| is_a(next, IDENTIFIER_PART | SELF)) {
+            // One blank, and no comment behind it: so it is mostly.
+            self.at += 1;
+            self.key.push(b' ');
+            return Ok(());
+        }
         loop {
             match self.peek(0) {
                 Some(byte) if is_space(byte) => self.at += 1,
@@ -376,24 +383,64 @@ fn continuation(bytes: &[u8], end: usize) -> Option<usize> {
     }
 }
 
+/// What a byte may be, by the classes of PostgreSQL's lexer, as bits.
+const SPACE: u8 = 1;
+const IDENTIFIER_START: u8 = 2;
+const IDENTIFIER_PART: u8 = 4;
+const OPERATOR: u8 = 8;
+const SELF: u8 = 16;
+
+/// The classes of every byte. A look into a table is what makes the scanner fast.
+const CLASSES: [u8; 256] = {
+    let mut classes = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let is = byte as u8;
+        if matches!(is, b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c) {
+            classes[byte] |= SPACE;
+        }
+        if is.is_ascii_alphabetic() || is == b'_' || is >= 0x80 {
+            classes[byte] |= IDENTIFIER_START | IDENTIFIER_PART;
+        }
+        if is.is_ascii_digit() || is == b'$' {
+            classes[byte] |= IDENTIFIER_PART;
+        }
+        if matches!(is, b'~' | b'!' | b'@' | b'#' | b'^' | b'&' | b'|' | b'`' | b'?') {
+            classes[byte] |= OPERATOR;
+        }
+        if matches!(is, b'+' | b'-' | b'*' | b'/' | b'%' | b'<' | b'>' | b'=') {
+            classes[byte] |= OPERATOR;
+        }
+        if matches!(is, b',' | b'(' | b')' | b'[' | b']' | b'.' | b';' | b':') {
+            classes[byte] |= SELF;
+        }
+        byte += 1;
+    }
+    classes
+};
+
+fn is_a(byte: u8, class: u8) -> bool {
+    CLASSES[usize::from(byte)] & class != 0
+}
+
 fn is_space(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c)
+    is_a(byte, SPACE)
 }
 
 fn is_identifier_start(byte: u8) -> bool {
-    byte.is_ascii_alphabetic() || byte == b'_' || byte >= 0x80
+    is_a(byte, IDENTIFIER_START)
 }
 
 fn is_identifier_part(byte: u8) -> bool {
-    is_identifier_start(byte) || byte.is_ascii_digit() || byte == b'$'
+    is_a(byte, IDENTIFIER_PART)
 }
 
 fn is_operator(byte: u8) -> bool {
-    b"~!@#^&|`?+-*/%<>=".contains(&byte)
+    is_a(byte, OPERATOR)
 }
 
 fn is_self(byte: u8) -> bool {
-    b",()[].;:".contains(&byte)
+    is_a(byte, SELF)
 }
 
 fn number_value(source: &str) -> Option<Cow<'_, str>> {

@@ -26,6 +26,9 @@ pub struct Schema {
     /// The schemas that an unqualified name is looked up in, in order (`search_path` of a fresh session,
     /// `$user` resolved), without pg_catalog.
     pub search_path: Vec<String>,
+    /// Roles for which an unqualified name may mean another relation than `search_path` leads to: their own setting, a
+    /// schema of their name, or a schema that they may not use.
+    pub other_paths: HashSet<String>,
     /// Some collation of the database is nondeterministic, so that equal texts may differ in their bytes.
     pub has_nondeterministic_collations: bool,
     /// Types (OIDs on the home shard) whose OID on some other shard differs.

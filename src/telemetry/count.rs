@@ -54,11 +54,21 @@ impl<K: Counted> Tally<K> {
         self.cells[key.index()].fetch_add(amount, Ordering::Relaxed);
     }
 
+    /// The same for a tally that one thread alone adds to: no locked instruction.
+    pub fn add_alone(&self, key: K, amount: u64) {
+        add_alone(&self.cells[key.index()], amount);
+    }
+
     /// The counts as they are now. Counters that move meanwhile may be caught before or after.
     pub fn read(&self) -> Counts<K> {
         let values = self.cells.iter().map(|cell| cell.load(Ordering::Relaxed)).collect();
         Counts { values, keys: PhantomData }
     }
+}
+
+/// Adds to a counter that no other thread writes.
+pub(super) fn add_alone(cell: &AtomicU64, amount: u64) {
+    cell.store(cell.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
 }
 
 impl<K: Counted> Default for Tally<K> {

@@ -1,9 +1,11 @@
 //! Latencies in log-linear buckets: each power of two of microseconds is cut into sixteen equal parts, so that a bucket
-//! is never wider than a sixteenth of its values. Recording is two relaxed additions.
+//! is never wider than a sixteenth of its values. Recording is two additions.
 
 use std::array;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+use super::count::add_alone;
 
 /// Buckets per power of two, as a power of two.
 const SUB_BUCKET_BITS: u32 = 4;
@@ -12,7 +14,7 @@ const SUB_BUCKETS: usize = 1 << SUB_BUCKET_BITS;
 const VALUE_BITS_MAX: u32 = 36;
 const BUCKETS: usize = SUB_BUCKETS * (VALUE_BITS_MAX - SUB_BUCKET_BITS + 1) as usize;
 
-/// A histogram to record in.
+/// A histogram that one thread records in; any may read it.
 #[derive(Debug)]
 pub struct Histogram {
     buckets: [AtomicU64; BUCKETS],
@@ -22,8 +24,8 @@ pub struct Histogram {
 impl Histogram {
     pub fn record(&self, duration: Duration) {
         let value_us = micros(duration);
-        self.buckets[bucket_of(value_us)].fetch_add(1, Ordering::Relaxed);
-        self.sum_us.fetch_add(value_us, Ordering::Relaxed);
+        add_alone(&self.buckets[bucket_of(value_us)], 1);
+        add_alone(&self.sum_us, value_us);
     }
 
     /// The recorded values as they are now.

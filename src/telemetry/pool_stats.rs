@@ -66,7 +66,7 @@ impl Counted for Counter {
     }
 }
 
-/// What a worker counts for one of its pools.
+/// What a worker counts for one of its pools. Only that worker's thread counts here.
 #[derive(Debug, Default)]
 pub struct PoolStats {
     counters: Tally<Counter>,
@@ -79,42 +79,42 @@ pub struct PoolStats {
 impl PoolStats {
     /// A client got a server, after waiting for it this long.
     pub fn server_assigned(&self, waited: Duration) {
-        self.counters.add(Counter::ServerAssignmentCount, 1);
-        self.counters.add(Counter::WaitTime, micros(waited));
+        self.counters.add_alone(Counter::ServerAssignmentCount, 1);
+        self.counters.add_alone(Counter::WaitTime, micros(waited));
         self.wait_times.record(waited);
     }
 
     /// A query was answered.
     pub fn query_done(&self, took: Duration) {
-        self.counters.add(Counter::QueryCount, 1);
-        self.counters.add(Counter::QueryTime, micros(took));
+        self.counters.add_alone(Counter::QueryCount, 1);
+        self.counters.add_alone(Counter::QueryTime, micros(took));
         self.query_times.record(took);
     }
 
     /// A transaction (or a query outside of one) ended.
     pub fn transaction_done(&self, took: Duration) {
-        self.counters.add(Counter::XactCount, 1);
-        self.counters.add(Counter::XactTime, micros(took));
+        self.counters.add_alone(Counter::XactCount, 1);
+        self.counters.add_alone(Counter::XactTime, micros(took));
     }
 
     /// Bytes came from a client.
     pub fn received(&self, bytes: usize) {
-        self.counters.add(Counter::Received, bytes as u64);
+        self.counters.add_alone(Counter::Received, bytes as u64);
     }
 
     /// Bytes went to a client.
     pub fn sent(&self, bytes: usize) {
-        self.counters.add(Counter::Sent, bytes as u64);
+        self.counters.add_alone(Counter::Sent, bytes as u64);
     }
 
     /// A client keeps its server beyond its transaction.
     pub fn pinned(&self, reason: PinReason) {
-        self.pins.add(reason, 1);
+        self.pins.add_alone(reason, 1);
     }
 
     /// One of Weir's own errors was reported to a client of this pool. What a server reports is not counted here.
     pub fn error(&self, kind: Kind) {
-        self.errors.add(kind, 1);
+        self.errors.add_alone(kind, 1);
     }
 
     pub(super) fn read(&self) -> PoolReading {

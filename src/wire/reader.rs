@@ -1,5 +1,7 @@
 //! Reading the fields of a message body; every read checks that the bytes are there.
 
+use std::ffi::CStr;
+
 use crate::types::{Error, Result};
 
 /// A cursor over a message body.
@@ -52,9 +54,8 @@ impl<'a> Reader<'a> {
 
     /// A string up to its terminating zero, which is read too.
     pub fn cstr(&mut self) -> Result<&'a [u8]> {
-        let end = self.rest.iter().position(|&byte| byte == 0).ok_or_else(too_short)?;
-        let text = &self.rest[..end];
-        self.rest = &self.rest[end + 1..];
+        let text = CStr::from_bytes_until_nul(self.rest).map_err(|_| too_short())?.to_bytes();
+        self.rest = &self.rest[text.len() + 1..];
         Ok(text)
     }
 

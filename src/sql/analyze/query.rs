@@ -114,10 +114,12 @@ impl<'a> Analyzer<'a> {
     /// Each branch of UNION, INTERSECT or EXCEPT is a query level of its own.
     fn set_operation(&mut self, select: &pg::SelectStmt, env: Env<'_>) -> Option<Output> {
         self.effect(Effects::SHAPES_RESULT);
+        let around = self.shape;
         let mut branch =
             |branch: &Option<Box<pg::SelectStmt>>| branch.as_ref().and_then(|branch| self.select(branch, env));
         let (left, right) = (branch(&select.larg), branch(&select.rarg));
         self.select_tail(select, &Scope::new(env));
+        self.shape = around;
         self.combined(select, left, right)
     }
 

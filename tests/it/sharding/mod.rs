@@ -14,3 +14,4 @@ mod replicas;
 mod routed;
 mod session;
 mod shop;
+mod tools;

@@ -6,7 +6,7 @@ use weir::wire::frontend::{self, Target};
 
 use super::answer::{Answer, answers, arguments, ask, extended, story};
 use super::shop::{Shop, must};
-use crate::harness::RawClient;
+use crate::harness::{Endpoint, RawClient, Setup, endpoint_of, servers, unique};
 
 const ALL: &str = "SELECT name FROM customers WHERE customer_id > $1 ORDER BY customer_id";
 
@@ -349,6 +349,32 @@ fn explain_tells_the_route_in_front_of_the_plan() {
             ("EXPLAIN SELECT nowhere FROM customers WHERE customer_id = 11", "42703"),
             ("SELECT 1", "25P02"),
             ("ROLLBACK", "ROLLBACK"),
+        ],
+    );
+}
+
+#[test]
+fn a_role_with_a_path_of_its_own_must_qualify_names() {
+    let role = unique("pathfinder");
+    for shard in &servers().shop {
+        let sql = format!(
+            "CREATE ROLE {role} SUPERUSER LOGIN PASSWORD 'weir'; ALTER ROLE {role} SET search_path = elsewhere, public"
+        );
+        endpoint_of(&shard.primary, "postgres").execute(&sql);
+    }
+    let setup = Setup::new().weir("admin_users = [\"weir\"]").user(&format!("name = {role:?}\npassword = \"weir\""));
+    let shop = Shop::small_with(setup);
+    let mut client = Endpoint { user: role, ..shop.endpoint() }.raw();
+    story(
+        &mut client,
+        &[
+            ("SELECT name FROM customers WHERE customer_id = 11", "Cid"),
+            ("CREATE SCHEMA elsewhere", "CREATE SCHEMA"),
+            ("SELECT name FROM customers WHERE customer_id = 11", "0A000"),
+            ("SELECT name FROM public.customers WHERE customer_id = 11", "Cid"),
+            ("SELECT count(*) FROM pg_class WHERE relname = 'customers'", "1"),
+            ("DROP SCHEMA elsewhere", "DROP SCHEMA"),
+            ("SELECT name FROM customers WHERE customer_id = 11", "Cid"),
         ],
     );
 }
