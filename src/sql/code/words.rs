@@ -155,7 +155,7 @@ impl Body {
             "nextval" | "setval" => self.code.class.sequences |= Effects::ADVANCES_SEQUENCE,
             "currval" | "lastval" => self.code.class.sequences |= Effects::READS_SEQUENCE,
             "notify" | "pg_notify" => self.code.class.notifies = true,
-            "create" if self.part == Part::Definition => {}
+            "create" | "temp" | "temporary" if self.part == Part::Definition => {}
             word if KEEPS_STATE.contains(&word) => self.code.leaves(Leaves::Visible),
             word if is_hidden(word) => self.code.leaves(Leaves::Unknowable),
             word if word.starts_with("pg_temp") || is_session_lock(word) => self.code.leaves(Leaves::Visible),
