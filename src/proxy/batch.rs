@@ -232,7 +232,7 @@ impl Client {
     /// With whom a statement that the client prepares now may be shared.
     pub fn sharing(&self) -> Sharing {
         match self.state.is_pinned() || self.schema_touched {
-            _ if self.has_own_settings() => Sharing::OwnSettings,
+            _ if self.own_settings => Sharing::OwnSettings,
             true => Sharing::Own,
             false => Sharing::Shared,
         }
@@ -240,7 +240,7 @@ impl Client {
 
     /// A statement that another server would read otherwise, at another moment or under other settings, stays where it is.
     pub fn keep_constants(&mut self, prepared: &Prepared) {
-        if !prepared.is_repeatable() || self.has_own_settings() && prepared.has_constants() {
+        if !prepared.is_repeatable() || self.own_settings && prepared.has_constants() {
             self.state.hold(Facets::CONSTANTS);
             self.show_pin();
         }

@@ -253,20 +253,9 @@ impl Client {
         if let Some(status) = held {
             backend::ready_for_query(self.conn.queue(), status);
         }
-        if self.listening.is_some() {
-            return Box::pin(self.end_heard_unit()).await;
-        }
-        self.conn.flush().await.map_err(|_| Stop::Gone)?;
-        if !self.batch_open {
-            self.handle.state.set(State::Idle);
-        }
-        Ok(())
-    }
-
-    /// The same for a client that listens: it is given what came meanwhile.
-    async fn end_heard_unit(&mut self) -> Step {
-        if self.may_leave() {
-            self.deliver().await?;
+        // A client that listens is given what came meanwhile.
+        if self.listening.is_some() && self.may_leave() {
+            Box::pin(self.deliver()).await?;
         }
         self.conn.flush().await.map_err(|_| Stop::Gone)?;
         if !self.batch_open {

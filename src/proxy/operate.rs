@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use postgres_protocol::escape::escape_identifier;
 use tokio_postgres::Client;
 
 use super::instance::Instance;
@@ -12,7 +13,7 @@ use crate::pool::database::Database;
 use crate::pool::inspect;
 use crate::route::plan::{Action, Part, PartText};
 use crate::route::{self, Request};
-use crate::shardmap::{Change, Distribution, ShardMap, quoted_name};
+use crate::shardmap::{Change, Distribution, ShardMap};
 use crate::sql::analyze::analyze;
 use crate::sql::scan::scan;
 use crate::types::{Error, Kind, Origin, Result, ShardId};
@@ -279,8 +280,8 @@ impl Report {
 async fn fingerprint(shard: &Examined, (schema, name): (&str, &str)) -> Result<String> {
     let sql = format!(
         "SELECT count(*) || ' ' || coalesce(sum(hashtextextended(t::text, 0)::numeric), 0) FROM {}.{} t",
-        quoted_name(schema),
-        quoted_name(name)
+        escape_identifier(schema),
+        escape_identifier(name)
     );
     let row = shard.client.query_one(&sql, &[]).await.map_err(|error| inspect::failed(shard.shard, error))?;
     Ok(row.get(0))

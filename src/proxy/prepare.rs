@@ -98,7 +98,7 @@ impl Client {
     /// Whether the statement's constants would be read under other settings now.
     pub fn reads_otherwise(&self, prepared: &Prepared) -> bool {
         prepared.has_constants()
-            && (self.has_own_settings() || prepared.standing.reading.as_ref() != Some(&self.known.reading))
+            && (self.own_settings || prepared.standing.reading.as_ref() != Some(&self.known.reading))
     }
 
     /// Gives the server the settings under which the statement's constants were read. Gives what takes them back.
@@ -118,12 +118,7 @@ impl Client {
         }
     }
 
-    /// Whether the open transaction has settings of its own.
-    pub fn has_own_settings(&self) -> bool {
-        self.own_settings
-    }
-
-    /// Looks at that before a unit: what the unit's own statements set comes after their constants were read.
+    /// Looks, before a unit, whether the open transaction has settings of its own: what the unit's own statements set comes after their constants were read.
     pub fn look_at_settings(&mut self) {
         self.own_settings = self.local_settings || self.state.touched().contains(Facets::SETTINGS);
     }

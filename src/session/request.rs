@@ -678,15 +678,7 @@ mod tests {
     fn describe_as(session: &mut ServerSession, before: &str, name: &str) -> Vec<Event> {
         let mut answer: BytesMut = BytesMut::new();
         before.bytes().for_each(|tag| backend::bare(&mut answer, tag));
-        let column = backend::Column {
-            name: name.into(),
-            table_oid: 0,
-            attribute: 0,
-            type_oid: 25,
-            type_size: -1,
-            type_modifier: -1,
-            format: 0,
-        };
+        let column = backend::Column::of_text(name);
         backend::parameter_description(&mut answer, &[23]);
         backend::row_description(&mut answer, &[column]);
         session.ledger.scan(&answer, &mut BytesMut::new()).unwrap();

@@ -5,6 +5,8 @@
 
 use std::fmt::Write as _;
 
+use postgres_protocol::escape::escape_identifier;
+
 use super::survey::{ROLE, SESSION_AUTHORIZATION};
 use crate::types::{Error, Kind, Origin, Result};
 use crate::wire::startup::StartupMessage;
@@ -264,7 +266,7 @@ fn split_words(text: &str) -> Vec<String> {
 
 /// A setting's name as SQL: each part between dots quoted.
 fn quote_name(name: &str) -> String {
-    name.split('.').map(|part| format!("\"{}\"", part.replace('"', "\"\""))).collect::<Vec<_>>().join(".")
+    name.split('.').map(escape_identifier).collect::<Vec<_>>().join(".")
 }
 
 /// A value as an SQL literal that means the same whatever standard_conforming_strings and client_encoding say.

@@ -3,6 +3,8 @@
 //! BEGIN reaches a server only when the transaction first needs its shard. What came before (BEGIN, savepoints, SET)
 //! is kept as the *prelude* and told to every server that joins later.
 
+use postgres_protocol::escape::escape_identifier;
+
 use crate::route::OWN_SETTINGS;
 use crate::types::{Error, Kind, Origin, Result, ShardId};
 use crate::wire::TransactionStatus;
@@ -85,7 +87,7 @@ impl Transaction {
             .filter_map(|step| match step {
                 Step::Setting { name, .. } if name.starts_with(OWN_SETTINGS) => None,
                 Step::Begin(sql) | Step::Setting { sql, .. } => Some(sql.clone()),
-                Step::Savepoint { name } => Some(format!("SAVEPOINT {}", quote_identifier(name))),
+                Step::Savepoint { name } => Some(format!("SAVEPOINT {}", escape_identifier(name))),
             })
             .collect()
     }
@@ -224,10 +226,6 @@ pub fn aborted() -> Error {
         Kind::InFailedTransaction,
         "current transaction is aborted, commands ignored until end of transaction block",
     )
-}
-
-fn quote_identifier(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 #[cfg(test)]

@@ -21,7 +21,6 @@ pub use geo::{Directory, Geo, Key, Region, UnknownKey};
 pub use hash::{BUCKETS_DEFAULT, BUCKETS_MAX, Hash, HashFunction, hash_extended};
 pub use key::{Decimal, KeyType, KeyValue, Shown};
 pub use keyspace::{ColumnEnd, Keyspace, Known, Method, Owners};
-pub use predicate::quoted_name;
 pub use range::{Bound, End, Range, Ranges};
 
 /// The versioned truth of one database: its shards, keyspaces and tables. Immutable; a change makes a new one with a

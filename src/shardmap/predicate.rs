@@ -1,6 +1,8 @@
 //! The reverse of placement: SQL conditions that select the rows which a shard owns. They are made of PostgreSQL's own
 //! immutable functions and operators, which a publication's row filter accepts (but for enums, which it never does).
 
+use postgres_protocol::escape::escape_identifier;
+
 use super::geo::Directory;
 use super::hash::{Hash, HashFunction};
 use super::key::{KeyType, KeyValue};
@@ -63,7 +65,7 @@ impl<'c> Columns<'c> {
     }
 
     fn bucket(self, hash: &Hash) -> Option<String> {
-        let names: Vec<String> = self.names.iter().map(|name| quoted_name(name)).collect();
+        let names: Vec<String> = self.names.iter().map(|name| escape_identifier(name)).collect();
         match hash.function() {
             HashFunction::Postgres => {
                 let mask = hash.placement().len() - 1;
@@ -83,7 +85,8 @@ impl<'c> Columns<'c> {
             }
             first += run.len();
         }
-        let present: Vec<String> = self.names.iter().map(|name| format!("{} IS NOT NULL", quoted_name(name))).collect();
+        let present: Vec<String> =
+            self.names.iter().map(|name| format!("{} IS NOT NULL", escape_identifier(name))).collect();
         Some(format!("({} AND {})", present.join(" AND "), any(runs.into_iter())))
     }
 
@@ -95,7 +98,7 @@ impl<'c> Columns<'c> {
                 Some(format!("{} {operator} {}", row(columns), row(self.literals(key))))
             }
         };
-        let present = self.names.iter().map(|name| Some(format!("{} IS NOT NULL", quoted_name(name))));
+        let present = self.names.iter().map(|name| Some(format!("{} IS NOT NULL", escape_identifier(name))));
         let ends = [compare(">=", &range.from), compare("<", &range.to)];
         format!("({})", present.chain(ends).flatten().collect::<Vec<_>>().join(" AND "))
     }
@@ -117,7 +120,7 @@ impl<'c> Columns<'c> {
 
     /// A column as it is compared: text by its bytes, an enum by its label.
     fn expression(self, column: usize) -> String {
-        let name = self.names.get(column).map(|name| quoted_name(name)).unwrap_or_default();
+        let name = self.names.get(column).map(|name| escape_identifier(name)).unwrap_or_default();
         match self.types.get(column) {
             Some(KeyType::Text | KeyType::Varchar) => format!("{name} COLLATE \"C\""),
             Some(KeyType::Enum) => format!("{name}::text"),
@@ -149,9 +152,4 @@ fn row(mut items: Vec<String>) -> String {
 fn any(conditions: impl Iterator<Item = String>) -> String {
     let conditions: Vec<String> = conditions.collect();
     if conditions.is_empty() { NOTHING.to_owned() } else { format!("({})", conditions.join(" OR ")) }
-}
-
-/// A name that PostgreSQL reads as it is.
-pub fn quoted_name(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }

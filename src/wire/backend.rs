@@ -48,6 +48,15 @@ pub struct Column {
     pub format: i16,
 }
 
+#[cfg(test)]
+impl Column {
+    /// A column of type text that is no table's, for tests.
+    pub fn of_text(name: &str) -> Self {
+        let name = name.as_bytes().to_vec();
+        Self { name, table_oid: 0, attribute: 0, type_oid: 25, type_size: -1, type_modifier: -1, format: 0 }
+    }
+}
+
 /// Reads the body of a RowDescription.
 pub fn read_row_description(body: &[u8]) -> Result<Vec<Column>> {
     let mut reader = Reader::new(body);

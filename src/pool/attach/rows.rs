@@ -1,8 +1,9 @@
 //! Whether rows are where the map says.
 
+use postgres_protocol::escape::escape_identifier;
 use tokio_postgres::Client;
 
-use crate::shardmap::{Placement, ShardMap, quoted_name};
+use crate::shardmap::{Placement, ShardMap};
 use crate::types::ShardId;
 
 /// The condition that a row of the table is not `shard`'s; `None` when no row can be wrong, or no server can tell.
@@ -27,7 +28,7 @@ pub async fn misplaced(
     (schema, name): (&str, &str),
 ) -> Result<bool, tokio_postgres::Error> {
     let Some(condition) = misplaced_condition(map.placement(schema, name), shard) else { return Ok(false) };
-    let table = format!("{}.{}", quoted_name(schema), quoted_name(name));
+    let table = format!("{}.{}", escape_identifier(schema), escape_identifier(name));
     let sql = format!("SELECT EXISTS (SELECT FROM {table} WHERE {condition})");
     client.query_one(&sql, &[]).await?.try_get(0)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use postgres_protocol::escape::escape_identifier;
 use tokio_postgres::{Client, Row};
 
 use super::{query, rows};
@@ -121,7 +122,11 @@ pub(super) async fn classes(client: &Client, harmless: &BTreeSet<String>) -> Res
     definitions.extend(rows(client, FUNCTIONS).await?.iter().map(|row| function(row, harmless)));
     for row in rows(client, OPERATORS).await? {
         let (name, function): (String, String) = (row.get(0), row.get(1));
-        definitions.push(Definition { unit: Unit::Function(name), code: read(&quoted(&function)), runs: Vec::new() });
+        definitions.push(Definition {
+            unit: Unit::Function(name),
+            code: read(&escape_identifier(&function)),
+            runs: Vec::new(),
+        });
     }
     for row in rows(client, TYPES).await? {
         definitions.push(plain(Unit::Types, row.get(0)));
@@ -137,11 +142,6 @@ pub(super) async fn classes(client: &Client, harmless: &BTreeSet<String>) -> Res
 
 fn plain(unit: Unit, text: &str) -> Definition {
     Definition { unit, code: read(text), runs: Vec::new() }
-}
-
-/// A name as a text that reads as this one word.
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 fn function(row: &Row, harmless: &BTreeSet<String>) -> Definition {

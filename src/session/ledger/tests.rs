@@ -352,18 +352,12 @@ mod descriptions {
     }
 
     fn columns(names: &[&str]) -> BytesMut {
-        let column = |name: &&str| backend::Column {
-            name: name.as_bytes().to_vec(),
-            table_oid: 0,
-            attribute: 0,
-            type_oid: 25,
-            type_size: -1,
-            type_modifier: -1,
-            format: 0,
-        };
         let mut out = BytesMut::new();
         backend::parameter_description(&mut out, &[23]);
-        backend::row_description(&mut out, &names.iter().map(column).collect::<Vec<_>>());
+        backend::row_description(
+            &mut out,
+            &names.iter().map(|name| backend::Column::of_text(name)).collect::<Vec<_>>(),
+        );
         out
     }
 
