@@ -73,6 +73,8 @@ enum Answer {
 struct Loader<'s> {
     soak: &'s Soak,
     client: RawClient,
+    /// As the last ReadyForQuery said.
+    in_block: bool,
     number: u64,
     next_row: u64,
     random: SmallRng,
@@ -161,10 +163,8 @@ impl Loader<'_> {
 
     fn block(&mut self) -> Result<(), String> {
         let (row, account) = (self.row(), self.random.random_range(1..=ACCOUNTS));
-        // Where BEGIN is lost there is no block: a ROLLBACK would be a statement of its own, on another server.
-        let answer = self.query("BEGIN");
-        self.survive(answer)?;
         let statements = [
+            "BEGIN".to_owned(),
             format!("UPDATE accounts SET balance = balance + 1 WHERE aid = {account}"),
             format!("INSERT INTO log VALUES ({row})"),
         ];
@@ -181,8 +181,12 @@ impl Loader<'_> {
         result
     }
 
-    /// Ends a block whose server is lost. Weir answers that itself.
+    /// Ends a block whose server is lost. Weir answers that itself. Where BEGIN was lost, or COMMIT told of the loss, there
+    /// is no block any more, and a ROLLBACK would be a statement of its own on another server.
     fn roll_back(&mut self) {
+        if !self.in_block {
+            return;
+        }
         match self.query("ROLLBACK") {
             Answer::Done(_) => {}
             Answer::Failed(state) => assert!(self.soak.crashes().is_none_or(|count| count > 0), "{state}"),
@@ -241,24 +245,27 @@ impl Loader<'_> {
     }
 
     fn ask(&mut self, write: impl FnOnce(&mut bytes::BytesMut)) -> Answer {
-        ask(&mut self.client, write)
+        let (answer, status) = ask(&mut self.client, write);
+        self.in_block = status.is_some_and(|status| status != b'I');
+        answer
     }
 }
 
-fn ask(client: &mut RawClient, write: impl FnOnce(&mut bytes::BytesMut)) -> Answer {
+/// The answer, and the status that its ReadyForQuery told.
+fn ask(client: &mut RawClient, write: impl FnOnce(&mut bytes::BytesMut)) -> (Answer, Option<u8>) {
     let mut out = bytes::BytesMut::new();
     write(&mut out);
     // A connection that has ended says so when it is read.
     let _ended = client.sender().write_all(&out);
     let mut messages = Vec::new();
     while let Some(message) = client.next() {
-        let done = message.tag == tag::READY_FOR_QUERY;
+        let status = (message.tag == tag::READY_FOR_QUERY).then(|| message.body[0]);
         messages.push(message);
-        if done {
-            return sqlstate(&messages).map_or_else(|| Answer::Done(messages), Answer::Failed);
+        if status.is_some() {
+            return (sqlstate(&messages).map_or_else(|| Answer::Done(messages), Answer::Failed), status);
         }
     }
-    Answer::Gone
+    (Answer::Gone, None)
 }
 
 /// COMMIT of a failed block is a ROLLBACK.
@@ -351,7 +358,7 @@ fn soak(length: Length) {
         let start = |(number, client)| {
             let number = number as u64;
             let random = SmallRng::seed_from_u64(number);
-            let loader = Loader { soak: &soak, client, number, next_row: 0, random };
+            let loader = Loader { soak: &soak, client, in_block: false, number, next_row: 0, random };
             thread::Builder::new().stack_size(256 * 1024).spawn_scoped(scope, || loader.run()).unwrap()
         };
         let threads: Vec<_> = clients.into_iter().enumerate().map(start).collect();
@@ -392,7 +399,7 @@ fn soak(length: Length) {
 
 fn everybody_goes_on(clients: &mut [RawClient], soak: &Soak) {
     for (number, client) in clients.iter_mut().enumerate() {
-        match ask(client, |out| frontend::query(out, "SELECT 1")) {
+        match ask(client, |out| frontend::query(out, "SELECT 1")).0 {
             Answer::Done(_) => {}
             // Killed when everybody had stopped.
             Answer::Gone if number.is_multiple_of(PINNED_EACH) => *client = log_in(&soak.app).expect("a session"),
