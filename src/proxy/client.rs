@@ -249,7 +249,7 @@ impl Client {
             self.end_stray_block()?;
         }
         let held = self.links.iter_mut().find_map(|link| link.server.session.ledger.take_held_ready());
-        self.leave_servers().await?;
+        self.leave_or_lose_servers().await?;
         if let Some(status) = held {
             backend::ready_for_query(self.conn.queue(), status);
         }
@@ -260,6 +260,20 @@ impl Client {
         self.conn.flush().await.map_err(|_| Stop::Gone)?;
         if !self.batch_open {
             self.handle.state.set(State::Idle);
+        }
+        Ok(())
+    }
+
+    /// Gives servers back. One that is lost meanwhile owed answers to Weir alone: between transactions the client has
+    /// nothing there any more, unless it must keep its servers. In a block, the next statement learns of the loss.
+    async fn leave_or_lose_servers(&mut self) -> Step {
+        while let Err(stop) = self.leave_servers().await {
+            match stop {
+                Stop::Failed(error) if error.kind == Kind::Reported => return Err(Stop::Failed(error)),
+                Stop::Failed(error) if self.in_transaction() => self.loss = Some(error),
+                Stop::Failed(error) => tracing::debug!(%error, "a server was lost after its client's transaction"),
+                stop => return Err(stop),
+            }
         }
         Ok(())
     }

@@ -2,13 +2,14 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use weir::wire::backend::tag;
 use weir::wire::frontend;
 
 use super::{Front, eventually, rows, sqlstate, status};
-use crate::harness::{RawClient, Weir, endpoint_of, start_primary};
+use crate::harness::{Database, RawClient, Setup, Weir, endpoint_of, servers, start_primary};
 
 const SLEEPING: &str = "query LIKE '%pg_sleep%' AND state = 'active'";
 
@@ -239,8 +240,8 @@ fn nobody_notices_a_restart_while_idle() {
 fn weir_starts_before_its_server() {
     let mut node = start_primary("late");
     node.stop().unwrap();
-    let database = crate::harness::Database::new("app").nodes("main", &node, &[], "postgres");
-    let weir = Weir::start(&crate::harness::Setup::new().database(database));
+    let database = Database::new("app").nodes("main", &node, &[], "postgres");
+    let weir = Weir::start(&Setup::new().database(database));
     node.start().unwrap();
     eventually("a client gets in", || weir.endpoint("app").script("SELECT 1").status == 0);
     assert_eq!(endpoint_of(&node, "postgres").value("SELECT 1"), "1");
@@ -250,6 +251,8 @@ fn weir_starts_before_its_server() {
 struct Line {
     address: std::net::SocketAddr,
     ends: std::sync::mpsc::Receiver<[TcpStream; 2]>,
+    /// The connection is cut whose next bytes towards the target contain this. It happens once.
+    trap: Arc<Mutex<Option<&'static str>>>,
 }
 
 impl Line {
@@ -257,19 +260,23 @@ impl Line {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (sender, ends) = std::sync::mpsc::channel();
+        let trap = Arc::new(Mutex::new(None));
+        let none = Arc::new(Mutex::new(None));
+        let laid = Arc::clone(&trap);
         thread::spawn(move || {
             while let Ok((near, _)) = listener.accept() {
                 let far = TcpStream::connect(target).unwrap();
-                for (from, to) in [(&near, &far), (&far, &near)] {
+                for (from, to, trap) in [(&near, &far, &laid), (&far, &near, &none)] {
                     let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
-                    thread::spawn(move || pass_on(from, to));
+                    let trap = Arc::clone(trap);
+                    thread::spawn(move || pass_on(from, to, &trap));
                 }
                 if sender.send([near, far]).is_err() {
                     return;
                 }
             }
         });
-        Self { address, ends }
+        Self { address, ends, trap }
     }
 
     /// Cuts the first connection.
@@ -280,9 +287,16 @@ impl Line {
     }
 }
 
-fn pass_on(mut from: TcpStream, mut to: TcpStream) {
+fn pass_on(mut from: TcpStream, mut to: TcpStream, trap: &Mutex<Option<&'static str>>) {
     let mut chunk = [0; 4096];
     while let Ok(len @ 1..) = from.read(&mut chunk) {
+        let text = String::from_utf8_lossy(&chunk[..len]);
+        if trap.lock().unwrap().take_if(|cut| text.contains(*cut)).is_some() {
+            for end in [&from, &to] {
+                let _gone = end.shutdown(std::net::Shutdown::Both);
+            }
+            return;
+        }
         if to.write_all(&chunk[..len]).is_err() {
             return;
         }
@@ -301,4 +315,22 @@ fn a_client_whose_line_is_cut_in_the_middle_of_a_message_harms_nobody() {
     client.send(b"Q\0\0\0\x20SELECT");
     line.cut();
     assert_eq!(front.app.value("SELECT count(*) FROM t"), "0");
+}
+
+/// After DISCARD ALL Weir tells the server once more what the client connected with. The server is lost at
+/// that moment: the client's own statement was answered, and nothing of its session is gone.
+#[test]
+fn a_server_lost_while_only_weir_talks_to_it_costs_the_client_nothing() {
+    let primary = &servers().app.primary;
+    let line = Line::to(endpoint_of(primary, "postgres").address);
+    let database = Database::new("app").option("pool_size = 1").primary_at("main", line.address, "postgres");
+    let weir = Weir::start(&Setup::new().database(database));
+    let app = weir.endpoint("app");
+    let mut client = RawClient::connect(app.address);
+    client.log_in_with(&app.user, &app.password, &app.database, &[("work_mem", "7161")]);
+    client.run("SET work_mem = 7777");
+    *line.trap.lock().unwrap() = Some("7161");
+    let messages = client.query("DISCARD ALL");
+    assert_eq!((sqlstate(&messages), status(&messages)), (None, 'I'), "{messages:?}");
+    assert_eq!(client.value("SHOW work_mem"), "7161kB");
 }
