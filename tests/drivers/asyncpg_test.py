@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime
+import os
 
 import asyncpg
 
@@ -61,6 +62,38 @@ async def notifications(conn):
     await other.close()
 
 
+async def schema_changes(conn, other):
+    """What a client with prepared statements is told while another one changes their tables."""
+    told = []
+
+    async def tell(coroutine):
+        try:
+            told.append(repr(await coroutine))
+        except asyncpg.PostgresError as error:
+            told.append(error.sqlstate)
+
+    await other.execute("CREATE TABLE changing (a int); INSERT INTO changing VALUES (1)")
+    statement = await conn.prepare("SELECT * FROM changing")
+    for change in (
+        "ALTER TABLE changing ADD COLUMN b text DEFAULT 'b'",
+        "ALTER TABLE changing ALTER COLUMN a TYPE bigint",
+        "ALTER TABLE changing DROP COLUMN b",
+        "DROP TABLE changing; CREATE TABLE changing (a bigint)",
+        "DROP TABLE changing",
+    ):
+        for _ in range(3):
+            await tell(statement.fetch())
+            # asyncpg prepares this one anew by itself when its columns have changed, but for one in a transaction.
+            await tell(conn.fetch("SELECT * FROM changing"))
+        await other.execute(change)
+        transaction = conn.transaction()
+        await transaction.start()
+        await tell(conn.fetch("SELECT * FROM changing"))
+        await tell(conn.fetch("SELECT 1"))
+        await transaction.rollback()
+    return told
+
+
 async def many(pool):
     async def one(n):
         async with pool.acquire() as conn:
@@ -74,6 +107,13 @@ async def main():
     for check in (statements, transactions, copy, cancel, notifications):
         await check(conn)
     await conn.close()
+    told = {}
+    for how, where in (("Weir", {}), ("direct", {"port": os.environ["DIRECT_PORT"], "database": os.environ["DIRECT_DB"]})):
+        conn, other = await asyncpg.connect(**where), await asyncpg.connect(**where)
+        told[how] = await schema_changes(conn, other)
+        await conn.close()
+        await other.close()
+    assert told["Weir"] == told["direct"], told
     async with asyncpg.create_pool(min_size=10, max_size=10) as pool:
         await many(pool)
 

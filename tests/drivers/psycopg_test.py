@@ -1,5 +1,6 @@
 """psycopg 3 through Weir: parameters, transactions, COPY, statements prepared on servers, pipelines, cancel."""
 
+import os
 import threading
 
 import psycopg
@@ -103,6 +104,35 @@ def notifications(conn):
     conn.execute("DISCARD ALL")
 
 
+def schema_changes(conn, other):
+    """What a client with prepared statements is told while another one changes their tables."""
+    told = []
+
+    def tell(sql):
+        try:
+            told.append(conn.execute(sql, prepare=True).fetchall())
+        except psycopg.Error as error:
+            told.append(error.sqlstate)
+
+    other.execute("CREATE TABLE changing (a int); INSERT INTO changing VALUES (1)")
+    for change in (
+        "ALTER TABLE changing ADD COLUMN b text DEFAULT 'b'",
+        "ALTER TABLE changing ALTER COLUMN a TYPE bigint",
+        "ALTER TABLE changing DROP COLUMN b",
+        "DROP TABLE changing; CREATE TABLE changing (a bigint)",
+        "DROP TABLE changing",
+    ):
+        for _ in range(4):
+            tell("SELECT * FROM changing")
+            tell("SELECT count(*) FROM changing")
+        other.execute(change)
+        conn.execute("BEGIN")
+        tell("SELECT * FROM changing")
+        tell("SELECT 1")
+        conn.execute("ROLLBACK")
+    return told
+
+
 def main():
     with psycopg.connect(autocommit=True, prepare_threshold=0) as conn:
         conn.prepared_max = 10
@@ -113,6 +143,11 @@ def main():
                 check(conn)
                 other.execute("SELECT 1")
         notifications(conn)
+    told = {}
+    for how, where in (("Weir", {}), ("direct", {"port": os.environ["DIRECT_PORT"], "dbname": os.environ["DIRECT_DB"]})):
+        with psycopg.connect(autocommit=True, **where) as conn, psycopg.connect(autocommit=True, **where) as other:
+            told[how] = schema_changes(conn, other)
+    assert told["Weir"] == told["direct"], told
 
 
 main()

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::Front;
+use super::{Front, endpoint_of, unique};
+use crate::harness::servers;
 
 /// The Python that has the drivers: `make setup` made it.
 fn python() -> PathBuf {
@@ -19,6 +20,10 @@ fn run(script: &str) {
     command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/drivers").join(script));
     command.env("PGHOST", front.app.address.ip().to_string()).env("PGPORT", front.app.address.port().to_string());
     command.env("PGUSER", &front.app.user).env("PGPASSWORD", &front.app.password).env("PGDATABASE", "app");
+    // A database without Weir to compare with, of the same user.
+    let twin = unique("twin");
+    endpoint_of(&servers().app.primary, "postgres").execute(&format!("CREATE DATABASE {twin}"));
+    command.env("DIRECT_PORT", front.direct.address.port().to_string()).env("DIRECT_DB", twin);
     let output = command.output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));

@@ -2,8 +2,9 @@
 
 use weir::wire::frontend::{self, Target};
 
-use super::{Front, rows, sqlstate, tags};
-use crate::harness::RawClient;
+use super::memory::resident_kib;
+use super::{Front, endpoint_of, rows, sqlstate, tags, unique};
+use crate::harness::{RawClient, servers};
 
 fn prepare(client: &mut RawClient, name: &str, sql: &str) {
     client.send_with(|out| {
@@ -178,4 +179,64 @@ async fn drivers_prepare_while_others_disturb() {
         assert_eq!(row.unwrap().get::<_, String>(0), format!("{n}!"));
         assert_eq!(disturbed.unwrap().get::<_, i32>(0), n);
     }
+}
+
+/// tokio-postgres compares what it was told when it prepared with what it gets.
+#[tokio::test]
+async fn a_driver_is_told_of_changed_columns_as_without_weir() {
+    let front = round_robin(2);
+    let twin = unique("twin");
+    endpoint_of(&servers().app.primary, "postgres").execute(&format!("CREATE DATABASE {twin}"));
+    let mut told = Vec::new();
+    for endpoint in [front.app.clone(), endpoint_of(&servers().app.primary, &twin)] {
+        let (client, other) = (endpoint.connect().await.unwrap(), endpoint.connect().await.unwrap());
+        other.batch_execute("CREATE TABLE t (a int); INSERT INTO t VALUES (1)").await.unwrap();
+        let statement = client.prepare("SELECT * FROM t").await.unwrap();
+        let mut answers = Vec::new();
+        for change in ["", "ALTER TABLE t ADD b int", "ALTER TABLE t DROP b", "ALTER TABLE t ALTER a TYPE text"] {
+            other.batch_execute(change).await.unwrap();
+            for _ in 0..3 {
+                let answer = client.query(&statement, &[]).await;
+                answers.push(answer.map(|rows| rows[0].len()).map_err(|error| error.code().cloned()));
+            }
+        }
+        told.push(answers);
+    }
+    assert_eq!(told[0], told[1], "through Weir, and direct");
+}
+
+/// Prepares `n0`, `n1` and so on, in batches.
+fn prepare_many(client: &mut RawClient, many: usize) {
+    for first in (0..many).step_by(1000) {
+        client.send_with(|out| {
+            for n in first..first + 1000 {
+                let sql = format!("SELECT {n} AS number_of_the_statement");
+                frontend::parse(out, format!("n{n}").as_bytes(), &frontend::definition(&sql, &[]));
+            }
+            frontend::sync(out);
+        });
+        assert_eq!(tags(&client.until_ready()), "1".repeat(1000) + "Z");
+    }
+}
+
+/// What a client's prepared statement may take of Weir's memory, beside the server's share of it.
+const STATEMENT_MAX_BYTES: usize = 2048;
+
+/// Far more than a server keeps, or a cache.
+#[test]
+fn many_statements_cost_little_and_work() {
+    const MANY: usize = 100_000;
+    let front = Front::with(1, |setup| setup.weir("workers = 1"));
+    let before = resident_kib(&front);
+    let mut grown = [0; 3];
+    for grown in &mut grown {
+        let mut client = front.app.raw();
+        prepare_many(&mut client, MANY);
+        *grown = (resident_kib(&front) - before) * 1024 / MANY;
+        for n in [0, MANY / 2, MANY - 1] {
+            assert_eq!(rows(&run(&mut client, &format!("n{n}"))), [n.to_string()]);
+        }
+    }
+    assert!(grown[0] < STATEMENT_MAX_BYTES, "{grown:?} bytes for each statement");
+    assert!(grown[2] < grown[0] * 3 / 2, "those of clients that left are kept: {grown:?} bytes for each statement");
 }
