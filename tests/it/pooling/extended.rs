@@ -4,6 +4,7 @@ use bytes::{BufMut, BytesMut};
 use weir::wire::frontend::{self, Target};
 
 use super::Front;
+use super::statements::{open_all, round_robin};
 use crate::harness::{Message, RawClient};
 
 /// The body of Bind behind its names: text parameters, text results.
@@ -205,6 +206,39 @@ fn errors_in_the_middle_of_a_batch() {
             &[DescribePortal("no portal"), Sync],
         ],
     );
+}
+
+/// PostgreSQL describes in a failed transaction what returns no rows, binds what ends it, and closes anything.
+#[test]
+fn statements_in_a_failed_transaction() {
+    for pool_size in [1, 2] {
+        let front = round_robin(pool_size);
+        open_all(&front, pool_size);
+        front.direct.execute("CREATE TABLE t (n int)");
+        let prepare = [Parse("s", "SELECT 1"), Parse("i", "INSERT INTO t VALUES ($1)"), Parse("end", "ROLLBACK"), Sync];
+        compare(
+            &front,
+            &[
+                &prepare,
+                &[Query("BEGIN")],
+                &[Query("SELECT 1/0")],
+                &[DescribeStatement("s"), Sync],
+                // What a server does not have yet it cannot be given there: another one refuses it as it does the others.
+                if pool_size == 1 { &[DescribeStatement("i"), Sync] } else { &[] },
+                &[DescribeStatement("end"), Sync],
+                &[DescribeStatement("unknown"), Sync],
+                &[CloseStatement("unknown"), ClosePortal("unknown"), Sync],
+                &[Bind("", "s", NONE), Execute("", 0), Sync],
+                &[Bind("", "i", ONE), Execute("", 0), Sync],
+                &[Parse("new", "SELECT 1"), Sync],
+                &[CloseStatement("s"), Sync],
+                &[DescribeStatement("s"), Sync],
+                &[Bind("", "end", NONE), DescribePortal(""), Execute("", 0), Sync],
+                &[DescribeStatement("s"), Sync],
+                &[Bind("", "i", ONE), Execute("", 0), Sync],
+            ],
+        );
+    }
 }
 
 #[test]

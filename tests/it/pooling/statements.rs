@@ -28,12 +28,12 @@ const KEPT: &str =
     "CREATE FUNCTION kept() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM pg_prepared_statements'";
 
 /// Servers take turns, so that a client meets all of them.
-fn round_robin(pool_size: usize) -> Front {
+pub fn round_robin(pool_size: usize) -> Front {
     Front::with(pool_size, |setup| setup.pool("server_round_robin = true").weir("workers = 1"))
 }
 
 /// Opens all servers of a pool: as many clients are in transactions at once.
-fn open_all(front: &Front, pool_size: usize) {
+pub fn open_all(front: &Front, pool_size: usize) {
     let mut clients: Vec<_> = (0..pool_size).map(|_| front.app.raw()).collect();
     clients.iter_mut().for_each(|client| client.run("BEGIN"));
     clients.iter_mut().for_each(|client| client.run("COMMIT"));
