@@ -63,7 +63,7 @@ fn serve(config: Config) -> Result<()> {
         .enable_all()
         .build()
         .map_err(|error| Error::internal("the runtime cannot be started").source(error))?;
-    runtime.block_on(async {
+    let served = runtime.block_on(async {
         let http_address = config.general.http_listen;
         let telemetry = Arc::new(Telemetry::new(Instant::now()));
         let running = proxy::serve(config, Arc::clone(&telemetry)).await?;
@@ -80,7 +80,10 @@ fn serve(config: Config) -> Result<()> {
         let _nobody_listens = stopping.send(true);
         running.stop().await;
         Ok(())
-    })
+    });
+    // Workers that still have clients are inside its context. It ends with the process, which ends now.
+    std::mem::forget(runtime);
+    served
 }
 
 fn serve_http(

@@ -5,18 +5,16 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::mem::MaybeUninit;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use socket2::SockRef;
-use tokio::io::Interest;
-use tokio::net::TcpStream;
-use tokio::task::coop;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 
-use super::spare;
+use super::reactor::{Ready, Source};
+use super::{executor, spare};
 
 /// Bytes asked for with one read: few at first, which is all that a point query needs, then as many as the peer's bursts
 /// call for.
@@ -30,36 +28,35 @@ const KEPT_MAX: usize = 16 * 1024;
 #[derive(Debug)]
 pub struct Conn {
     stream: TcpStream,
+    source: Rc<Source>,
     pub input: BytesMut,
     output: BytesMut,
     read_size: usize,
 }
 
 impl Conn {
-    /// Wraps a connected stream and switches Nagle's algorithm off: every write here is a whole answer.
-    pub fn new(stream: TcpStream) -> io::Result<Self> {
-        stream.set_nodelay(true)?;
-        Ok(Self { stream, input: BytesMut::new(), output: BytesMut::new(), read_size: READ_SIZE_MIN })
-    }
-
     /// Connects to `host:port`, within `limit`.
     pub async fn connect(address: &str, limit: Duration) -> io::Result<Self> {
-        let stream = tokio::time::timeout(limit, TcpStream::connect(address))
+        let stream = tokio::time::timeout(limit, tokio::net::TcpStream::connect(address))
             .await
             .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "connection timed out"))??;
-        Self::new(stream)
+        Self::from_std(stream.into_std()?)
     }
 
-    /// The connection's socket, for handing it to another runtime. Buffers must be empty.
-    pub fn into_std(self) -> io::Result<std::net::TcpStream> {
-        debug_assert!(self.input.is_empty() && self.output.is_empty(), "bytes would be lost");
-        self.stream.into_std()
-    }
-
-    /// Registers a socket with this thread's runtime.
-    pub fn from_std(stream: std::net::TcpStream) -> io::Result<Self> {
+    /// Registers a connected socket with this thread's executor, and switches Nagle's algorithm off: every write here is
+    /// a whole answer.
+    pub fn from_std(stream: TcpStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
-        Self::new(TcpStream::from_std(stream)?)
+        stream.set_nodelay(true)?;
+        let source = executor::register(&stream)?;
+        Ok(Self { stream, source, input: BytesMut::new(), output: BytesMut::new(), read_size: READ_SIZE_MIN })
+    }
+
+    /// The connection's socket, for handing it to another thread. Buffers must be empty.
+    pub fn into_std(self) -> io::Result<TcpStream> {
+        debug_assert!(self.input.is_empty() && self.output.is_empty(), "bytes would be lost");
+        executor::release(&self.stream)?;
+        self.stream.try_clone()
     }
 
     pub fn peer(&self) -> Option<SocketAddr> {
@@ -71,39 +68,32 @@ impl Conn {
     }
 
     /// Reads once into `input`. `Ok(0)` is the end of the stream. A peer that always has more does not keep the thread from
-    /// others: each read counts for the runtime's budget.
+    /// others: each read counts for the task's share.
     pub fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let budget = ready!(coop::poll_proceed(cx));
         loop {
+            ready!(self.source.poll_ready(cx, Ready::READ));
+            ready!(executor::poll_read_share(cx));
             match self.try_fill() {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(self.stream.poll_read_ready(cx))?,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => {
-                    budget.made_progress();
-                    return Poll::Ready(result);
-                }
+                Err(error) if is_no_error(&error) => {}
+                result => return Poll::Ready(result),
             }
         }
     }
 
-    /// Reads what is there, if the runtime has heard of any.
+    /// Reads what is there.
     fn try_fill(&mut self) -> io::Result<usize> {
-        let Self { stream, input, read_size, .. } = self;
-        let (mut read, mut offered) = (None, 0);
-        let receive = || {
-            if input.capacity() == 0 {
-                *input = spare::take();
-            }
-            input.reserve(*read_size);
-            let room = input.spare_capacity_mut();
-            offered = room.len();
-            let got = SockRef::from(&*stream).recv(room)?;
-            read = Some(got);
-            // There was less than asked for: the socket is empty now, and the runtime shall know without asking it again.
-            if (1..offered).contains(&got) { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
-        };
-        let outcome = stream.try_io(Interest::READABLE, receive);
-        let Some(read) = read else { return outcome.map(|()| 0) };
+        let Self { stream, source, input, read_size, .. } = self;
+        if input.capacity() == 0 {
+            *input = spare::take();
+        }
+        input.reserve(*read_size);
+        let room = input.spare_capacity_mut();
+        let offered = room.len();
+        let read = source.attempt(Ready::READ, || Ok(recv(&*stream, room, RecvFlags::empty())?.1))?;
+        // There was less than asked for: the socket is empty now, which need not be asked again.
+        if (1..offered).contains(&read) {
+            source.used_up(Ready::READ);
+        }
         // SAFETY: the kernel has written the first `read` bytes of the spare capacity.
         unsafe { self.input.set_len(self.input.len() + read) };
         self.adapt_read_size(read, offered);
@@ -142,18 +132,18 @@ impl Conn {
         }
     }
 
-    /// True when something waits to be read (or the peer closed), as far as this runtime has heard.
+    /// True when something waits to be read (or the peer closed), as far as this thread has heard.
     pub fn has_news(&self) -> bool {
-        // After a read that took all there was, to the last byte of the buffer, the runtime still expects more.
-        let look = || SockRef::from(&self.stream).peek(&mut [MaybeUninit::uninit()]);
-        !self.stream.try_io(Interest::READABLE, look).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+        // After a read that took all there was, to the last byte of the buffer, more is still expected.
+        let look = || Ok(recv(&self.stream, &mut [0u8], RecvFlags::PEEK)?);
+        !self.source.attempt(Ready::READ, look).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// Sends `bytes`, or keeps what the socket does not take now; [`Conn::poll_flush`] sends the rest.
     pub fn poll_send(&mut self, cx: &mut Context<'_>, mut bytes: &[u8]) -> io::Result<()> {
         if self.output.is_empty() {
             while !bytes.is_empty() {
-                match poll_write(&self.stream, cx, bytes) {
+                match self.poll_write(cx, bytes) {
                     Poll::Ready(sent) => bytes = &bytes[sent?..],
                     Poll::Pending => break,
                 }
@@ -161,6 +151,20 @@ impl Conn {
         }
         self.output.extend_from_slice(bytes);
         Ok(())
+    }
+
+    /// Sends a part of `bytes`.
+    fn poll_write(&self, cx: &Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let send = || Ok(send(&self.stream, bytes, SendFlags::NOSIGNAL)?);
+        loop {
+            ready!(self.source.poll_ready(cx, Ready::WRITE));
+            match self.source.attempt(Ready::WRITE, send) {
+                Err(error) if is_no_error(&error) => {}
+                // A write of nothing means that the connection is gone.
+                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                result => return Poll::Ready(result),
+            }
+        }
     }
 
     /// Appends bytes that the next flush sends.
@@ -176,7 +180,7 @@ impl Conn {
     /// Sends what waits. Ready when nothing waits any more.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.output.is_empty() {
-            let sent = ready!(poll_write(&self.stream, cx, &self.output))?;
+            let sent = ready!(self.poll_write(cx, &self.output))?;
             use_up(&mut self.output, sent);
         }
         release_large(&mut self.output);
@@ -221,16 +225,13 @@ fn use_up(buffer: &mut BytesMut, len: usize) {
     if len == buffer.len() { buffer.clear() } else { buffer.advance(len) }
 }
 
-/// Sends a part of `bytes`.
-fn poll_write(stream: &TcpStream, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-    let send = || SockRef::from(stream).send_with_flags(bytes, libc::MSG_NOSIGNAL);
-    loop {
-        match stream.try_io(Interest::WRITABLE, send) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(stream.poll_write_ready(cx))?,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // A write of nothing means that the connection is gone.
-            Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-            result => return Poll::Ready(result),
-        }
+/// What is no failure, but has to be tried again.
+fn is_no_error(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
+impl Drop for Conn {
+    fn drop(&mut self) {
+        executor::forget(&self.source);
     }
 }

@@ -1,7 +1,9 @@
-//! Sockets: listeners, connections with their buffers, time limits on opening them.
+//! Sockets: listeners, connections with their buffers, time limits on opening them; and what runs the tasks that use them.
 
 pub mod conn;
+pub mod executor;
 pub mod listen;
+mod reactor;
 mod spare;
 
 pub use conn::Conn;

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use super::server::{self, InTransit, Server};
 use super::shared::{Mail, Need, Place, Shared};
+use crate::net::executor;
 use crate::session::parameters::Parameters;
 use crate::types::{Error, Kind, Origin, Result};
 
@@ -165,7 +166,7 @@ impl Local {
             }
         } else if !self.idle.borrow().is_empty() && !self.looks_again.replace(true) {
             let pool = Rc::clone(self);
-            tokio::task::spawn_local(async move {
+            executor::spawn(async move {
                 tokio::time::sleep(RESTED).await;
                 pool.looks_again.set(false);
                 if pool.shared.in_need(pool.worker, Need::Hungry).is_some() {
@@ -182,7 +183,7 @@ impl Local {
         }
         if let Some(place) = self.shared.reserve(self.worker) {
             let pool = Rc::clone(self);
-            tokio::task::spawn_local(async move {
+            executor::spawn(async move {
                 match pool.open_server(place).await {
                     Ok(server) => pool.give(server),
                     Err(error) => pool.refuse_first(error),
@@ -295,7 +296,7 @@ impl Local {
             return;
         }
         let pool = Rc::clone(self);
-        tokio::task::spawn_local(async move {
+        executor::spawn(async move {
             while let Some(since) = pool.first_waits_since() {
                 tokio::time::sleep_until((since + limit).into()).await;
                 pool.refuse_overdue(limit);

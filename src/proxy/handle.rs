@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::Notify;
 
+use crate::net::executor;
 use crate::pool::local::Local;
 use crate::pool::server::{self, Server};
 use crate::sql::facts::PinReason;
@@ -219,7 +220,7 @@ impl Handle {
 async fn let_others_read() {
     // The first turn looks for what has arrived, the second one lets those read it who were woken by that.
     for _ in 0..2 {
-        tokio::task::yield_now().await;
+        executor::yield_now().await;
     }
 }
 
@@ -227,9 +228,8 @@ async fn let_others_read() {
 mod tests {
     use std::io::Write;
 
-    use tokio::task::{LocalSet, spawn_local};
-
     use super::*;
+    use crate::net::Conn;
 
     fn handle() -> Rc<Handle> {
         let key = ClientKey { process_id: 1, secret: Box::default() };
@@ -237,23 +237,24 @@ mod tests {
         Rc::new(Handle::new(1, key, "weir".into(), "app".into(), String::new(), address, address))
     }
 
-    #[tokio::test]
-    async fn a_cancel_hits_a_query_that_came_before_it_and_is_not_read_yet() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    #[test]
+    fn a_cancel_hits_a_query_that_came_before_it_and_is_not_read_yet() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (server, _) = listener.accept().await.unwrap();
-        let handle = handle();
-        let run = async {
+        let (server, _) = listener.accept().unwrap();
+        let run = async move {
+            let handle = handle();
             let serving = Rc::clone(&handle);
-            spawn_local(async move {
-                server.readable().await.unwrap();
+            let mut server = Conn::from_std(server).unwrap();
+            executor::spawn(async move {
+                server.fill().await.unwrap();
                 serving.state.set(State::Waiting(Instant::now()));
             });
-            tokio::task::yield_now().await;
+            executor::yield_now().await;
             client.write_all(b"Q").unwrap();
             Rc::clone(&handle).cancel().await;
             handle.canceled_waiting.heard().await;
         };
-        tokio::time::timeout(Duration::from_secs(20), LocalSet::new().run_until(run)).await.expect("the cancel counts");
+        executor::block_on(run).unwrap();
     }
 }

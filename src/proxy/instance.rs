@@ -40,6 +40,8 @@ pub struct User {
 pub enum Order {
     /// Serve this connection.
     Serve(std::net::TcpStream),
+    /// Listen for notifications to the clients of this database, on whatever worker they are.
+    Listen(Arc<Database>),
     /// Cancel what the client with this key runs; answers when that is done.
     Cancel(Arc<ClientKey>, oneshot::Sender<()>),
     /// Report what lives on the worker.

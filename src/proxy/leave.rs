@@ -12,6 +12,7 @@ use bytes::{Buf, BytesMut};
 use super::client::Client;
 use super::handle::Cancels;
 use super::links::Link;
+use crate::net::executor;
 use crate::pool::local::Local;
 use crate::pool::server::{self, Server, ended, lost};
 use crate::session::ledger::{Copying, Event};
@@ -30,7 +31,7 @@ impl Client {
         for Link { server, pool, .. } in std::mem::take(&mut self.links) {
             self.handle.let_go(server.cancel_key);
             let may_stay = !self.state.is_indelible();
-            tokio::task::spawn_local(tidy(pool, server, Rc::clone(&self.handle), may_stay.then_some(dirty)));
+            executor::spawn(tidy(pool, server, Rc::clone(&self.handle), may_stay.then_some(dirty)));
         }
     }
 }

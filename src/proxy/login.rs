@@ -17,7 +17,7 @@ use super::worker::{Reports, Worker};
 use super::{cancel, keys, replication};
 use crate::auth::{ClientLogin, ClientStep, Randomness};
 use crate::config::CONSOLE_DATABASE;
-use crate::net::Conn;
+use crate::net::{Conn, executor};
 use crate::pool::database::{Database, SchemaRead};
 use crate::pool::server::{self, Server};
 use crate::pool::shared::NodeIndex;
@@ -250,7 +250,7 @@ async fn accept_settings(
     match result {
         Ok(()) => pool.check_in(server, Instant::now()),
         Err(error) => {
-            tokio::task::spawn_local(clean(pool, server, true));
+            executor::spawn(clean(pool, server, true));
             return Err(error);
         }
     }

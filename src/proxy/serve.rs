@@ -110,10 +110,10 @@ fn mailboxes(count: usize) -> Mailboxes {
 
 fn start_workers(instance: &Arc<Instance>, inboxes: Vec<Inbox>) -> Result<Vec<JoinHandle<io::Result<()>>>> {
     let start = |(index, inbox): (usize, Inbox)| {
-        let instance = Arc::clone(instance);
+        let (instance, runtime) = (Arc::clone(instance), tokio::runtime::Handle::current());
         std::thread::Builder::new()
             .name(format!("worker-{index}"))
-            .spawn(move || worker::run(index, instance, inbox))
+            .spawn(move || worker::run(index, instance, inbox, &runtime))
             .map_err(|error| Error::internal("a worker thread cannot be started").source(error))
     };
     inboxes.into_iter().enumerate().map(start).collect()
@@ -126,7 +126,9 @@ fn start_control(instance: &Arc<Instance>, tasks: &mut JoinSet<()>) {
         if database.is_sharded() {
             tasks.spawn(placement::follow_catalog(Arc::clone(instance), Arc::clone(database)));
         }
-        tasks.spawn(control::hear_notifications(Arc::clone(instance), Arc::clone(database)));
+        if let Some(orders) = instance.orders.first() {
+            let _worker_gone = orders.send(Order::Listen(Arc::clone(database)));
+        }
         if database.read_write_split {
             for shard in (0..database.shards.len()).filter_map(|index| u16::try_from(index).ok()) {
                 tasks.spawn(control::watch_replicas(Arc::clone(instance), Arc::clone(database), ShardId(shard)));

@@ -65,14 +65,16 @@ impl Client {
         if self.database.is_sharded() {
             return Box::pin(self.sharded_query(&schema, message, text)).await;
         }
-        let mut literals = Vec::new();
+        let mut literals = self.worker.spare_literals();
         let facts = self.known.facts(&schema, text, &mut literals);
         drop(schema);
         self.fits_mode(facts.statements.iter())?;
         if self.answer_deallocate(&facts) {
             return Ok(());
         }
-        self.forward_query(message, &facts, &Values { text, literals: &literals, bound: None }).await
+        self.forward_query(message, &facts, &Values { text, literals: &literals, bound: None }).await?;
+        self.worker.return_literals(literals);
+        Ok(())
     }
 
     /// Forwards a Query as it is to the only shard.

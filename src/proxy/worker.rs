@@ -1,7 +1,7 @@
 //! One thread with one single-threaded runtime. A client lives on one worker, and so does everything it needs for a
 //! query: pools, cached facts, prepared statements. Nothing of that is locked.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
-use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::handle::{Handle, State};
 use super::instance::{Instance, Order, Place, User, WorkerReport};
-use super::{login, report as reports};
+use super::{control, login, report as reports};
+use crate::net::executor;
 use crate::pool::database::Database;
 use crate::pool::local::Local;
 use crate::pool::shared::{Mail, NodeIndex, PoolId};
@@ -65,7 +65,8 @@ pub struct Worker {
     databases: RefCell<FxHashMap<Arc<str>, Here>>,
     handles: RefCell<FxHashMap<i32, Rc<Handle>>>,
     reports: RefCell<HashMap<LoginKey, Reports>>,
-    stopping: std::cell::Cell<bool>,
+    stopping: Cell<bool>,
+    literals: Cell<Vec<LiteralSpan>>,
 }
 
 /// A database on one worker.
@@ -231,9 +232,15 @@ pub struct Inbox {
     pub mail: UnboundedReceiver<Mail>,
 }
 
-/// Runs a worker on this thread until all senders of orders are gone or it was stopped and its clients left.
-pub fn run(index: usize, instance: Arc<Instance>, inbox: Inbox) -> std::io::Result<()> {
-    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+/// Runs a worker on this thread until all senders of orders are gone or it was stopped and its clients left. `runtime`
+/// has its timers, and does what is not traffic.
+pub fn run(
+    index: usize,
+    instance: Arc<Instance>,
+    inbox: Inbox,
+    runtime: &tokio::runtime::Handle,
+) -> std::io::Result<()> {
+    let _context = runtime.enter();
     let worker = Rc::new(Worker {
         index,
         instance,
@@ -242,10 +249,10 @@ pub fn run(index: usize, instance: Arc<Instance>, inbox: Inbox) -> std::io::Resu
         databases: RefCell::default(),
         handles: RefCell::default(),
         reports: RefCell::default(),
-        stopping: std::cell::Cell::new(false),
+        stopping: Cell::new(false),
+        literals: Cell::default(),
     });
-    runtime.block_on(worker.work(inbox));
-    Ok(())
+    executor::block_on(worker.work(inbox))
 }
 
 impl Worker {
@@ -269,10 +276,14 @@ impl Worker {
 
     fn follow(self: &Rc<Self>, order: Order) {
         match order {
-            Order::Serve(socket) => drop(tokio::task::spawn_local(login::serve(Rc::clone(self), socket))),
+            Order::Serve(socket) => executor::spawn(login::serve(Rc::clone(self), socket)),
+            Order::Listen(database) => {
+                let instance = Arc::clone(&self.instance);
+                executor::spawn(control::hear_notifications(instance, database));
+            }
             Order::Cancel(key, done) => {
                 let worker = Rc::clone(self);
-                tokio::task::spawn_local(async move {
+                executor::spawn(async move {
                     worker.cancel(&key).await;
                     let _asker_left = done.send(());
                 });
@@ -366,6 +377,19 @@ impl Worker {
         self.handles.borrow_mut().remove(&handle.key.process_id);
     }
 
+    /// An empty list for the literals of a text: with room, if no other client of this worker has that now.
+    pub fn spare_literals(&self) -> Vec<LiteralSpan> {
+        self.literals.take()
+    }
+
+    /// Takes a list back from [`Worker::spare_literals`].
+    pub fn return_literals(&self, mut literals: Vec<LiteralSpan>) {
+        if literals.capacity() <= LITERALS_KEPT {
+            literals.clear();
+            self.literals.set(literals);
+        }
+    }
+
     pub fn count_error(&self, kind: Kind) {
         self.instance.count_error(kind);
     }
@@ -432,6 +456,9 @@ impl Worker {
 
 /// Different settings that statements are shared by, before those without clients are dropped.
 const SETTINGS_MAX: usize = 256;
+
+/// Literals that a worker keeps room for.
+const LITERALS_KEPT: usize = 1024;
 
 /// Different settings that logins are remembered for.
 const REPORTS_MAX: usize = 1024;
