@@ -9,6 +9,7 @@ use super::analyze::analyze_scanned;
 use super::facts::{Effects, Facts, Statement, StatementKind};
 use super::scan::{LiteralSpan, scan};
 use super::schema::Schema;
+use super::template::Templates;
 
 /// What one statement's facts are taken to occupy beside their lists, in bytes.
 const STATEMENT_BYTES: usize = std::mem::size_of::<Statement>() + 256;
@@ -19,6 +20,8 @@ const CACHED_TEXT_BYTES_MAX: usize = 64 * 1024;
 /// Facts by shape. One thread's own: no locks. The least recently used shapes leave first.
 pub struct FactsCache {
     entries: LruCache<Box<[u8]>, Arc<Facts>, FxBuildHasher>,
+    /// Texts of late, in front of the entries.
+    templates: Templates,
     /// The key of the text at hand; kept for its memory.
     key: Vec<u8>,
     schema_version: u64,
@@ -42,6 +45,7 @@ impl FactsCache {
     pub fn new(bytes_max: usize) -> Self {
         Self {
             entries: LruCache::with_hasher(usize::MAX, FxBuildHasher),
+            templates: Templates::default(),
             key: Vec::new(),
             schema_version: 0,
             bytes: 0,
@@ -62,6 +66,10 @@ impl FactsCache {
     ) -> Arc<Facts> {
         self.follow(schema);
         literals.clear();
+        if let Some(facts) = self.templates.find(text, standard_conforming_strings, literals) {
+            self.hits += 1;
+            return Arc::clone(facts);
+        }
         self.key.clear();
         // A text means something else under the other setting, even where its key would be the same.
         self.key.push(u8::from(standard_conforming_strings));
@@ -71,6 +79,7 @@ impl FactsCache {
         }
         if let Some(facts) = self.entries.get(self.key.as_slice()) {
             self.hits += 1;
+            self.templates.remember(text, literals, standard_conforming_strings, facts);
             return Arc::clone(facts);
         }
         self.misses += 1;
@@ -89,6 +98,7 @@ impl FactsCache {
     fn follow(&mut self, schema: &Schema) {
         if self.schema_version != schema.version {
             self.entries.clear();
+            self.templates.forget_all();
             self.bytes = 0;
             self.schema_version = schema.version;
         }

@@ -17,3 +17,4 @@ pub mod facts;
 pub mod moment;
 pub mod scan;
 pub mod schema;
+mod template;

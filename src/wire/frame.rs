@@ -40,7 +40,9 @@ impl Sender {
         }
     }
 
-    fn breach(self, message: String) -> Error {
+    #[cold]
+    fn bad_length(self, tag: u8, declared: usize) -> Error {
+        let message = format!("invalid message length {declared} for message type {:?}", tag as char);
         match self {
             Self::Client => Error::protocol(message),
             Self::Server => Error::new(Origin::Weir, Kind::ServerLost, message)
@@ -50,18 +52,20 @@ impl Sender {
 }
 
 /// Reads a header. `Ok(None)` when fewer than five bytes are there.
+#[inline]
 pub fn header(buf: &[u8], sender: Sender) -> Result<Option<Header>> {
     let Some(&[tag, a, b, c, d]) = buf.first_chunk::<HEADER_LEN>() else {
         return Ok(None);
     };
     let declared = u32::from_be_bytes([a, b, c, d]) as usize;
     if declared < 4 || declared > sender.message_max(tag) {
-        return Err(sender.breach(format!("invalid message length {declared} for message type {:?}", tag as char)));
+        return Err(sender.bad_length(tag, declared));
     }
     Ok(Some(Header { tag, total_len: declared + 1 }))
 }
 
 /// Reads the first complete message. `Ok(None)` when more bytes are needed.
+#[inline]
 pub fn first(buf: &[u8], sender: Sender) -> Result<Option<Frame<'_>>> {
     let Some(header) = header(buf, sender)? else {
         return Ok(None);
