@@ -161,6 +161,10 @@ impl Client {
                     Some(renewed) if Some(prepared.id) == old => Some(Rc::clone(renewed)),
                     _ => self.prepare(at, name, prepared, redescribes(&requests[place..]), &mut ended).await?,
                 };
+                if let Request::Bind { arguments, .. } = request {
+                    let prepared = changed.as_ref().unwrap_or(prepared);
+                    self.learn_types(at, name, prepared, arguments, &mut ended).await?;
+                }
             }
             let server = &mut self.links[at].server;
             let parsed = write(&mut server.session, server.conn.queue(), request, changed.as_ref());
@@ -356,7 +360,7 @@ fn write(
             session.describe_statement(out, name, renewed.unwrap_or(prepared));
         }
         Request::DescribePortal { raw, .. } => session.describe_portal(out, raw),
-        Request::Execute { raw, .. } => session.execute(out, raw),
+        Request::Execute { portal, raw, .. } => session.execute(out, portal, raw),
         Request::CloseStatement => session.close_statement(),
         Request::ClosePortal { raw } => session.close_portal(out, raw),
         Request::Flush => session.flush(out),

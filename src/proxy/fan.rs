@@ -4,14 +4,14 @@ use bytes::Bytes;
 
 use super::answer::{self, Preface};
 use super::client::Client;
-use super::exchange::{Question, Reply};
+use super::exchange::Reply;
 use super::outcome::{Step, Stop};
 use super::sharded::{Asked, Task};
 use crate::merge::spec::MergeSpec;
 use crate::merge::{self, Merge, MergeOptions, TextFidelity};
-use crate::route::plan::{Access, Part, PartText};
+use crate::route::plan::{Access, Part};
 use crate::sql::schema::Schema;
-use crate::types::{Error, Result, ShardId};
+use crate::types::{Error, ShardId};
 use crate::wire::backend::{self, Column, tag};
 
 /// Unsent bytes towards the client above which no more rows are read.
@@ -51,7 +51,7 @@ impl Client {
             self.link(part.shard, Access::Read).await?;
         }
         for part in parts {
-            self.ask(part.shard, &question_for(part, task)?).await?;
+            self.ask(part.shard, &self.question_for(part, task)?).await?;
         }
         let opening = self.openings(shards).await?;
         let options = MergeOptions {
@@ -100,9 +100,12 @@ impl Client {
         loop {
             match self.reply(shard).await? {
                 Reply::RowDescription(body) => {
+                    let body = self.with_home_oids(shard, tag::ROW_DESCRIPTION, body)?;
                     return Ok(Opening { columns: backend::read_row_description(&body)?, parameters });
                 }
-                Reply::ParameterDescription(body) => parameters = Some(body),
+                Reply::ParameterDescription(body) => {
+                    parameters = Some(self.with_home_oids(shard, tag::PARAMETER_DESCRIPTION, body)?);
+                }
                 Reply::Error(body) => return Err(self.passed_on(&body)),
                 Reply::Notice(_) | Reply::Nothing => {}
                 other => return Err(Error::internal(format!("a shard did not describe its rows: {other:?}")).into()),
@@ -159,19 +162,7 @@ impl Client {
     }
 }
 
-fn text_of<'t>(part: &'t Part, task: &'t Task<'_>) -> &'t str {
-    match &part.text {
-        PartText::Untouched => task.text,
-        PartText::Rewritten(text) => text,
-    }
-}
-
 fn same_types(one: &[Column], other: &[Column]) -> bool {
     let type_of = |column: &Column| (column.type_oid, column.type_modifier);
     one.iter().map(type_of).eq(other.iter().map(type_of))
-}
-
-/// The question for one part, for those that ask every shard.
-pub fn question_for(part: &Part, task: &Task<'_>) -> Result<Question> {
-    Question::of(task, text_of(part, task))
 }

@@ -258,6 +258,8 @@ bitflags! {
         const NOTIFIES = 1 << 14;
         /// Reads the list of the session's prepared statements.
         const READS_STATEMENTS = 1 << 15;
+        /// COPY in binary format.
+        const COPIES_BINARY = 1 << 16;
         /// Both.
         const SEQUENCES = Self::ADVANCES_SEQUENCE.bits() | Self::READS_SEQUENCE.bits();
     }

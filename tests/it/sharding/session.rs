@@ -4,7 +4,7 @@
 use weir::wire::backend::tag;
 use weir::wire::frontend::{self, Target};
 
-use super::answer::{Answer, answers, arguments, ask, extended, story};
+use super::answer::{Answer, answers, arguments, ask, story};
 use super::shop::{Shop, must};
 use crate::harness::{Endpoint, RawClient, Setup, endpoint_of, servers, unique};
 
@@ -152,39 +152,6 @@ async fn a_driver_that_wants_binary_results_is_served_by_one_shard() {
     let rows = client.simple_query("SELECT count(*) FROM customers").await.unwrap();
     assert!(
         rows.iter().any(|row| matches!(row, tokio_postgres::SimpleQueryMessage::Row(row) if row.get(0) == Some("5")))
-    );
-}
-
-#[test]
-fn a_type_whose_number_differs_between_shards_is_refused_where_it_matters() {
-    let shop = Shop::small();
-    let mut client = shop.client();
-    // Uses up a few OIDs on one shard only.
-    shop.shard(1).execute("CREATE TYPE other AS ENUM ('x'); DROP TYPE other");
-    must(&mut client, "CREATE TYPE mood AS ENUM ('sad', 'ok')");
-    must(&mut client, "ALTER TABLE customers ADD COLUMN mood mood DEFAULT 'ok'");
-    story(
-        &mut client,
-        &[
-            ("SELECT mood FROM customers WHERE customer_id = 1", "ok"),
-            ("SELECT name FROM orders JOIN customers USING (customer_id)", "0A000"),
-        ],
-    );
-    for sql in [
-        "SELECT mood FROM customers WHERE customer_id = 11",
-        "SELECT * FROM customers WHERE customer_id = 11",
-        "SELECT mood FROM customers",
-        "SELECT mood, count(*) FROM customers GROUP BY mood",
-        "SELECT 'ok'::mood FROM customers",
-    ] {
-        assert!(ask(&mut client, sql).refusal().is_some(), "{sql}");
-        assert!(extended(&mut client, sql, &[]).refusal().is_some(), "{sql}");
-    }
-    story(&mut client, &[("SELECT 'sad'::mood", "sad"), ("SELECT count(*) FROM orders", "0")]);
-    must(&mut client, "ALTER TABLE customers DROP COLUMN mood");
-    story(
-        &mut client,
-        &[("SELECT name FROM customers WHERE customer_id = 11", "Cid"), ("SELECT count(*) FROM customers", "4")],
     );
 }
 
