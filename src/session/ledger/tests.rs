@@ -529,3 +529,111 @@ fn no_more_notifications_are_kept_than_there_is_room_for() {
     let kept = ledger.notifications.take();
     assert!(kept.overflown && kept.messages.is_empty());
 }
+
+mod translated {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::session::shape::Shape;
+    use crate::wire::oids::{Form, Numbered, Translation, Type};
+
+    const HOME: u32 = 20_000;
+    const SHARD: u32 = 30_000;
+
+    fn translation() -> Arc<Translation> {
+        let numbered = |first| Numbered {
+            types: vec![
+                Type { name: "s.mood".into(), oid: first, form: Form::Plain },
+                Type { name: "s.mood[]".into(), oid: first + 1, form: Form::Array(first) },
+            ],
+            relations: Vec::new(),
+        };
+        Arc::new(Translation::between(&numbered(HOME), &numbered(SHARD), "two").unwrap())
+    }
+
+    fn moods(element: u32) -> Vec<u8> {
+        [1, 0, element, 1, 1, 2].into_iter().flat_map(u32::to_be_bytes).chain(*b"ok").collect()
+    }
+
+    fn row(element: u32) -> BytesMut {
+        let mut out = BytesMut::new();
+        backend::data_row(&mut out, [Some(b"a".as_slice()), Some(&moods(element))].into_iter());
+        out
+    }
+
+    fn described(first: u32) -> Vec<u8> {
+        let mut out = BytesMut::new();
+        backend::parameter_description(&mut out, &[23, first]);
+        let column = |type_oid| backend::Column { type_oid, ..backend::Column::of_text("c") };
+        backend::row_description(&mut out, &[column(25), column(first + 1)]);
+        out.to_vec()
+    }
+
+    /// What a client sees of a server that has numbers of its own, however the bytes are split.
+    fn seen(entries: &[Entry], bytes: &[u8]) -> Vec<Outcome> {
+        let one_by_one = vec![1; bytes.len()];
+        let cuts = (0..=bytes.len()).map(|at| vec![at]).chain([one_by_one]);
+        let outcome = |pieces: Vec<usize>| {
+            let mut ledger = ledger(entries);
+            ledger.set_translation(Some(&translation()));
+            feed(&mut ledger, bytes, &pieces).unwrap()
+        };
+        cuts.map(outcome).collect()
+    }
+
+    fn numbered_columns() -> Entry {
+        Entry::Execute(Some([(1, SHARD + 1)].into()))
+    }
+
+    #[test]
+    fn rows_that_have_numbers_are_translated_and_others_pass() {
+        let bytes = [&replies("2")[..], &row(SHARD), &row(SHARD), &replies("CZ")].concat();
+        let translated = [&replies("2")[..], &row(HOME), &row(HOME), &replies("CZ")].concat();
+        for (execute, expected) in [(numbered_columns(), &translated), (Entry::Execute(None), &bytes)] {
+            for outcome in seen(&[bind(), execute, Entry::Sync(Asker::Client)], &bytes) {
+                assert_eq!(outcome.seen, *expected);
+            }
+        }
+    }
+
+    #[test]
+    fn descriptions_are_translated_for_the_client_and_for_weir() {
+        for asker in [Asker::Client, Asker::Weir] {
+            let look = Look { asker, statement: StatementId(1), name: b"s".as_slice().into(), expected: None };
+            let entries = [Entry::Describe(asker, Some(look)), Entry::Sync(Asker::Client)];
+            for outcome in seen(&entries, &[&described(SHARD)[..], &reply('Z')].concat()) {
+                let shown = if asker == Asker::Client { described(HOME) } else { Vec::new() };
+                assert_eq!(outcome.seen, [&shown[..], &reply('Z')].concat());
+                let [Event::Described(_, told)] = &outcome.events[..] else { panic!("{outcome:?}") };
+                assert_eq!((&*told.parameter_types, &*told.column_types), (&[23, HOME][..], &[25, HOME + 1][..]));
+                let columns = described(HOME);
+                let body = &columns[frame::HEADER_LEN + 10 + frame::HEADER_LEN..];
+                assert_eq!(told.shape, Shape::read(&[23, HOME], Some(body)).unwrap());
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_translated_ends_the_server() {
+        let strange = described(SHARD + 7);
+        let entries = [Entry::Describe(Asker::Client, None), Entry::Sync(Asker::Client)];
+        for (entries, bytes) in [
+            (&entries[..], &strange[..]),
+            (&[bind(), numbered_columns()], &[&replies("2")[..], &row(SHARD + 7)].concat()),
+            (&[bind(), numbered_columns()], &replies("2D")),
+        ] {
+            let mut ledger = ledger(entries);
+            ledger.set_translation(Some(&translation()));
+            assert!(feed(&mut ledger, bytes, &[]).is_err());
+        }
+    }
+
+    /// Weir's own questions are read by Weir itself.
+    #[test]
+    fn own_queries_pass_untranslated() {
+        let bytes = [&described(SHARD + 7)[..], &replies("CZ")].concat();
+        for outcome in seen(&[Entry::Query(Asker::Weir)], &bytes) {
+            assert_eq!(outcome.seen, b"");
+        }
+    }
+}

@@ -8,13 +8,13 @@ use weir::wire::frontend::{self, Target};
 use super::answer::{Answer, Order, answers, arguments, ask, extended, story};
 use super::keyspaces::Three;
 use super::shop::must;
-use crate::harness::{Endpoint, Message, RawClient};
+use crate::harness::{Endpoint, Message, RawClient, driver_script};
 
 const MAP: &str = r#"
 [keyspaces.number]
 method = "directory"
 key_type = "int8"
-values = { one = [1, 4, 7], two = [2, 5, 8], three = [3, 6, 9] }
+values = { one = [1, 4, 7, 101, 104, 107], two = [2, 5, 8, 102, 105, 108], three = [3, 6, 9, 103, 106, 109] }
 [tables]
 things = { keyspace = "number", key = "id" }
 kinds = { reference = true }
@@ -368,7 +368,7 @@ fn parameters_in_binary_have_the_home_shards_oids() {
         });
         let messages = client.until_ready();
         let told = messages.iter().find(|message| message.tag == tag::PARAMETER_DESCRIPTION).unwrap();
-        let expected = [types[0], types[2], types[3], 23].map(u32::to_be_bytes).concat();
+        let expected = [types[0], 2249, types[3], 23].map(u32::to_be_bytes).concat();
         assert_eq!(told.body[2..], expected, "{id}");
     }
 }
@@ -607,6 +607,25 @@ async fn tokio_postgres_finds_the_types_that_it_meets() {
     assert_eq!(client.execute(&insert, &values.collect::<Vec<_>>()).await.unwrap(), 1);
     let row = client.query_one(&by_key, &[&5_i64]).await.unwrap();
     assert_eq!((0..row.len()).map(|at| row.get::<_, Raw>(at)).collect::<Vec<Raw>>(), seen[0]);
+}
+
+/// Drivers that look types up by the numbers that they meet, and keep what they found.
+#[test]
+fn python_drivers_find_the_types_that_they_meet() {
+    let mut three = apart();
+    fill(&mut three);
+    let dsn = |endpoint: &Endpoint| {
+        let Endpoint { address, database, user, password } = endpoint;
+        format!("postgresql://{user}:{password}@{address}/{database}")
+    };
+    let mut script = driver_script("types_test.py");
+    let output = script
+        .env("WEIR_DSN", dsn(&three.weir.endpoint("shop")))
+        .env("DIRECT_DSN", dsn(&three.reference))
+        .output()
+        .unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
 }
 
 const KEYS: &str = r#"
