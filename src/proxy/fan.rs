@@ -1,5 +1,7 @@
 //! Reads over several shards: all are asked at once, their rows are merged as they come.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use super::answer::{self, Preface};
@@ -8,7 +10,7 @@ use super::exchange::Reply;
 use super::outcome::{Step, Stop};
 use super::sharded::{Asked, Task};
 use crate::merge::spec::MergeSpec;
-use crate::merge::{self, Merge, MergeOptions, TextFidelity};
+use crate::merge::{self, ANYENUM, Merge, MergeOptions, TextFidelity};
 use crate::route::plan::{Access, Part};
 use crate::sql::schema::Schema;
 use crate::types::{Error, ShardId};
@@ -62,7 +64,7 @@ impl Client {
                 exact_floats: true,
             },
         };
-        let mut merge = Merge::new(spec, &opening.columns, shards.len(), &options)?;
+        let mut merge = Merge::new(spec, &as_merged(&opening.columns, schema), shards.len(), &options)?;
         let columns = backend::row_description_body(merge.visible_columns(&opening.columns));
         self.preface(task, &Preface { parameters: opening.parameters, columns: Some(columns) });
         self.merge_rows(&mut merge, shards).await?;
@@ -160,6 +162,17 @@ impl Client {
             (other, _) => Err(other),
         }
     }
+}
+
+/// The columns as the merge knows their types: any enum is alike to it.
+fn as_merged<'c>(columns: &'c [Column], schema: &Schema) -> Cow<'c, [Column]> {
+    let is_enum = |column: &Column| schema.enums.contains_key(&column.type_oid);
+    if !columns.iter().any(is_enum) {
+        return Cow::Borrowed(columns);
+    }
+    let mut merged = columns.to_vec();
+    merged.iter_mut().filter(|column| is_enum(column)).for_each(|column| column.type_oid = ANYENUM);
+    Cow::Owned(merged)
 }
 
 fn same_types(one: &[Column], other: &[Column]) -> bool {

@@ -167,6 +167,9 @@ fn results_in_text_have_the_home_shards_oids() {
         "SELECT id, m, ps FROM things ORDER BY id DESC LIMIT 4",
         "SELECT id, 'ok'::mood FROM things WHERE id IN (2, 3, 6) ORDER BY id",
         "SELECT y, count(*) FROM things GROUP BY y ORDER BY y",
+        "SELECT m, count(*), max(y) FROM things GROUP BY m",
+        "SELECT m, count(*) FROM things GROUP BY m ORDER BY count(*), sum(id)",
+        "SELECT y, m, sum(id) FROM things WHERE id > 3 GROUP BY m, y ORDER BY y",
         "SELECT count(*) FROM things t JOIN kinds k USING (m)",
         "SELECT id FROM things WHERE m = 'ok' ORDER BY y",
         // Every one.
@@ -700,6 +703,7 @@ fn labels_of_enums_and_bools_are_keys() {
         assert!(found.iter().all(|row| row[0].as_deref() == Some(label.as_bytes())) && !found.is_empty(), "{label}");
     }
     alike(&mut three, "SELECT mood, v FROM feelings");
+    alike(&mut three, "SELECT mood, count(*) FROM feelings GROUP BY mood");
     alike(&mut three, "SELECT mood FROM feelings WHERE v > 1 ORDER BY v");
     three.both("DELETE FROM feelings WHERE mood = 'ok'");
     assert_eq!(three.counts("feelings"), ["1", "0", "1"]);
