@@ -127,6 +127,11 @@ impl Client {
             ended = ended.then(self.finish(at).await?);
         }
         self.after(bound_statements(requests), ended, before);
+        if self.database.is_sharded() && !ended.failed {
+            for request in requests {
+                self.spread_bound(shard, request).await?;
+            }
+        }
         match only.filter(|_| !ended.failed) {
             Some((statement, text)) => Ok(self.keep_prepared(at, statement, text)?),
             None => Ok(()),
@@ -184,6 +189,17 @@ impl Client {
             let values = Values { text, literals: &prepared.literals, bound: Some(body) };
             prepared.facts.statements.iter().for_each(|statement| self.note(statement, &values));
         }
+    }
+
+    /// Tells the session's other servers what a bound statement has set on its own.
+    async fn spread_bound(&mut self, shard: ShardId, request: &Request<'_>) -> Step {
+        let Request::Bind { prepared, body, .. } = request else { return Ok(()) };
+        let text = prepared.text.as_deref().unwrap_or_default();
+        let values = Values { text, literals: &prepared.literals, bound: Some(body) };
+        for statement in &prepared.facts.statements {
+            self.spread_settings(shard, statement, &values).await?;
+        }
+        Ok(())
     }
 
     /// Reads the messages, resolving the client's names.
@@ -307,7 +323,7 @@ impl Client {
         if self.status() == TransactionStatus::Failed || !self.names.contains(name.as_bytes()) {
             return Ok(false);
         }
-        let task = Task { statement, text: "", asked: Asked::Batch(requests) };
+        let task = Task { statement, text: "", asked: Asked::Batch(requests), values: Values::default() };
         self.preface(&task, &Preface::default());
         self.deallocate(Some(name))?;
         self.ready();

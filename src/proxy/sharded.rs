@@ -11,6 +11,7 @@ use super::simple::Ended;
 use super::values::Values;
 use crate::route::plan::{Access, Action, Part, PartText, Plan};
 use crate::route::{self, Named, OWN_SETTINGS, Parameter};
+use crate::session::settings::{quote_value, write_set};
 use crate::session::statements::Prepared;
 use crate::shardmap::ShardMap;
 use crate::sql::analyze::{Assignment, assignments};
@@ -38,6 +39,8 @@ pub struct Task<'t> {
     /// The statement's own text.
     pub text: &'t str,
     pub asked: Asked<'t>,
+    /// Where its values are, as far as they are plain to see.
+    pub values: Values<'t>,
 }
 
 /// The shard that answers what concerns no shard.
@@ -53,7 +56,8 @@ impl Client {
             [] => self.on_one(HOME, Access::Read, &Asked::Query(message), text).await.map(drop),
             [statement] => {
                 let plan = self.plan(schema, statement, text, &literals, &[]).await?;
-                let task = Task { statement, text: statement.text(text), asked: Asked::Query(message) };
+                let values = Values { text, literals: &literals, bound: None };
+                let task = Task { statement, text: statement.text(text), asked: Asked::Query(message), values };
                 self.perform(schema, plan, &task).await
             }
             _ => self.sharded_steps(schema, message, text, &facts, &literals).await,
@@ -76,13 +80,17 @@ impl Client {
         if let Some((shard, access)) = common_shard(&plans) {
             let values = Values { text, literals, bound: None };
             facts.statements.iter().for_each(|statement| self.note(statement, &values));
-            self.on_one(shard, access, &Asked::Query(message), text).await?;
+            let ended = self.on_one(shard, access, &Asked::Query(message), text).await?;
             self.follow_block_status();
+            for statement in facts.statements.iter().filter(|_| !ended.failed) {
+                self.spread_settings(shard, statement, &values).await?;
+            }
             return Ok(());
         }
         self.steps_may_be_separate(&facts.statements)?;
         for (statement, plan) in facts.statements.iter().zip(plans) {
-            let task = Task { statement, text: statement.text(text), asked: Asked::Step };
+            let values = Values { text, literals, bound: None };
+            let task = Task { statement, text: statement.text(text), asked: Asked::Step, values };
             if let Err(stop) = self.perform(schema, plan, &task).await {
                 // Nothing runs after a failed statement.
                 if matches!(stop, Stop::Told) {
@@ -154,7 +162,8 @@ impl Client {
         match (plans.pop(), plans.is_empty() && complete && is_plain(&requests), bound_statements(&requests).next()) {
             (Some(plan), true, Some(statement)) => {
                 let text = statement_text(&requests);
-                let task = Task { statement, text: &text, asked: Asked::Batch(&requests) };
+                let asked = Asked::Batch(&requests);
+                let task = Task { statement, text: &text, asked, values: Values::default() };
                 self.perform(schema, plan, &task).await
             }
             _ => Err(Error::refuse(
@@ -286,9 +295,12 @@ impl Client {
             }
             Action::One { part, access } => {
                 self.write_check(part.shard, access)?;
-                self.note(task.statement, &Values::default());
+                self.note(task.statement, &task.values);
                 let ended = self.on_part(&part, access, task).await?;
                 self.follow_block_status();
+                if !ended.failed {
+                    self.spread_settings(part.shard, task.statement, &task.values).await?;
+                }
                 self.told(ended, task)
             }
             Action::Fan { parts, merge } => self.fan(schema, &parts, &merge, task).await,
@@ -428,6 +440,38 @@ impl Client {
         Ok(ended)
     }
 
+    /// What set_config() has set on one server of the session is told to the others, and to those that join later. The
+    /// server is asked what the value is now: it may be spelt in another way, or not have been set.
+    pub async fn spread_settings(&mut self, shard: ShardId, statement: &Statement, values: &Values<'_>) -> Step {
+        for call in &statement.set_configs {
+            let name = values.text(&call.name).map(|name| name.to_ascii_lowercase());
+            let Some(name) = name else {
+                return Err(Error::internal("a setting without a name was let through").into());
+            };
+            let Some(at) = self.links.iter().position(|link| link.server.shard() == shard) else { return Ok(()) };
+            let question = format!("SELECT pg_catalog.current_setting({})", quote_value(&name));
+            let row = self.links[at].server.run(&question).await.map_err(uncertain_settings)?;
+            let value = row.first().and_then(Option::as_ref).map(|value| String::from_utf8_lossy(value).into_owned());
+            let mut sql = String::new();
+            write_set(&mut sql, &name, &value.unwrap_or_default());
+            let in_block = self.block.is_some();
+            let concerned = |link: &Link| !in_block || link.is_in_transaction();
+            for other in 0..self.links.len() {
+                if other == at || !concerned(&self.links[other]) {
+                    continue;
+                }
+                let server = &mut self.links[other].server;
+                server.session.own_query(server.conn.queue(), &sql);
+                self.own_replies(other).await?;
+            }
+            match &mut self.block {
+                Some(block) => block.set(&name, &sql, true),
+                None => self.lasting.keep(&name, &sql),
+            }
+        }
+        Ok(())
+    }
+
     fn keep_setting(&mut self, task: &Task<'_>) {
         let before = self.state.mark();
         self.note(task.statement, &Values::default());
@@ -513,6 +557,11 @@ fn first_refusal(requests: Vec<Request<'_>>) -> Error {
         _ => None,
     });
     refusal.unwrap_or_else(|| Error::internal("a batch was refused without a reason"))
+}
+
+/// A server that did not say what a setting is now.
+fn uncertain_settings(error: Error) -> Stop {
+    Stop::Fatal(error.hint("Connect again: the session's settings are not certain."))
 }
 
 fn several_writes() -> Error {

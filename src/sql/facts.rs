@@ -303,8 +303,9 @@ bitflags! {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetConfig {
     pub name: Operand,
-    /// The third argument is a plain `true`: the value ends with the transaction.
-    pub local: bool,
+    pub value: Operand,
+    /// The third argument, if it is plain: whether the value ends with the transaction.
+    pub local: Option<bool>,
 }
 
 /// Why a client keeps its server.

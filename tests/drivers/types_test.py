@@ -65,7 +65,6 @@ def of_psycopg(dsn):
 async def of_asyncpg(dsn):
     """asyncpg prepares everything, looks types up by the numbers that it meets, and speaks binary only."""
     conn = await asyncpg.connect(dsn)
-    conn._server_caps = conn._server_caps._replace(jit=False)
     seen = []
     for key in range(1, 10):
         row = await conn.fetchrow(f"SELECT {COLUMNS} FROM things WHERE id = $1", key)

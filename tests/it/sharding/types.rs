@@ -168,7 +168,7 @@ fn results_in_text_have_the_home_shards_oids() {
         "SELECT id, 'ok'::mood FROM things WHERE id IN (2, 3, 6) ORDER BY id",
         "SELECT y, count(*) FROM things GROUP BY y ORDER BY y",
         "SELECT m, count(*), max(y) FROM things GROUP BY m",
-        "SELECT m, count(*) FROM things GROUP BY m ORDER BY count(*), sum(id)",
+        "SELECT m, count(*), sum(id) FROM things GROUP BY m ORDER BY 2, sum(id)",
         "SELECT y, m, sum(id) FROM things WHERE id > 3 GROUP BY m, y ORDER BY y",
         "SELECT count(*) FROM things t JOIN kinds k USING (m)",
         "SELECT id FROM things WHERE m = 'ok' ORDER BY y",
