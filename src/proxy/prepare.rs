@@ -99,10 +99,18 @@ impl Client {
     ) -> Step {
         let server = &mut self.links[at].server;
         if server.session.must_ask(prepared, arguments)? {
-            server.session.prepare(server.conn.queue(), name, prepared);
+            server.session.ask_types(server.conn.queue(), name, prepared);
             let mut seen = Seen::default();
             self.relay(at, Listen::Open, &mut seen).await?;
-            seen.events.iter().for_each(|event| ended.note(event));
+            for event in &seen.events {
+                ended.note(event);
+                // The client's name may be gone already: a Close of it can stand behind in the same batch.
+                if let Event::Described(look, described) = event
+                    && look.statement == prepared.id
+                {
+                    prepared.standing.learn(described.clone());
+                }
+            }
         }
         Ok(())
     }

@@ -249,6 +249,13 @@ impl ServerSession {
         frontend::flush(out);
     }
 
+    /// Has the server describe a statement of the client's, whether it has it already or not.
+    pub fn ask_types(&mut self, out: &mut BytesMut, name: &[u8], prepared: &Prepared) {
+        let server_name = self.ensure(out, name, prepared);
+        self.look(out, Asker::Weir, name, server_name, prepared);
+        frontend::flush(out);
+    }
+
     /// The statement would give other columns than its client knows: the client reads what PostgreSQL says then.
     pub fn refuse_changed(&mut self, out: &mut BytesMut) {
         self.refuse_with(out, shape::changed_result());

@@ -306,7 +306,10 @@ impl Direction {
                     format!("cannot translate {name} of {from}"),
                     format!("Clients know types by the home shard's OIDs, and {reason}."),
                 )
-                .hint("Make types through Weir, so that every shard has them; or convert the value to text.")
+                .hint(
+                    "Make types through Weir, so that every shard has them, or convert the value to text. If the schema \
+                     is just being changed, try again.",
+                )
             }
             Flaw::Deep => Error::refuse(
                 "cannot translate a value",

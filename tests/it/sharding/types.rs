@@ -360,6 +360,20 @@ fn parameters_in_binary_have_the_home_shards_oids() {
             }
         }
     }
+    // A name that is dropped in the batch that makes and uses it.
+    for id in 1..=3 {
+        three.sharded.send_with(|out| {
+            let sql = format!("SELECT ms FROM things WHERE id = {id} AND ms = $1");
+            let value = values[3].as_deref().unwrap();
+            let len = u32::try_from(value.len()).unwrap().to_be_bytes();
+            frontend::parse(out, b"brief", &frontend::definition(&sql, &[]));
+            frontend::bind(out, b"", b"brief", &[&[0, 1, 0, 1, 0, 1][..], &len, value, &[0, 1, 0, 1]].concat());
+            frontend::execute(out, b"", 0);
+            frontend::close(out, Target::Statement(b"brief"));
+            frontend::sync(out);
+        });
+        assert_eq!(rows(&three.sharded.until_ready()), [[values[3].clone()]], "{id}");
+    }
     // A parameter's type is told in the same numbers.
     for id in 1..=3 {
         let client = &mut three.sharded;
