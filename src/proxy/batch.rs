@@ -191,17 +191,6 @@ impl Client {
         }
     }
 
-    /// Tells the session's other servers what a bound statement has set on its own.
-    async fn spread_bound(&mut self, shard: ShardId, request: &Request<'_>) -> Step {
-        let Request::Bind { prepared, body, .. } = request else { return Ok(()) };
-        let text = prepared.text.as_deref().unwrap_or_default();
-        let values = Values { text, literals: &prepared.literals, bound: Some(body) };
-        for statement in &prepared.facts.statements {
-            self.spread_settings(shard, statement, &values).await?;
-        }
-        Ok(())
-    }
-
     /// Reads the messages, resolving the client's names.
     pub fn resolve<'m>(&mut self, schema: &Schema, messages: &'m [u8]) -> Result<Vec<Request<'m>>> {
         let mut requests = Vec::with_capacity(6);

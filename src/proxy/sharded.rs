@@ -11,7 +11,6 @@ use super::simple::Ended;
 use super::values::Values;
 use crate::route::plan::{Access, Action, Part, PartText, Plan};
 use crate::route::{self, Named, OWN_SETTINGS, Parameter};
-use crate::session::settings::{quote_value, write_set};
 use crate::session::statements::Prepared;
 use crate::shardmap::ShardMap;
 use crate::sql::analyze::{Assignment, assignments};
@@ -440,38 +439,6 @@ impl Client {
         Ok(ended)
     }
 
-    /// What set_config() has set on one server of the session is told to the others, and to those that join later. The
-    /// server is asked what the value is now: it may be spelt in another way, or not have been set.
-    pub async fn spread_settings(&mut self, shard: ShardId, statement: &Statement, values: &Values<'_>) -> Step {
-        for call in &statement.set_configs {
-            let name = values.text(&call.name).map(|name| name.to_ascii_lowercase());
-            let Some(name) = name else {
-                return Err(Error::internal("a setting without a name was let through").into());
-            };
-            let Some(at) = self.links.iter().position(|link| link.server.shard() == shard) else { return Ok(()) };
-            let question = format!("SELECT pg_catalog.current_setting({})", quote_value(&name));
-            let row = self.links[at].server.run(&question).await.map_err(uncertain_settings)?;
-            let value = row.first().and_then(Option::as_ref).map(|value| String::from_utf8_lossy(value).into_owned());
-            let mut sql = String::new();
-            write_set(&mut sql, &name, &value.unwrap_or_default());
-            let in_block = self.block.is_some();
-            let concerned = |link: &Link| !in_block || link.is_in_transaction();
-            for other in 0..self.links.len() {
-                if other == at || !concerned(&self.links[other]) {
-                    continue;
-                }
-                let server = &mut self.links[other].server;
-                server.session.own_query(server.conn.queue(), &sql);
-                self.own_replies(other).await?;
-            }
-            match &mut self.block {
-                Some(block) => block.set(&name, &sql, true),
-                None => self.lasting.keep(&name, &sql),
-            }
-        }
-        Ok(())
-    }
-
     fn keep_setting(&mut self, task: &Task<'_>) {
         let before = self.state.mark();
         self.note(task.statement, &Values::default());
@@ -557,11 +524,6 @@ fn first_refusal(requests: Vec<Request<'_>>) -> Error {
         _ => None,
     });
     refusal.unwrap_or_else(|| Error::internal("a batch was refused without a reason"))
-}
-
-/// A server that did not say what a setting is now.
-fn uncertain_settings(error: Error) -> Stop {
-    Stop::Fatal(error.hint("Connect again: the session's settings are not certain."))
 }
 
 fn several_writes() -> Error {

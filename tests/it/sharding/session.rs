@@ -236,6 +236,7 @@ fn settings_follow_to_every_shard_without_a_pin() {
             "217MB",
         ),
         (vec!["SELECT 1 FROM (SELECT 1) a WHERE false AND set_config('work_mem', '3MB', false) = ''"], "217MB"),
+        (vec!["SELECT 1 FROM (SELECT 1) a WHERE false AND set_config('never.set', '3MB', false) = ''"], "217MB"),
         (vec!["SELECT set_config('timezone', 'UTC', false); SELECT 1"], "127MB"),
         (vec!["RESET ALL"], "124MB"),
         (vec!["SET work_mem = '8MB'", "BEGIN", "RESET work_mem", "COMMIT"], "124MB"),
