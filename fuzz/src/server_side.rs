@@ -2,7 +2,6 @@
 
 use bytes::{Bytes, BytesMut};
 use weir::session::ledger::{Asker, Entry, Gives, Ledger, Look};
-use weir::session::shape::Oids;
 use weir::session::statements::StatementId;
 use weir::wire::backend::{self, Authentication, ErrorFields};
 use weir::wire::frame::{self, Sender};
@@ -39,7 +38,7 @@ fn entry(kind: u8) -> Entry {
         4 => Entry::ParseElided(Gives::default()),
         5 | 6 => Entry::Bind(StatementId(0)),
         7 => Entry::Describe(asker, (kind & 0x40 != 0).then(look)),
-        8 | 9 => Entry::Execute,
+        8 | 9 => Entry::Execute(None),
         10 if kind & 0x40 == 0 => Entry::Close(asker),
         10 => Entry::Evict(StatementId(0)),
         11 => Entry::Insert(Bytes::from_static(b"3\0\0\0\x04")),
@@ -50,7 +49,7 @@ fn entry(kind: u8) -> Entry {
 }
 
 fn look() -> Look {
-    Look { asker: Asker::Weir, statement: StatementId(0), name: Box::default(), oids: Oids::Same, expected: None }
+    Look { asker: Asker::Weir, statement: StatementId(0), name: Box::default(), expected: None }
 }
 
 /// Lets a ledger read the bytes, first in two pieces and then the rest of what it did not use.

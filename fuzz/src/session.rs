@@ -133,7 +133,8 @@ impl Run {
     }
 
     fn execute(&mut self, choice: u8) {
-        self.ask(|out| frontend::execute(out, b"", u32::from(choice & 1)), ServerSession::execute);
+        let max_rows = u32::from(choice & 1);
+        self.ask(|out| frontend::execute(out, b"", max_rows), |session, out, raw| session.execute(out, b"", raw));
         self.copy_if_asked(choice);
     }
 

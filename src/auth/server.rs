@@ -229,7 +229,7 @@ mod tests {
     fn a_server_that_does_not_know_the_password_is_refused() {
         let sasl = Authentication::Sasl { mechanisms: vec!["SCRAM-SHA-256-PLUS", SCRAM_SHA_256] };
         let (next, out) = step(login(Some("pencil")), &sasl).unwrap();
-        let client_nonce = String::from_utf8_lossy(&out).split("r=").last().unwrap().to_owned();
+        let client_nonce = String::from_utf8_lossy(&out).split_once(",r=").unwrap().1.to_owned();
         let challenge = format!("r={client_nonce}server,s=c2FsdA==,i=2");
         let (next, _) = step(go_on(next), &Authentication::SaslContinue(challenge.as_bytes())).unwrap();
         let proof = Authentication::SaslFinal(b"v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=");

@@ -24,6 +24,7 @@ pub mod spec;
 mod tests;
 mod value;
 
+pub use oid::ANYENUM;
 pub use value::TextFidelity;
 
 use groups::Groups;

@@ -19,3 +19,5 @@ pub const TIMESTAMP: u32 = 1114;
 pub const TIMESTAMPTZ: u32 = 1184;
 pub const NUMERIC: u32 = 1700;
 pub const UUID: u32 = 2950;
+/// anyenum: stands for whatever enum, each of which has a number of its own.
+pub const ANYENUM: u32 = 3500;

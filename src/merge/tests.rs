@@ -176,6 +176,7 @@ fn equal_values_have_many_spellings() {
         (oid::FLOAT8, "0", "-0"),
         (oid::FLOAT4, "0", "-0"),
         (oid::BPCHAR, "ab", "ab   "),
+        (oid::ANYENUM, "ok", "ok"),
         (oid::TIMESTAMPTZ, "2024-06-01 12:00:00+02", "2024-06-01 10:00:00+00"),
     ];
     for (type_oid, a, b) in cases {
@@ -227,7 +228,7 @@ fn other_output_styles_are_refused() {
 fn types_without_an_exact_order_are_refused_before_any_row() {
     const INTERVAL: u32 = 1186;
     const JSONB: u32 = 3802;
-    for type_oid in [oid::TEXT, oid::VARCHAR, oid::NAME, oid::BPCHAR, INTERVAL, JSONB, 16_500] {
+    for type_oid in [oid::TEXT, oid::VARCHAR, oid::NAME, oid::BPCHAR, oid::ANYENUM, INTERVAL, JSONB, 16_500] {
         let spec = MergeSpec { sort: vec![ascending(ColumnRef::Visible(0))], ..rows_spec() };
         let error = Merge::new(&spec, &columns(&[type_oid]), 2, &OPTIONS).expect_err("no exact order");
         assert_eq!(error.kind, Kind::NotSupported, "{type_oid}");

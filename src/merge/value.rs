@@ -71,6 +71,8 @@ pub enum ValueType {
     Text,
     /// char(n): trailing blanks do not count.
     Bpchar,
+    /// An enum's label. Its place in the enum is known to PostgreSQL only.
+    Label,
 }
 
 impl ValueType {
@@ -81,6 +83,7 @@ impl ValueType {
     pub fn ordered(type_oid: u32, bytewise: bool, fidelity: TextFidelity) -> Result<Self> {
         match Self::find(type_oid, fidelity)? {
             Self::Bpchar => Err(unknown_order("values of type character(n)")),
+            Self::Label => Err(unknown_order("an enum's values")),
             Self::Text if !bytewise => Err(unknown_order("text under the database's collation")
                 .hint("Order by the expression with COLLATE \"C\", which orders by bytes on every server.")),
             exact => Ok(exact),
@@ -116,6 +119,7 @@ impl ValueType {
             oid::CHAR => Self::Char,
             oid::TEXT | oid::VARCHAR | oid::NAME => Self::Text,
             oid::BPCHAR => Self::Bpchar,
+            oid::ANYENUM => Self::Label,
             other => {
                 return Err(cannot_merge(format!(
                     "Values of the type with OID {other} cannot be compared exactly outside PostgreSQL."
@@ -156,7 +160,7 @@ impl ValueType {
             Self::Uuid => Value::Bytes(read_uuid(text)?.into()),
             Self::Bytea => Value::Bytes(read_hex(text)?.into()),
             Self::Char => Value::Integer(read_char(text)?),
-            Self::Text => Value::Bytes(text.into()),
+            Self::Text | Self::Label => Value::Bytes(text.into()),
             Self::Bpchar => Value::Bytes(without_trailing_blanks(text).into()),
         })
     }
@@ -178,6 +182,7 @@ impl ValueType {
             Self::Char => "\"char\"",
             Self::Text => "text",
             Self::Bpchar => "character",
+            Self::Label => "enum",
         }
     }
 }

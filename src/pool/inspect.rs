@@ -1,14 +1,17 @@
 //! Reads a database's catalogs into a [`Schema`], and compares its shards.
 
 mod code;
+mod numbers;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
 
-use crate::sql::schema::{Column, FunctionClass, Relation, Schema, View, Volatility};
+use crate::sql::schema::{Column, Enum, FunctionClass, Relation, Schema, View, Volatility};
 use crate::types::{Error, Kind, Origin, Result, ShardId};
+use crate::wire::oids::{FIRST_NORMAL_OID, Translation};
 
 /// Function names with what their overloads have in common; the most harmful one counts.
 const FUNCTIONS: &str = "
@@ -132,16 +135,10 @@ const OPERATORS: &str = "
 
 const NONDETERMINISTIC: &str = "SELECT EXISTS (SELECT FROM pg_catalog.pg_collation WHERE NOT collisdeterministic)";
 
-/// The first OID that PostgreSQL gives to what users make (`FirstNormalObjectId`).
-const FIRST_NORMAL_OID: u32 = 16384;
-
-const ENUMS: &str = "SELECT oid FROM pg_catalog.pg_type WHERE typtype = 'e'";
-
-/// Types that are not PostgreSQL's own; 16384 is its FirstNormalObjectId.
-const USER_TYPES: &str = "
-    SELECT n.nspname::text || '.' || t.typname::text, t.oid
+const ENUMS: &str = "
+    SELECT t.oid, n.nspname::text, t.typname::text, t.typarray
       FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
-     WHERE t.oid >= 16384 AND n.nspname !~ '^pg_(toast|temp)'";
+     WHERE t.typtype = 'e'";
 
 /// What the configuration says of a database.
 pub struct Declared<'d> {
@@ -152,9 +149,17 @@ pub struct Declared<'d> {
     pub shard_local: &'d BTreeSet<String>,
 }
 
-/// Reads the catalogs of the home shard (the first of `shards`) and compares the user types of the others with it.
-pub async fn inspect(version: u64, shards: &[Client], declared: &Declared<'_>) -> Result<Schema> {
-    let Some((home, others)) = shards.split_first() else {
+/// A shard whose catalogs are read.
+pub struct Member {
+    pub shard: ShardId,
+    pub name: Arc<str>,
+    /// Connected to its primary.
+    pub client: Client,
+}
+
+/// Reads the catalogs of the home shard (the first of `members`), and how the numbers of the others stand for its own.
+pub async fn inspect(version: u64, members: &[Member], declared: &Declared<'_>) -> Result<Schema> {
+    let Some((Member { client: home, .. }, others)) = members.split_first() else {
         return Err(Error::internal("a database without shards cannot be inspected"));
     };
     let mut schema = Schema {
@@ -167,33 +172,53 @@ pub async fn inspect(version: u64, shards: &[Client], declared: &Declared<'_>) -
         search_path: rows(home, SEARCH_PATH).await?.iter().map(|row| row.get(0)).collect(),
         other_paths: HashSet::new(),
         has_nondeterministic_collations: rows(home, NONDETERMINISTIC).await?.iter().any(|row| row.get(0)),
-        differing_types: HashSet::new(),
-        enums: rows(home, ENUMS).await?.iter().map(|row| row.get(0)).collect(),
+        translations: HashMap::new(),
+        enums: rows(home, ENUMS).await?.iter().map(|row| (row.get(0), enum_of(row))).collect(),
     };
     if declared.is_sharded {
         views(home, &mut schema).await?;
         schema.other_paths = other_paths(home, &schema.search_path).await?;
     }
-    let own = user_types(home).await?;
-    for other in others {
-        add_relations(&mut schema, relations(other).await?);
-        let theirs = user_types(other).await?;
-        let differing = own.iter().filter(|(name, oid)| theirs.get(*name) != Some(oid)).map(|(_, oid)| *oid);
-        schema.differing_types.extend(differing);
+    if others.is_empty() {
+        return Ok(schema);
+    }
+    let own = numbers::numbered(home).await?;
+    for Member { shard, name, client } in others {
+        let translation = Translation::between(&own, &numbers::numbered(client).await?, name);
+        add_relations(&mut schema, relations(client).await?, translation.as_ref());
+        schema.translations.extend(translation.map(|translation| (*shard, Arc::new(translation))));
     }
     Ok(schema)
 }
 
-/// Adds relations that only another shard has. Their types of users have that shard's numbers, which no client is to see.
-fn add_relations(schema: &mut Schema, others: HashMap<(String, String), Relation>) {
-    for (name, relation) in others {
+/// Adds relations that only another shard has.
+fn add_relations(schema: &mut Schema, others: HashMap<(String, String), Relation>, translation: Option<&Translation>) {
+    for (name, mut relation) in others {
         if schema.relations.contains_key(&name) {
             continue;
         }
-        let types = relation.columns.iter().map(|column| column.type_oid);
-        schema.differing_types.extend(types.filter(|oid| *oid >= FIRST_NORMAL_OID));
+        if let Some(translation) = translation {
+            number_as_at_home(&mut relation, translation);
+        }
         schema.relations.insert(name, relation);
     }
+}
+
+/// Gives the columns the home shard's numbers of their types. Zero is no type's.
+fn number_as_at_home(relation: &mut Relation, translation: &Translation) {
+    for column in relation.columns.iter_mut().filter(|column| column.type_oid >= FIRST_NORMAL_OID) {
+        match translation.to_home().type_oid(column.type_oid) {
+            Ok(oid) => column.type_oid = oid,
+            Err(_) => {
+                relation.homeless_type = Some(translation.to_home().type_name(column.type_oid));
+                column.type_oid = 0;
+            }
+        }
+    }
+}
+
+fn enum_of(row: &Row) -> Enum {
+    Enum { schema: row.get(1), name: row.get(2), array_oid: row.get(3) }
 }
 
 async fn functions(client: &Client) -> Result<HashMap<String, FunctionClass>> {
@@ -221,6 +246,7 @@ async fn relations(client: &Client) -> Result<HashMap<(String, String), Relation
             unlogged: row.get(3),
             opaque_read: row.get(4),
             opaque_write: row.get(5),
+            homeless_type: None,
         };
         relations.insert((row.get(0), row.get(1)), relation);
     }
@@ -292,10 +318,6 @@ async fn views(client: &Client, schema: &mut Schema) -> Result<()> {
         }
     }
     client.batch_execute("COMMIT").await.map_err(failed)
-}
-
-async fn user_types(client: &Client) -> Result<HashMap<String, u32>> {
-    Ok(rows(client, USER_TYPES).await?.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
 async fn rows(client: &Client, sql: &str) -> Result<Vec<Row>> {

@@ -127,6 +127,11 @@ impl Client {
             ended = ended.then(self.finish(at).await?);
         }
         self.after(bound_statements(requests), ended, before);
+        if self.database.is_sharded() && !ended.failed {
+            for request in requests {
+                self.spread_bound(shard, request).await?;
+            }
+        }
         match only.filter(|_| !ended.failed) {
             Some((statement, text)) => Ok(self.keep_prepared(at, statement, text)?),
             None => Ok(()),
@@ -161,6 +166,10 @@ impl Client {
                     Some(renewed) if Some(prepared.id) == old => Some(Rc::clone(renewed)),
                     _ => self.prepare(at, name, prepared, redescribes(&requests[place..]), &mut ended).await?,
                 };
+                if let Request::Bind { arguments, .. } = request {
+                    let prepared = changed.as_ref().unwrap_or(prepared);
+                    self.learn_types(at, name, prepared, arguments, &mut ended).await?;
+                }
             }
             let server = &mut self.links[at].server;
             let parsed = write(&mut server.session, server.conn.queue(), request, changed.as_ref());
@@ -303,7 +312,7 @@ impl Client {
         if self.status() == TransactionStatus::Failed || !self.names.contains(name.as_bytes()) {
             return Ok(false);
         }
-        let task = Task { statement, text: "", asked: Asked::Batch(requests) };
+        let task = Task { statement, text: "", asked: Asked::Batch(requests), values: Values::default() };
         self.preface(&task, &Preface::default());
         self.deallocate(Some(name))?;
         self.ready();
@@ -356,7 +365,7 @@ fn write(
             session.describe_statement(out, name, renewed.unwrap_or(prepared));
         }
         Request::DescribePortal { raw, .. } => session.describe_portal(out, raw),
-        Request::Execute { raw, .. } => session.execute(out, raw),
+        Request::Execute { portal, raw, .. } => session.execute(out, portal, raw),
         Request::CloseStatement => session.close_statement(),
         Request::ClosePortal { raw } => session.close_portal(out, raw),
         Request::Flush => session.flush(out),

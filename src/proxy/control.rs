@@ -13,7 +13,7 @@ use super::report::host_and_port;
 use crate::catalog::Decision;
 use crate::pool::database::{Database, Node};
 use crate::pool::freshness::Lsn;
-use crate::pool::inspect::{self, Declared};
+use crate::pool::inspect::{self, Declared, Member};
 use crate::pool::listener;
 use crate::telemetry::{
     DatabaseInfo, InDoubtInfo, Inspect, ListenerInfo, NodeInfo, Outcome, Scope, ShardInfo, Snapshot, SnapshotFuture,
@@ -74,19 +74,19 @@ fn with_causes(error: &Error) -> String {
 /// Reads a database's schema whenever somebody wants it, for ever.
 pub async fn keep_schema(instance: Arc<Instance>, database: Arc<Database>) {
     let mut told = String::new();
-    let mut clients = Vec::new();
+    let mut members = Vec::new();
     loop {
         let ticket = match tokio::time::timeout(READER_IDLE, database.schema_wanted()).await {
             Ok(ticket) => ticket,
             Err(_) => {
-                clients.clear();
+                members.clear();
                 database.schema_wanted().await
             }
         };
-        match read_schema(&instance, &database, &mut clients, ticket).await {
+        match read_schema(&instance, &database, &mut members, ticket).await {
             Ok(()) => told.clear(),
             Err(error) => {
-                clients.clear();
+                members.clear();
                 let reason = with_causes(&error);
                 if told != reason {
                     tracing::warn!(database = &*database.name, reason, "the schema cannot be read; trying again");
@@ -99,35 +99,35 @@ pub async fn keep_schema(instance: Arc<Instance>, database: Arc<Database>) {
     }
 }
 
-async fn read_schema(instance: &Instance, database: &Database, clients: &mut Vec<Client>, ticket: u64) -> Result<()> {
+async fn read_schema(instance: &Instance, database: &Database, members: &mut Vec<Member>, ticket: u64) -> Result<()> {
     // A connection has the search_path that held when it was opened. Routing over shards needs that of now.
-    if database.is_sharded() || clients.iter().any(Client::is_closed) {
-        clients.clear();
+    if database.is_sharded() || members.iter().any(|member| member.client.is_closed()) {
+        members.clear();
     }
-    if clients.is_empty() {
-        *clients = connect_readers(instance, database).await?;
+    if members.is_empty() {
+        *members = connect_readers(instance, database).await?;
     }
     let declared = Declared {
         is_sharded: database.is_sharded(),
         harmless: &database.harmless_functions,
         shard_local: &database.shard_local,
     };
-    let schema = inspect::inspect(ticket, clients, &declared).await?;
+    let schema = inspect::inspect(ticket, members, &declared).await?;
     database.set_schema(schema, ticket);
     Ok(())
 }
 
 /// A connection to each shard's primary.
-async fn connect_readers(instance: &Instance, database: &Database) -> Result<Vec<Client>> {
-    let mut clients = Vec::with_capacity(database.shards.len());
-    for shard in members(database) {
-        let primary = database.shards.get(shard.index()).and_then(|shard| shard.nodes.first());
-        let Some(primary) = primary else { continue };
-        let client = instance.connect(shard, primary).await?;
-        client.batch_execute(LOCKS_ARE_BRIEF).await.map_err(|error| inspect::failed(shard, error))?;
-        clients.push(client);
+async fn connect_readers(instance: &Instance, database: &Database) -> Result<Vec<Member>> {
+    let mut readers = Vec::with_capacity(database.shards.len());
+    for id in members(database) {
+        let Some(shard) = database.shards.get(id.index()) else { continue };
+        let Some(primary) = shard.nodes.first() else { continue };
+        let client = instance.connect(id, primary).await?;
+        client.batch_execute(LOCKS_ARE_BRIEF).await.map_err(|error| inspect::failed(id, error))?;
+        readers.push(Member { shard: id, name: Arc::clone(&shard.name), client });
     }
-    Ok(clients)
+    Ok(readers)
 }
 
 /// Listens for a database's clients, for ever.

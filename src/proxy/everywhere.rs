@@ -9,7 +9,6 @@ use rand::Rng;
 use super::answer::{Preface, pass};
 use super::client::Client;
 use super::exchange::{Question, Reply};
-use super::fan::question_for;
 use super::outcome::{Step, Stop};
 use super::sharded::Task;
 use crate::catalog::Decision;
@@ -79,7 +78,7 @@ impl Client {
             self.succeed(part.shard).await?;
         }
         for part in parts {
-            self.ask(part.shard, &question_for(part, task)?).await?;
+            self.ask(part.shard, &self.question_for(part, task)?).await?;
         }
         let mut answers = Vec::with_capacity(parts.len());
         for part in parts {

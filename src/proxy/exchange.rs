@@ -1,5 +1,6 @@
 //! Weir talks to a server by itself: for statements over several shards, whose replies no client sees as they are.
 
+use std::borrow::Cow;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
@@ -10,12 +11,15 @@ use super::links::until_gone;
 use super::outcome::{Step, Stop};
 use super::sharded::{Asked, Task};
 use crate::pool::server::{self, Server, ended, lost};
+use crate::route::plan::{Part, PartText};
 use crate::session::ledger::Event;
+use crate::session::numbered;
 use crate::types::{Error, Result, ShardId};
 use crate::wire::TransactionStatus;
 use crate::wire::backend::{self, ErrorFields, tag};
 use crate::wire::frame::{self, Sender};
 use crate::wire::frontend::{self, Bind, Format, Target};
+use crate::wire::oids::Translation;
 
 /// A server's reply, its body kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,11 +49,12 @@ impl Question {
         Self { bytes: bytes.freeze() }
     }
 
-    /// The task's statement with another text, in the protocol that the client used.
+    /// The task's statement with another text, in the protocol that the client used, for a server whose OIDs stand for
+    /// those of the client as `translation` says.
     ///
     /// # Errors
-    /// The client asked for results in binary.
-    pub fn of(task: &Task<'_>, text: &str) -> Result<Self> {
+    /// The client asked for results in binary, or for what the server does not have.
+    pub fn of(task: &Task<'_>, text: &str, translation: Option<&Translation>) -> Result<Self> {
         let Asked::Batch(requests) = task.asked else { return Ok(Self::query(text)) };
         let bound = requests.iter().find_map(|request| match request {
             Request::Bind { prepared, body, .. } => Some((prepared, *body)),
@@ -64,10 +69,18 @@ impl Question {
             )
             .hint("Ask for text results, or restrict the statement to one shard by its key."));
         }
+        let definition = Cow::Owned(frontend::definition(text, &prepared.parameter_types).to_vec());
+        let (definition, arguments) = match translation {
+            None => (definition, Cow::Borrowed(bind.arguments)),
+            Some(translation) => {
+                let arguments = numbered::arguments(translation, prepared, &bind)?;
+                (numbered::definition(translation, definition)?, arguments)
+            }
+        };
         let mut bytes = BytesMut::new();
-        frontend::parse(&mut bytes, b"", &frontend::definition(text, &prepared.parameter_types));
+        frontend::parse(&mut bytes, b"", &definition);
         frontend::describe(&mut bytes, Target::Statement(b""));
-        frontend::bind(&mut bytes, b"", b"", &bind.arguments_for_text());
+        frontend::bind(&mut bytes, b"", b"", &bind.for_text(arguments.into_owned()));
         frontend::execute(&mut bytes, b"", 0);
         frontend::sync(&mut bytes);
         Ok(Self { bytes: bytes.freeze() })
@@ -75,6 +88,19 @@ impl Question {
 }
 
 impl Client {
+    /// What the server of a part's shard, which the client holds, is to be asked.
+    ///
+    /// # Errors
+    /// As [`Question::of`].
+    pub fn question_for(&self, part: &Part, task: &Task<'_>) -> Result<Question> {
+        let text = match &part.text {
+            PartText::Untouched => task.text,
+            PartText::Rewritten(text) => text,
+        };
+        let ledger = &self.links[self.place(part.shard)?].server.session.ledger;
+        Question::of(task, text, ledger.translation().map(|translation| &**translation))
+    }
+
     /// Sends a question to the server of a shard that the client holds.
     pub async fn ask(&mut self, shard: ShardId, question: &Question) -> Step {
         let at = self.place(shard)?;
@@ -139,6 +165,15 @@ impl Client {
             // A server that is lost here was of no more use; `lose` has removed it.
             let _rest = self.drain(*shard).await;
         }
+    }
+
+    /// The body of a RowDescription or ParameterDescription that a shard's server sent, with the home shard's OIDs.
+    ///
+    /// # Errors
+    /// Refuses a type that the home shard does not have.
+    pub fn with_home_oids(&self, shard: ShardId, kind: u8, body: Bytes) -> Result<Bytes> {
+        let ledger = &self.links[self.place(shard)?].server.session.ledger;
+        Ok(ledger.translate_description(kind, &body)?.unwrap_or(body))
     }
 
     fn place(&self, shard: ShardId) -> Result<usize> {

@@ -5,7 +5,6 @@ use bytes::BufMut;
 use super::answer::{self, Preface};
 use super::client::Client;
 use super::exchange::Reply;
-use super::fan::question_for;
 use super::outcome::{Step, Stop};
 use super::sharded::Task;
 use crate::route::plan::{Access, Part};
@@ -28,7 +27,7 @@ impl Client {
 
     async fn explain_on(&mut self, part: &Part, access: Access, lines: &[String], task: &Task<'_>) -> Step {
         self.link(part.shard, access).await?;
-        self.ask(part.shard, &question_for(part, task)?).await?;
+        self.ask(part.shard, &self.question_for(part, task)?).await?;
         loop {
             match self.reply(part.shard).await? {
                 Reply::RowDescription(columns) => {

@@ -1,17 +1,19 @@
 //! Reads over several shards: all are asked at once, their rows are merged as they come.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use super::answer::{self, Preface};
 use super::client::Client;
-use super::exchange::{Question, Reply};
+use super::exchange::Reply;
 use super::outcome::{Step, Stop};
 use super::sharded::{Asked, Task};
 use crate::merge::spec::MergeSpec;
-use crate::merge::{self, Merge, MergeOptions, TextFidelity};
-use crate::route::plan::{Access, Part, PartText};
+use crate::merge::{self, ANYENUM, Merge, MergeOptions, TextFidelity};
+use crate::route::plan::{Access, Part};
 use crate::sql::schema::Schema;
-use crate::types::{Error, Result, ShardId};
+use crate::types::{Error, ShardId};
 use crate::wire::backend::{self, Column, tag};
 
 /// Unsent bytes towards the client above which no more rows are read.
@@ -51,7 +53,7 @@ impl Client {
             self.link(part.shard, Access::Read).await?;
         }
         for part in parts {
-            self.ask(part.shard, &question_for(part, task)?).await?;
+            self.ask(part.shard, &self.question_for(part, task)?).await?;
         }
         let opening = self.openings(shards).await?;
         let options = MergeOptions {
@@ -62,7 +64,7 @@ impl Client {
                 exact_floats: true,
             },
         };
-        let mut merge = Merge::new(spec, &opening.columns, shards.len(), &options)?;
+        let mut merge = Merge::new(spec, &as_merged(&opening.columns, schema), shards.len(), &options)?;
         let columns = backend::row_description_body(merge.visible_columns(&opening.columns));
         self.preface(task, &Preface { parameters: opening.parameters, columns: Some(columns) });
         self.merge_rows(&mut merge, shards).await?;
@@ -100,9 +102,12 @@ impl Client {
         loop {
             match self.reply(shard).await? {
                 Reply::RowDescription(body) => {
+                    let body = self.with_home_oids(shard, tag::ROW_DESCRIPTION, body)?;
                     return Ok(Opening { columns: backend::read_row_description(&body)?, parameters });
                 }
-                Reply::ParameterDescription(body) => parameters = Some(body),
+                Reply::ParameterDescription(body) => {
+                    parameters = Some(self.with_home_oids(shard, tag::PARAMETER_DESCRIPTION, body)?);
+                }
                 Reply::Error(body) => return Err(self.passed_on(&body)),
                 Reply::Notice(_) | Reply::Nothing => {}
                 other => return Err(Error::internal(format!("a shard did not describe its rows: {other:?}")).into()),
@@ -159,19 +164,18 @@ impl Client {
     }
 }
 
-fn text_of<'t>(part: &'t Part, task: &'t Task<'_>) -> &'t str {
-    match &part.text {
-        PartText::Untouched => task.text,
-        PartText::Rewritten(text) => text,
+/// The columns as the merge knows their types: any enum is alike to it.
+fn as_merged<'c>(columns: &'c [Column], schema: &Schema) -> Cow<'c, [Column]> {
+    let is_enum = |column: &Column| schema.enums.contains_key(&column.type_oid);
+    if !columns.iter().any(is_enum) {
+        return Cow::Borrowed(columns);
     }
+    let mut merged = columns.to_vec();
+    merged.iter_mut().filter(|column| is_enum(column)).for_each(|column| column.type_oid = ANYENUM);
+    Cow::Owned(merged)
 }
 
 fn same_types(one: &[Column], other: &[Column]) -> bool {
     let type_of = |column: &Column| (column.type_oid, column.type_modifier);
     one.iter().map(type_of).eq(other.iter().map(type_of))
-}
-
-/// The question for one part, for those that ask every shard.
-pub fn question_for(part: &Part, task: &Task<'_>) -> Result<Question> {
-    Question::of(task, text_of(part, task))
 }

@@ -14,6 +14,7 @@ use crate::net::Conn;
 use crate::pool::local::Local;
 use crate::pool::server::{self, Server};
 use crate::pool::shared::NodeIndex;
+use crate::route::HOME;
 use crate::route::plan::Access;
 use crate::session::ledger::Event;
 use crate::session::request::Adopted;
@@ -80,6 +81,7 @@ impl Client {
             if !self.links[at].is_in_transaction() {
                 self.join_block(at).await?;
             }
+            self.use_numbers(at)?;
             self.use_sequences(at);
             return Ok(at);
         }
@@ -96,8 +98,19 @@ impl Client {
                 return Err(stop);
             }
         }
+        self.use_numbers(at)?;
         self.use_sequences(at);
         Ok(at)
+    }
+
+    /// The server's OIDs stand for the home shard's as the schema of now says.
+    fn use_numbers(&mut self, at: usize) -> Result<()> {
+        let shard = self.links[at].server.shard();
+        if shard != HOME {
+            let schema = self.schema()?;
+            self.links[at].server.session.set_translation(schema.translation(shard));
+        }
+        Ok(())
     }
 
     async fn add_server(&mut self, shard: ShardId, access: Access) -> Step<usize> {

@@ -237,7 +237,7 @@ impl Report {
             let sentence = format!("shard {}: {finding}", shard.name);
             match finding.severity {
                 Severity::Wrong => self.wrong.push(sentence),
-                Severity::Limits => self.notices.push(sentence),
+                Severity::Limits | Severity::Notice => self.notices.push(sentence),
             }
         }
     }

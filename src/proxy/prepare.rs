@@ -87,6 +87,34 @@ impl Client {
         Ok(None)
     }
 
+    /// A server that has OIDs of its own is asked for the types of a statement that nobody has told yet, where OIDs may stand
+    /// in the values of a Bind or of its rows.
+    pub async fn learn_types(
+        &mut self,
+        at: usize,
+        name: &[u8],
+        prepared: &Prepared,
+        arguments: &[u8],
+        ended: &mut Ended,
+    ) -> Step {
+        let server = &mut self.links[at].server;
+        if server.session.must_ask(prepared, arguments)? {
+            server.session.ask_types(server.conn.queue(), name, prepared);
+            let mut seen = Seen::default();
+            self.relay(at, Listen::Open, &mut seen).await?;
+            for event in &seen.events {
+                ended.note(event);
+                // The client's name may be gone already: a Close of it can stand behind in the same batch.
+                if let Event::Described(look, described) = event
+                    && look.statement == prepared.id
+                {
+                    prepared.standing.learn(described.clone());
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Whether a server that lacks the statement would read its constants otherwise than the server that had it first: the
     /// client has other settings now.
     fn misreads(&self, at: usize, name: &[u8], prepared: &Prepared) -> bool {

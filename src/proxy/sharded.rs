@@ -38,6 +38,8 @@ pub struct Task<'t> {
     /// The statement's own text.
     pub text: &'t str,
     pub asked: Asked<'t>,
+    /// Where its values are, as far as they are plain to see.
+    pub values: Values<'t>,
 }
 
 /// The shard that answers what concerns no shard.
@@ -53,7 +55,8 @@ impl Client {
             [] => self.on_one(HOME, Access::Read, &Asked::Query(message), text).await.map(drop),
             [statement] => {
                 let plan = self.plan(schema, statement, text, &literals, &[]).await?;
-                let task = Task { statement, text: statement.text(text), asked: Asked::Query(message) };
+                let values = Values { text, literals: &literals, bound: None };
+                let task = Task { statement, text: statement.text(text), asked: Asked::Query(message), values };
                 self.perform(schema, plan, &task).await
             }
             _ => self.sharded_steps(schema, message, text, &facts, &literals).await,
@@ -76,13 +79,17 @@ impl Client {
         if let Some((shard, access)) = common_shard(&plans) {
             let values = Values { text, literals, bound: None };
             facts.statements.iter().for_each(|statement| self.note(statement, &values));
-            self.on_one(shard, access, &Asked::Query(message), text).await?;
+            let ended = self.on_one(shard, access, &Asked::Query(message), text).await?;
             self.follow_block_status();
+            for statement in facts.statements.iter().filter(|_| !ended.failed) {
+                self.spread_settings(shard, statement, &values).await?;
+            }
             return Ok(());
         }
         self.steps_may_be_separate(&facts.statements)?;
         for (statement, plan) in facts.statements.iter().zip(plans) {
-            let task = Task { statement, text: statement.text(text), asked: Asked::Step };
+            let values = Values { text, literals, bound: None };
+            let task = Task { statement, text: statement.text(text), asked: Asked::Step, values };
             if let Err(stop) = self.perform(schema, plan, &task).await {
                 // Nothing runs after a failed statement.
                 if matches!(stop, Stop::Told) {
@@ -154,7 +161,8 @@ impl Client {
         match (plans.pop(), plans.is_empty() && complete && is_plain(&requests), bound_statements(&requests).next()) {
             (Some(plan), true, Some(statement)) => {
                 let text = statement_text(&requests);
-                let task = Task { statement, text: &text, asked: Asked::Batch(&requests) };
+                let asked = Asked::Batch(&requests);
+                let task = Task { statement, text: &text, asked, values: Values::default() };
                 self.perform(schema, plan, &task).await
             }
             _ => Err(Error::refuse(
@@ -286,9 +294,12 @@ impl Client {
             }
             Action::One { part, access } => {
                 self.write_check(part.shard, access)?;
-                self.note(task.statement, &Values::default());
+                self.note(task.statement, &task.values);
                 let ended = self.on_part(&part, access, task).await?;
                 self.follow_block_status();
+                if !ended.failed {
+                    self.spread_settings(part.shard, task.statement, &task.values).await?;
+                }
                 self.told(ended, task)
             }
             Action::Fan { parts, merge } => self.fan(schema, &parts, &merge, task).await,

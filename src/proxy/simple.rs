@@ -223,7 +223,7 @@ impl Client {
         if let (StatementKind::Transaction(Commit { .. }), Some(loss)) = (&statement.kind, self.loss.take()) {
             return Err(loss.into());
         }
-        let task = Task { statement, text: "", asked };
+        let task = Task { statement, text: "", asked, values: Values::default() };
         self.preface(&task, &Preface::default());
         self.complete("ROLLBACK");
         self.answered(&task)?;
@@ -289,9 +289,10 @@ impl Client {
             _ => {}
         }
         for call in &statement.set_configs {
-            self.local_settings |= call.local;
+            let local = call.local == Some(true);
+            self.local_settings |= local;
             match values.text(&call.name) {
-                Some(name) => self.state.touch_setting(&name, call.local),
+                Some(name) => self.state.touch_setting(&name, local),
                 // Any setting, custom ones included, whose names no catalog shows.
                 None => self.state.touch(Facets::SETTINGS | Facets::HIDDEN, Facets::empty()),
             }

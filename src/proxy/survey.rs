@@ -3,13 +3,17 @@
 
 use std::sync::Arc;
 
+use super::batch::Request;
 use super::client::{Client, reads_standard_strings};
-use super::outcome::Step;
+use super::links::Link;
+use super::outcome::{Step, Stop};
+use super::values::Values;
 use crate::config::{PoolMode, SequenceState};
 use crate::session::request::SequenceMemory;
+use crate::session::settings::{quote_value, write_set};
 use crate::session::survey::{self, Survey};
-use crate::sql::facts::{Effects, Facets};
-use crate::types::{Error, Kind};
+use crate::sql::facts::{Effects, Facets, Statement};
+use crate::types::{Error, Kind, ShardId};
 use crate::wire::TransactionStatus;
 
 impl Client {
@@ -75,6 +79,48 @@ impl Client {
             }
         }
         self.follow_settings();
+    }
+
+    /// What set_config() has set on one server of the session is told to the others, and to those that join later. The
+    /// server is asked what the value is now: it may be spelt in another way, or not have been set.
+    pub async fn spread_settings(&mut self, shard: ShardId, statement: &Statement, values: &Values<'_>) -> Step {
+        for call in statement.set_configs.iter().filter(|call| call.local == Some(false)) {
+            let name = values.text(&call.name).map(|name| name.to_ascii_lowercase());
+            // Where the name is not plain to see, code runs on a shard that the client named: its server is kept.
+            let Some(name) = name else { continue };
+            let Some(at) = self.links.iter().position(|link| link.server.shard() == shard) else { return Ok(()) };
+            let question = format!("SELECT pg_catalog.current_setting({}, true)", quote_value(&name));
+            let row = self.links[at].server.run(&question).await.map_err(uncertain_settings)?;
+            let Some(value) = row.first().and_then(Option::as_ref) else { continue };
+            let mut sql = String::new();
+            write_set(&mut sql, &name, &String::from_utf8_lossy(value));
+            let in_block = self.block.is_some();
+            let concerned = |link: &Link| !in_block || link.is_in_transaction();
+            for other in 0..self.links.len() {
+                if other == at || !concerned(&self.links[other]) {
+                    continue;
+                }
+                let server = &mut self.links[other].server;
+                server.session.own_query(server.conn.queue(), &sql);
+                self.own_replies(other).await?;
+            }
+            match &mut self.block {
+                Some(block) => block.set(&name, &sql, true),
+                None => self.lasting.keep(&name, &sql),
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the session's other servers what a bound statement has set on its own.
+    pub async fn spread_bound(&mut self, shard: ShardId, request: &Request<'_>) -> Step {
+        let Request::Bind { prepared, body, .. } = request else { return Ok(()) };
+        let text = prepared.text.as_deref().unwrap_or_default();
+        let values = Values { text, literals: &prepared.literals, bound: Some(body) };
+        for statement in &prepared.facts.statements {
+            self.spread_settings(shard, statement, &values).await?;
+        }
+        Ok(())
     }
 
     /// The session's settings decide what texts mean, and with whom statements are shared.
@@ -143,4 +189,9 @@ impl Client {
         self.links.iter_mut().for_each(|link| link.server.session.sequences = SequenceMemory::Nobody);
         self.show_pin();
     }
+}
+
+/// A server that did not say what a setting is now.
+fn uncertain_settings(error: Error) -> Stop {
+    Stop::Fatal(error.hint("Connect again: the session's settings are not certain."))
 }

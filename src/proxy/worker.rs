@@ -20,7 +20,6 @@ use crate::pool::local::Local;
 use crate::pool::shared::{Mail, NodeIndex, PoolId};
 use crate::session::parameters::Parameters;
 use crate::session::settings::Settings;
-use crate::session::shape::Oids;
 use crate::session::statements::{Described, Made, Prepared, Registry, Standing, StatementId, StatementIds};
 use crate::sql::cache::FactsCache;
 use crate::sql::facts::{Facts, Statement};
@@ -86,7 +85,6 @@ pub struct Known {
     facts: Rc<RefCell<FactsCache>>,
     statements: RefCell<Registry>,
     standard_conforming_strings: bool,
-    oids: Oids,
     /// The settings that decide how constants are read.
     pub reading: Arc<Settings>,
 }
@@ -157,7 +155,7 @@ impl Known {
 
     fn standing(&self, born: u64, sharing: Sharing) -> Standing {
         let reading = (sharing != Sharing::OwnSettings).then(|| Arc::clone(&self.reading));
-        Standing::new(born, self.oids, reading)
+        Standing::new(born, reading)
     }
 
     fn keep(&self, prepared: Prepared, sharing: Sharing) -> Rc<Prepared> {
@@ -179,7 +177,7 @@ impl Known {
         old: &Prepared,
         described: Option<Described>,
     ) -> Rc<Prepared> {
-        let standing = Rc::new(Standing::new(old.standing.born, self.oids, Some(Arc::clone(&self.reading))));
+        let standing = Rc::new(Standing::new(old.standing.born, Some(Arc::clone(&self.reading))));
         described.into_iter().for_each(|described| standing.learn(described));
         let types = old.parameter_types.clone();
         let mut renewed = self.prepare(schema, ids.next(), old.definition.clone(), old.text.clone(), types, standing);
@@ -359,7 +357,6 @@ impl Worker {
                 facts: Rc::clone(&here.facts),
                 statements: RefCell::default(),
                 standard_conforming_strings,
-                oids: if database.is_sharded() { Oids::PerShard } else { Oids::Same },
                 reading: Arc::new(reading),
             })
         };

@@ -24,19 +24,20 @@ pub(super) fn element_type(oid: u32) -> Option<KeyType> {
 }
 
 /// The elements that are not NULL of an array of `element`, compared with keys of `key_type`; `None` when one of them is
-/// not certain.
+/// not certain. `is_element` knows the OIDs that the type may have.
 pub(super) fn elements(
     bytes: &[u8],
     format: Format,
     element: KeyType,
     key_type: KeyType,
+    is_element: impl Fn(u32) -> bool,
 ) -> Option<Vec<KeyValue<'static>>> {
     if Family::of(element) != Family::of(key_type) {
         return None;
     }
     match format {
         Format::Text => text_elements(std::str::from_utf8(bytes).ok()?, element),
-        Format::Binary => binary_elements(bytes, element),
+        Format::Binary => binary_elements(bytes, element, is_element),
     }
 }
 
@@ -83,11 +84,11 @@ fn element_text(text: &str) -> Option<(String, bool, &str)> {
 
 /// The form of `array_send`: dimensions, a flag, the elements' type; per dimension its size and first index; then each
 /// element with its length.
-fn binary_elements(bytes: &[u8], element: KeyType) -> Option<Vec<KeyValue<'static>>> {
+fn binary_elements(bytes: &[u8], element: KeyType, is_element: impl Fn(u32) -> bool) -> Option<Vec<KeyValue<'static>>> {
     let mut rest = bytes;
     let dimensions = number(&mut rest)?;
     let _has_nulls = number(&mut rest)?;
-    if Some(number(&mut rest)?.unsigned_abs()) != element.oid() {
+    if !is_element(number(&mut rest)?.cast_unsigned()) {
         return None;
     }
     let count = match dimensions {
@@ -143,15 +144,16 @@ mod tests {
 
     #[test]
     fn binary_arrays_are_read_to_their_last_byte() {
+        let is_int4 = |oid| oid == 23;
         let word = |value: i32| value.to_be_bytes();
         let array =
             [word(1), word(1), word(23), word(3), word(1), word(4), word(150), word(-1), word(4), word(7)].concat();
-        let values = binary_elements(&array, KeyType::Int4).expect("an array");
+        let values = binary_elements(&array, KeyType::Int4, is_int4).expect("an array");
         assert_eq!(values, [KeyValue::Int(150), KeyValue::Int(7)]);
         for cut in 0..array.len() {
-            assert_eq!(binary_elements(&array[..cut], KeyType::Int4), None, "{cut}");
+            assert_eq!(binary_elements(&array[..cut], KeyType::Int4, is_int4), None, "{cut}");
         }
-        assert_eq!(binary_elements(&array, KeyType::Int8), None);
-        assert_eq!(binary_elements(&[&array[..], &[0]].concat(), KeyType::Int4), None);
+        assert_eq!(binary_elements(&array, KeyType::Int8, |oid| oid == 20), None);
+        assert_eq!(binary_elements(&[&array[..], &[0]].concat(), KeyType::Int4, is_int4), None);
     }
 }

@@ -22,12 +22,15 @@ mod target;
 mod value;
 mod write;
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 
 use self::plan::{Access, Action, Part, PartText, Plan};
 use self::target::Target;
 use crate::shardmap::{Key, KeyValue, Keyspace, ShardMap};
-use crate::sql::facts::{Ddl, Effects, Facets, RelationUse, Statement, StatementKind, TransactionCommand};
+use crate::sql::facts::{
+    Ddl, Effects, Facets, Operand, RelationUse, SetConfig, Statement, StatementKind, TransactionCommand,
+};
 use crate::sql::moment::names_moment;
 use crate::sql::scan::LiteralSpan;
 use crate::sql::schema::{Resolved, Schema};
@@ -249,16 +252,38 @@ impl<'a> Router<'a> {
                 "A temporary relation would exist on one shard only.",
             ));
         }
-        if !statement.set_configs.is_empty() {
-            return Err(Error::refuse(
-                "set_config() is not supported on a sharded database",
+        statement.set_configs.iter().try_for_each(|call| self.check_set_config(call))
+    }
+
+    /// What set_config() sets can be told to the other shards' servers if it is plain to see, and lasts.
+    fn check_set_config(&self, call: &SetConfig) -> Result<()> {
+        let statement = self.statement();
+        let is_plain = statement.kind == StatementKind::Select && statement.relations.is_empty();
+        match (self.plain_text(&call.name), self.plain_text(&call.value)) {
+            (Some(name), Some(value)) if is_plain && call.local == Some(false) && !name.starts_with(OWN_SETTINGS) => {
+                check_setting(&name.to_ascii_lowercase(), Some(&value))
+            }
+            _ => Err(Error::refuse(
+                "set_config() is not supported in this way on a sharded database",
                 "The setting would change on one shard only.",
             )
             .hint(
-                "Use SET or SET LOCAL. To dump or restore, let pg_dump and pg_restore work on the shards themselves.",
-            ));
+                "Use SET or SET LOCAL, or SELECT set_config(name, value, false) without tables. To dump or restore, let \
+                 pg_dump and pg_restore work on the shards themselves.",
+            )),
         }
-        Ok(())
+    }
+
+    /// A text that is a literal or a parameter; it has one form in both formats.
+    fn plain_text(&self, operand: &Operand) -> Option<Cow<'a, str>> {
+        match operand {
+            Operand::Literal { slot, negated: false } => self.request.literals.get(*slot)?.value(self.request.text),
+            Operand::Parameter(number) => {
+                let parameter = self.request.parameters.get(usize::from(*number).checked_sub(1)?)?;
+                std::str::from_utf8(parameter.value?).ok().map(Cow::Borrowed)
+            }
+            _ => None,
+        }
     }
 
     /// Code that is declared to stay on its shard needs a shard to stay on.
@@ -279,7 +304,16 @@ impl<'a> Router<'a> {
     }
 
     fn access(&self) -> Access {
-        access::unsharded(self.statement())
+        match access::unsharded(self.statement()) {
+            // set_config() is volatile, and writes nothing.
+            Access::Primary { .. } if self.only_sets() => Access::Primary { writes: false },
+            access => access,
+        }
+    }
+
+    fn only_sets(&self) -> bool {
+        let statement = self.statement();
+        !statement.set_configs.is_empty() && statement.relations.is_empty() && !self.has(Effects::HOME_ONLY)
     }
 
     /// The statement as it is, on every shard or none.

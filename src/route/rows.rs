@@ -1,5 +1,7 @@
 //! Reads.
 
+use std::borrow::Cow;
+
 use super::fan::plan_fan;
 use super::plan::Action;
 use super::prune::Shards;
@@ -94,28 +96,37 @@ impl Router<'_> {
         Ok(())
     }
 
+    /// What cannot be told in the home shard's numbers.
     pub(super) fn check_types(&self, shard: ShardId) -> Result<()> {
-        if shard != HOME && self.has_differing_type() {
-            return self.away(shard, "A type of users has another OID on that shard than on the home shard.");
+        if shard == HOME {
+            return Ok(());
+        }
+        let relations = self.targets.iter().filter_map(Target::relation);
+        if let Some(name) = relations.filter_map(|relation| relation.homeless_type.as_deref()).next() {
+            return Err(self
+                .refused_on(
+                    shard,
+                    format!("The home shard has no type {name}, and clients know types by the home shard's OIDs."),
+                )
+                .hint("Make the type on the home shard, too."));
+        }
+        if self.has(Effects::COPIES_BINARY) && self.request.schema.translation(shard).is_some() {
+            return Err(self
+                .refused_on(
+                    shard,
+                    "COPY in binary format may hold OIDs of types, and they differ from the home shard's.",
+                )
+                .hint("Use text or csv format."));
         }
         Ok(())
     }
 
+    fn refused_on(&self, shard: ShardId, detail: impl Into<Cow<'static, str>>) -> Error {
+        Error::refuse(format!("the statement cannot run on shard \"{}\"", self.request.map.shard_name(shard)), detail)
+    }
+
     fn away(&self, shard: ShardId, detail: &'static str) -> Result<()> {
-        Err(Error::refuse(format!("the statement cannot run on shard \"{}\"", self.shard_name(shard)), detail))
-    }
-
-    fn has_differing_type(&self) -> bool {
-        let differing = &self.request.schema.differing_types;
-        let of_column = |target: &Target<'_>| {
-            let columns = target.relation().map(|relation| relation.columns.as_slice()).unwrap_or_default();
-            columns.iter().any(|column| differing.contains(&column.type_oid))
-        };
-        !differing.is_empty() && (self.has(Effects::USER_TYPE) || self.targets.iter().any(of_column))
-    }
-
-    fn shard_name(&self, shard: ShardId) -> &str {
-        self.request.map.shard_name(shard)
+        Err(self.refused_on(shard, detail))
     }
 }
 

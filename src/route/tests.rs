@@ -4,13 +4,17 @@
 //! (rows of several shards are needed: merged or refused), and `!words` a refusal whose message or detail holds the words.
 
 use super::*;
+use std::sync::Arc;
+
 use crate::shardmap::{
-    Bound, Distribution, Hash, HashFunction, KeyType, KeyValue, Keyspace, Method, Range, Ranges, Table,
+    Bound, Directory, Distribution, Hash, HashFunction, KeyType, KeyValue, Keyspace, Method, Range, Ranges, Table,
+    UnknownKey,
 };
 use crate::sql::analyze::analyze;
 use crate::sql::scan::scan;
-use crate::sql::schema::{Column, FunctionClass, Relation, View, Volatility};
+use crate::sql::schema::{Column, Enum, FunctionClass, Relation, View, Volatility};
 use crate::types::{Epoch, Kind};
+use crate::wire::oids::{Form, Numbered, Translation, Type};
 
 const INT4: u32 = 23;
 const INT8: u32 = 20;
@@ -19,8 +23,9 @@ const VARCHAR: u32 = 1043;
 const FLOAT8: u32 = 701;
 const NUMERIC: u32 = 1700;
 const TIMESTAMPTZ: u32 = 1184;
-/// An enum whose OID differs between the shards.
+/// An enum whose OID differs between the shards, and its arrays.
 const MOOD: u32 = 70001;
+const MOODS: u32 = 70000;
 
 fn keyspace(name: &str, key_type: KeyType, method: Method) -> Keyspace {
     Keyspace { name: name.into(), key: vec![key_type], method }
@@ -60,6 +65,7 @@ fn map() -> ShardMap {
         keyspace("token", KeyType::Uuid, ranges([uuid(0x40), uuid(0x80), uuid(0xc0)])),
         keyspace("moment", KeyType::Timestamp, ranges([moment(0), moment(366), moment(400)])),
         keyspace("instant", KeyType::Timestamptz, ranges([moment(0), moment(366), moment(400)])),
+        keyspace("feeling", KeyType::Enum, moods()),
     ];
     let sharded = |table: &str, keyspace: &str, column: &str| Table {
         schema: "public".into(),
@@ -83,6 +89,8 @@ fn map() -> ShardMap {
         sharded("Odd Name", "number", "Key"),
         sharded("fresh", "number", "k"),
         sharded("feelings", "number", "k"),
+        sharded("strange", "number", "k"),
+        sharded("moods", "feeling", "mood"),
         reference("products"),
         reference("prices"),
     ];
@@ -118,6 +126,7 @@ fn schema() -> Schema {
         ("tz", &[("k", TIMESTAMPTZ), ("v", INT4)]),
         ("Odd Name", &[("Key", INT4), ("k", INT4)]),
         ("feelings", &[("k", INT4), ("mood", MOOD)]),
+        ("moods", &[("mood", MOOD), ("v", INT4)]),
         ("products", &[("id", INT4), ("name", TEXT), ("added", TIMESTAMPTZ)]),
         ("prices", &[("id", INT4), ("price", NUMERIC)]),
         ("stray", &[("k", INT4)]),
@@ -126,6 +135,7 @@ fn schema() -> Schema {
         columns: columns.iter().map(|(name, type_oid)| column(name, *type_oid)).collect(),
         ..Relation::default()
     };
+    let strange = Relation { homeless_type: Some("public.odd".into()), ..relation(&[("k", INT4), ("odd", 0)]) };
     let views = [
         ("vn", "SELECT n.k, n.v FROM public.n", &["k", "v"][..]),
         ("v150", "SELECT n.k, n.v FROM public.n WHERE n.k = 150 AND n.v > '-5'::integer", &["k", "v"]),
@@ -146,11 +156,32 @@ fn schema() -> Schema {
             .iter()
             .map(|(name, columns)| (("public".into(), (*name).into()), relation(columns)))
             .chain(views)
+            .chain([(("public".into(), "strange".into()), strange)])
             .collect(),
         search_path: vec!["public".into()],
-        differing_types: [MOOD].into(),
+        enums: [(MOOD, Enum { schema: "public".into(), name: "mood".into(), array_oid: MOODS })].into(),
+        translations: [(ShardId(1), Arc::new(other_numbers()))].into(),
         ..Schema::default()
     }
+}
+
+/// A directory of an enum's labels.
+fn moods() -> Method {
+    let entry = |label: &'static str, shard| (vec![KeyValue::Label(label.into())], ShardId(shard));
+    let entries = [entry("sad", 0), entry("ok", 1), entry("happy", 2)].into();
+    Method::Directory(Directory { entries, unknown: UnknownKey::Refuse })
+}
+
+/// The numbers of a shard that made its types in another order.
+fn other_numbers() -> Translation {
+    let numbered = |mood, moods| Numbered {
+        types: vec![
+            Type { name: "public.mood".into(), oid: mood, form: Form::Plain },
+            Type { name: "public.mood[]".into(), oid: moods, form: Form::Array(mood) },
+        ],
+        relations: Vec::new(),
+    };
+    Translation::between(&numbered(MOOD, MOODS), &numbered(MOOD + 5, MOODS + 5), "two").expect("a difference")
 }
 
 fn column(name: &str, type_oid: u32) -> Column {
@@ -360,7 +391,8 @@ fn reads_of_several_shards() {
         ("SELECT count(*) FROM n", "fan"),
         ("SELECT * FROM n FOR UPDATE", "!locks or writes"),
         ("SELECT random() FROM n", "!random"),
-        ("SELECT * FROM feelings", "!another OID"),
+        ("SELECT * FROM feelings", "fan"),
+        ("SELECT * FROM strange", "!no type public.odd"),
         ("SELECT nextval('s') FROM n", "!home shard"),
     ]);
 }
@@ -534,7 +566,16 @@ fn sessions_and_refusals() {
         ("SET search_path TO x", "!search_path"),
         ("SET ROLE x", "!role"),
         ("SET SESSION AUTHORIZATION x", "!session_authorization"),
-        ("SELECT set_config('work_mem', '1MB', false)", "!set_config"),
+        ("SELECT set_config('work_mem', '1MB', false)", "home"),
+        ("SELECT now() AS old, set_config('jit', 'off', false) AS new", "home"),
+        ("SELECT set_config('work_mem', '1MB', true)", "!set_config"),
+        ("SELECT set_config('work_mem', '1MB', 1 > 0)", "!set_config"),
+        ("SELECT set_config('work_' || 'mem', '1MB', false)", "!set_config"),
+        ("SELECT set_config('work_mem', lower('1MB'), false)", "!set_config"),
+        ("SELECT set_config('work_mem', '1MB', false) FROM n WHERE k = 150", "!set_config"),
+        ("SELECT set_config('Search_Path', 'x', false)", "!search_path"),
+        ("SELECT set_config('datestyle', 'SQL', false)", "!ISO form"),
+        ("SELECT set_config('weir.shard', 'two', false)", "!set_config"),
         ("PREPARE TRANSACTION 'g'", "!two-phase"),
         ("PREPARE p AS SELECT 1", "!PREPARE"),
         ("EXECUTE p", "!EXECUTE"),
@@ -556,10 +597,60 @@ fn sessions_and_refusals() {
         ("SELECT pg_advisory_xact_lock(1) FROM n WHERE k = 150", "!home shard"),
         ("SELECT * FROM n, pg_class WHERE n.k = 150", "!system catalogs"),
         ("SELECT * FROM n, products WHERE n.k = 150 FOR UPDATE", "!reference table"),
-        ("SELECT * FROM feelings WHERE k = 150", "!another OID"),
+        ("SELECT * FROM feelings WHERE k = 150", "1"),
         ("SELECT * FROM feelings WHERE k = 50", "home"),
-        ("SELECT 'x'::mood FROM n WHERE k = 150", "!another OID"),
+        ("SELECT 'x'::mood FROM n WHERE k = 150", "1"),
+        ("SELECT k FROM strange WHERE k = 150", "!no type public.odd"),
+        ("SELECT k FROM strange WHERE k = 50", "home"),
+        ("COPY (SELECT * FROM feelings WHERE k = 150) TO STDOUT", "1"),
+        ("COPY (SELECT * FROM feelings WHERE k = 150) TO STDOUT (FORMAT binary)", "!binary format"),
+        ("COPY (SELECT * FROM feelings WHERE k = 50) TO STDOUT (FORMAT binary)", "home"),
+        ("COPY (SELECT * FROM feelings WHERE k = 350) TO STDOUT (FORMAT binary)", "2"),
     ]);
+}
+
+#[test]
+fn labels_of_an_enum_are_keys_however_they_are_typed() {
+    check(&[
+        ("SELECT * FROM moods WHERE mood = 'ok'", "1"),
+        ("SELECT * FROM moods WHERE mood = 'ok'::mood", "1"),
+        ("SELECT * FROM moods WHERE mood = 'happy'::public.mood", "2"),
+        ("SELECT * FROM moods WHERE mood = CAST('sad' AS mood)", "home"),
+        ("SELECT * FROM moods WHERE mood = ANY ('{ok}')", "1"),
+        ("SELECT * FROM moods WHERE mood = ANY ('{ok,happy}'::mood[]) AND mood <> 'ok'", "several"),
+        ("SELECT * FROM moods WHERE mood = ANY ('{ok}'::mood[])", "1"),
+        ("SELECT * FROM moods WHERE mood = ANY (ARRAY['ok', 'ok']::mood[])", "1"),
+        ("SELECT * FROM moods WHERE mood IN ('ok'::mood, 'ok')", "1"),
+        ("INSERT INTO moods VALUES ('happy', 1)", "2"),
+        ("INSERT INTO moods VALUES ('happy'::mood, 1)", "2"),
+        // Of these the server may make anything.
+        ("SELECT * FROM moods WHERE mood = 'ok'::other", "several"),
+        ("SELECT * FROM moods WHERE mood = 'ok'::other.mood", "several"),
+        ("SELECT * FROM moods WHERE mood > 'ok'", "several"),
+        ("SELECT * FROM moods WHERE mood::text = 'ok'", "several"),
+        ("SELECT * FROM s WHERE k = 'house'::mood", "several"),
+    ]);
+    let array = |oid: u32| {
+        let words = [1, 0, oid, 1, 1, 2];
+        words.into_iter().flat_map(u32::to_be_bytes).chain(*b"ok").collect::<Vec<u8>>()
+    };
+    let (own, other) = (array(MOOD), array(MOODS));
+    let bound = |type_oid, format, value| [Parameter { type_oid, format, value: Some(value) }];
+    let equal = "SELECT * FROM moods WHERE mood = $1";
+    let any = "SELECT * FROM moods WHERE mood = ANY ($1)";
+    for (text, parameters, expected) in [
+        (equal, bound(MOOD, Format::Binary, &b"ok"[..]), "1"),
+        (equal, bound(0, Format::Binary, b"happy"), "2"),
+        (equal, bound(0, Format::Text, b"sad"), "home"),
+        (any, bound(MOODS, Format::Binary, &own), "1"),
+        (any, bound(MOODS, Format::Text, b"{ok}"), "1"),
+        (any, bound(0, Format::Binary, &own), "1"),
+        (any, bound(MOODS, Format::Binary, &other), "several"),
+        ("SELECT * FROM moods WHERE mood = $1::mood", bound(0, Format::Text, b"ok"), "1"),
+    ] {
+        let actual = outcome(route_with(text, &parameters, &schema()));
+        assert_outcome(text, expected, &actual);
+    }
 }
 
 fn text(type_oid: u32, value: &'static str) -> Parameter<'static> {
@@ -708,8 +799,9 @@ fn a_named_shard_replaces_the_search_and_no_check() {
         ("UPDATE prices SET price = 1", "!on a named shard"),
         ("DELETE FROM pg_class", "!on a named shard"),
         ("SELECT nextval('s')", "!home shard"),
-        ("SELECT * FROM feelings", "!another OID"),
-        ("SELECT set_config('a.b', 'x', false)", "!set_config"),
+        ("SELECT * FROM feelings", "1"),
+        ("SELECT * FROM strange", "!no type public.odd"),
+        ("SELECT set_config('a.b', 'x', true)", "!set_config"),
         ("WITH q AS (DELETE FROM n RETURNING *) SELECT * FROM q", "!data-modifying"),
         ("LOAD 'x'", "!LOAD"),
         ("COPY n FROM STDIN", "!COPY FROM"),

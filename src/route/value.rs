@@ -179,12 +179,14 @@ impl<'a> Router<'a> {
                 self.array(operand, element)
             }
             Operand::Parameter(number) => {
-                let parameter = self.bound_parameter(*number)?;
+                let (parameter, schema) = (self.bound_parameter(*number)?, self.request.schema);
                 let element = match parameter.type_oid {
                     0 => self.inferred(*number, |context| self.element_type(context))?,
+                    oid if schema.enum_of_array(oid).is_some() => KeyType::Enum,
                     oid => array::element_type(oid)?,
                 };
-                array::elements(parameter.value?, parameter.format, element, key_type)
+                let is_element = |oid| schema.key_type(oid) == Some(element);
+                array::elements(parameter.value?, parameter.format, element, key_type, is_element)
             }
             _ => None,
         }

@@ -21,21 +21,25 @@ mod notifications;
 mod pass;
 #[cfg(test)]
 mod tests;
+mod translated;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
 pub use self::notifications::{KEPT_BYTES_MAX, Kept, Notifications, Rule};
 pub use self::pass::Scanned;
+pub use self::translated::NumberedColumns;
 
 use self::pass::Pass;
-use super::shape::{self, Oids, Shape};
+use super::shape::{self, Shape};
 use super::statements::{Described, StatementId};
 use crate::types::{Error, Kind, Origin, Result};
 use crate::wire::TransactionStatus;
 use crate::wire::backend::{self, ErrorFields, tag};
 use crate::wire::frame::{self, Sender};
+use crate::wire::oids::Translation;
 
 /// Who asked, and so who sees the replies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +63,8 @@ pub enum Entry {
     Bind(StatementId),
     /// A Describe, with what it is to tell of a statement.
     Describe(Asker, Option<Look>),
-    Execute,
+    /// An Execute, with what its rows have that is to be translated.
+    Execute(Option<NumberedColumns>),
     /// A client's Close of a portal, or Weir's own of a name that clients chose.
     Close(Asker),
     /// A Close of Weir's own, which makes room for another statement.
@@ -91,7 +96,6 @@ pub struct Look {
     pub statement: StatementId,
     /// The client's name for it; empty for the unnamed statement.
     pub name: Box<[u8]>,
-    pub oids: Oids,
     /// What the statement took and gave so far, if that is known.
     pub expected: Option<Shape>,
 }
@@ -182,6 +186,8 @@ pub struct Ledger {
     /// Bytes of a client's CopyData, or another long message, that the server has not been sent yet.
     sending: usize,
     events: Vec<Event>,
+    /// See [`Ledger::translation`].
+    translation: Option<Arc<Translation>>,
     /// What becomes of notifications that the server sends.
     pub notifications: Notifications,
 }
@@ -205,6 +211,7 @@ impl Default for Ledger {
             passing: 0,
             sending: 0,
             events: Vec::new(),
+            translation: None,
             notifications: Notifications::default(),
         }
     }
@@ -235,7 +242,7 @@ impl Ledger {
             Entry::Parse(..)
             | Entry::Bind(_)
             | Entry::Describe(..)
-            | Entry::Execute
+            | Entry::Execute(_)
             | Entry::Close(_)
             | Entry::Evict(_)
             | Entry::Refuse(_)
@@ -243,6 +250,11 @@ impl Ledger {
         };
         self.entries.push_back(entry);
         true
+    }
+
+    /// A Parse is not sent: what it would give is not there.
+    pub fn give_nothing(&mut self, gives: Gives) {
+        self.events.push(Event::NotPrepared(gives));
     }
 
     /// True when the server owes nothing, no COPY is under way and no batch is open.
@@ -395,7 +407,9 @@ impl Ledger {
     }
 
     fn may_pass_in_parts(&self, tag: u8) -> bool {
-        matches!(tag, tag::DATA_ROW | tag::COPY_DATA | tag::FUNCTION_CALL_RESPONSE) && self.asker() == Asker::Client
+        matches!(tag, tag::DATA_ROW | tag::COPY_DATA | tag::FUNCTION_CALL_RESPONSE)
+            && self.asker() == Asker::Client
+            && !self.gives_numbered_rows()
     }
 
     /// Who asked for the reply that comes next.
@@ -412,7 +426,7 @@ impl Ledger {
             Some(
                 Entry::Step
                 | Entry::Bind(_)
-                | Entry::Execute
+                | Entry::Execute(_)
                 | Entry::ParseElided(_)
                 | Entry::Insert(_)
                 | Entry::Refuse(_),
@@ -424,16 +438,10 @@ impl Ledger {
     fn reply(&mut self, tag: u8, body: &[u8], len: usize, pass: &mut Pass<'_>) -> Result<()> {
         let asker = self.asker();
         match tag {
-            tag::PARAMETER_DESCRIPTION if self.withholds && asker == Asker::Client => {
-                self.look(tag, body)?;
-                self.withheld.extend_from_slice(&pass.input[pass.at..pass.at + len]);
-                pass.show(len, Asker::Weir);
-            }
             tag::PARAMETER_DESCRIPTION | tag::ROW_DESCRIPTION | tag::NO_DATA => {
-                self.look(tag, body)?;
-                self.give_withheld(pass);
-                pass.show(len, asker);
+                self.description(tag, body, len, asker, pass)?;
             }
+            tag::DATA_ROW if self.gives_numbered_rows() => self.numbered_row(body, len, pass)?,
             tag::DATA_ROW
             | tag::COPY_DATA
             | tag::COMMAND_COMPLETE
@@ -470,7 +478,7 @@ impl Ledger {
                 true
             }
             (Some(Entry::Close(_) | Entry::Evict(_)), tag::CLOSE_COMPLETE) => true,
-            (Some(Entry::Execute), tag::COMMAND_COMPLETE | tag::EMPTY_QUERY_RESPONSE | tag::PORTAL_SUSPENDED) => {
+            (Some(Entry::Execute(_)), tag::COMMAND_COMPLETE | tag::EMPTY_QUERY_RESPONSE | tag::PORTAL_SUSPENDED) => {
                 self.complete_statement();
                 true
             }
@@ -488,6 +496,26 @@ impl Ledger {
         Ok(())
     }
 
+    fn description(&mut self, tag: u8, body: &[u8], len: usize, asker: Asker, pass: &mut Pass<'_>) -> Result<()> {
+        let translated = self.translate_description(tag, body)?;
+        let body = translated.as_deref().unwrap_or(body);
+        self.look(tag, body)?;
+        let is_withheld = tag == tag::PARAMETER_DESCRIPTION && self.withholds && asker == Asker::Client;
+        if is_withheld {
+            backend::message(&mut self.withheld, tag, |message| message.extend_from_slice(body));
+            pass.show(len, Asker::Weir);
+            return Ok(());
+        }
+        self.give_withheld(pass);
+        if translated.is_none() || asker == Asker::Weir {
+            pass.show(len, asker);
+            return Ok(());
+        }
+        pass.show(len, Asker::Weir);
+        pass.insert_with(|out| backend::message(out, tag, |message| message.extend_from_slice(body)));
+        Ok(())
+    }
+
     /// Compares a statement's description with what it was.
     fn look(&mut self, tag: u8, body: &[u8]) -> Result<()> {
         let Some(Entry::Describe(_, Some(look))) = self.entries.front() else { return Ok(()) };
@@ -497,9 +525,10 @@ impl Ledger {
         }
         let parameter_types = std::mem::take(&mut self.parameter_types);
         let columns = (tag == tag::ROW_DESCRIPTION).then_some(body);
-        let shape = Shape::read(&parameter_types, columns, look.oids)?;
+        let shape = Shape::read(&parameter_types, columns)?;
         if look.expected != Some(shape) {
-            self.events.push(Event::Described(look.clone(), Described { shape, parameter_types }));
+            let column_types = columns.map(shape::read_column_types).transpose()?.unwrap_or_default();
+            self.events.push(Event::Described(look.clone(), Described { shape, parameter_types, column_types }));
         }
         Ok(())
     }
@@ -513,7 +542,7 @@ impl Ledger {
     fn begin_copy(&mut self, copying: Copying, len: usize, pass: &mut Pass<'_>) {
         self.copying = copying;
         pass.show(len, Asker::Client);
-        if copying == Copying::In && matches!(self.entries.front(), Some(Entry::Execute)) {
+        if copying == Copying::In && matches!(self.entries.front(), Some(Entry::Execute(_))) {
             let owed = self.entries.len();
             self.entries.retain(|entry| !matches!(entry, Entry::Sync(_)));
             if self.entries.len() < owed {

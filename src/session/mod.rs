@@ -2,6 +2,7 @@
 //!
 //! * [`ledger`]: what one server still owes, and what of it the client sees.
 //! * [`request`]: a client's messages, rewritten for the server that gets them.
+//! * [`numbered`]: the same for a server whose OIDs are not those that clients know.
 //! * [`shape`]: what a prepared statement takes and gives.
 //! * [`statements`]: prepared statements that follow the client over servers.
 //! * [`settings`]: run-time parameters that follow the client over servers.
@@ -11,6 +12,7 @@
 //! * [`transaction`]: a transaction block over several shards.
 
 pub mod ledger;
+pub mod numbered;
 pub mod parameters;
 pub mod request;
 pub mod settings;

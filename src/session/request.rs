@@ -7,15 +7,17 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use hashlink::LinkedHashMap;
 
-use super::ledger::{Asker, Entry, Event, Gives, Ledger, Look};
+use super::ledger::{Asker, Entry, Event, Gives, Ledger, Look, NumberedColumns};
+use super::numbered;
 use super::parameters::Parameters;
 use super::settings::Settings;
 use super::shape;
 use super::statements::{Made, Prepared, StatementId};
-use crate::types::Error;
+use crate::types::{Error, Result};
 use crate::wire::TransactionStatus;
 use crate::wire::backend::{self, Severity};
-use crate::wire::frontend::{self, Target};
+use crate::wire::frontend::{self, Bind, Target};
+use crate::wire::oids::Translation;
 
 /// A statement that no server has. Binding it makes a server's transaction fail on purpose.
 pub const REFUSED_STATEMENT: &[u8] = b"weir_refused";
@@ -54,6 +56,8 @@ pub struct ServerSession {
     lists: bool,
     /// The definition behind the server's unnamed statement, when it is known.
     unnamed: Option<StatementId>,
+    /// Portals, by their names, whose rows have OIDs of the server's in them.
+    numbered: Vec<(Box<[u8]>, NumberedColumns)>,
     /// The settings that the server has.
     settings: Arc<Settings>,
     /// Custom settings that the server ever had: after RESET they read as '' where a fresh session has NULL.
@@ -103,6 +107,7 @@ impl ServerSession {
             sql_names: LinkedHashMap::new(),
             lists: false,
             unnamed: None,
+            numbered: Vec::new(),
             settings: Arc::default(),
             custom: Vec::new(),
             listens: false,
@@ -124,6 +129,15 @@ impl ServerSession {
     /// Whether a client with these settings would find nothing of another client's on the server.
     pub fn suits(&self, wanted: &Settings) -> bool {
         self.custom.iter().all(|name| wanted.get(name).is_some())
+    }
+
+    /// From now on the server's OIDs stand for those that clients know as `translation` says; `None` where they are the same.
+    pub fn set_translation(&mut self, translation: Option<&Arc<Translation>>) {
+        self.ledger.set_translation(translation);
+        let has_no_portals = self.ledger.status() == TransactionStatus::Idle && !self.ledger.is_unsynced();
+        if has_no_portals {
+            self.numbered.clear();
+        }
     }
 
     /// Brings the server to the settings that its next client wants, in front of that client's own request.
@@ -235,6 +249,13 @@ impl ServerSession {
         frontend::flush(out);
     }
 
+    /// Has the server describe a statement of the client's, whether it has it already or not.
+    pub fn ask_types(&mut self, out: &mut BytesMut, name: &[u8], prepared: &Prepared) {
+        let server_name = self.ensure(out, name, prepared);
+        self.look(out, Asker::Weir, name, server_name, prepared);
+        frontend::flush(out);
+    }
+
     /// The statement would give other columns than its client knows: the client reads what PostgreSQL says then.
     pub fn refuse_changed(&mut self, out: &mut BytesMut) {
         self.refuse_with(out, shape::changed_result());
@@ -333,9 +354,34 @@ impl ServerSession {
     /// A client's Bind; `name` is the client's name for the statement, empty for the unnamed one.
     pub fn bind(&mut self, out: &mut BytesMut, portal: &[u8], name: &[u8], prepared: &Prepared, arguments: &[u8]) {
         let statement = self.ensure(out, name, prepared);
+        let arguments = match self.number_bind(portal, prepared, arguments) {
+            Ok(arguments) => arguments,
+            Err(error) => return self.refuse(out, &error),
+        };
         if self.ledger.enter(Entry::Bind(prepared.id)) {
-            frontend::bind(out, portal, statement, arguments);
+            frontend::bind(out, portal, statement, &arguments);
         }
+    }
+
+    /// Whether the server must have told the types of a statement before it gets a Bind with these arguments.
+    pub fn must_ask(&self, prepared: &Prepared, arguments: &[u8]) -> Result<bool> {
+        match self.ledger.translation() {
+            None => Ok(false),
+            Some(_) => numbered::must_ask(prepared, &Bind::of(b"", b"", arguments)?),
+        }
+    }
+
+    /// The arguments of a Bind with the server's own OIDs. Keeps in mind what the portal's rows have of those.
+    fn number_bind<'b>(&mut self, portal: &[u8], prepared: &Prepared, arguments: &'b [u8]) -> Result<Cow<'b, [u8]>> {
+        let Some(translation) = self.ledger.translation().filter(|_| !self.ledger.is_skipping()) else {
+            return Ok(Cow::Borrowed(arguments));
+        };
+        let bind = Bind::of(b"", b"", arguments)?;
+        let columns = numbered::columns(translation, prepared, &bind)?;
+        let arguments = numbered::arguments(translation, prepared, &bind)?;
+        self.numbered.retain(|(known, _)| **known != *portal);
+        self.numbered.extend(columns.map(|columns| (portal.into(), columns)));
+        Ok(arguments)
     }
 
     /// The beginning of a client's Bind, of whose arguments `rest` bytes are to come. False when the server ignores it,
@@ -373,8 +419,10 @@ impl ServerSession {
     }
 
     /// A client's Execute, forwarded as it is.
-    pub fn execute(&mut self, out: &mut BytesMut, raw: &[u8]) {
-        self.forward(out, Entry::Execute, raw);
+    pub fn execute(&mut self, out: &mut BytesMut, portal: &[u8], raw: &[u8]) {
+        let columns =
+            self.numbered.iter().find(|(known, _)| **known == *portal).map(|(_, columns)| Arc::clone(columns));
+        self.forward(out, Entry::Execute(columns), raw);
     }
 
     /// A client's Close of a portal, forwarded as it is.
@@ -515,22 +563,48 @@ impl ServerSession {
 
     /// Prepares a named statement and looks at what it takes and gives.
     fn parse_named(&mut self, out: &mut BytesMut, asker: Asker, mut gives: Gives, name: &[u8], prepared: &Prepared) {
+        let definition = match self.definition(asker, prepared) {
+            Ok(definition) => definition,
+            Err(error) => return self.refuse_parse(out, gives, &error),
+        };
         if self.prepared.contains_key(&prepared.id) && !self.evict(out, prepared.id) {
             // The server ignores all of it: it keeps the statement that it has.
             gives.statement = None;
         }
         self.make_room(out);
         if self.ledger.enter(Entry::Parse(asker, gives)) {
-            frontend::parse(out, &prepared.server_name, &definition(asker, prepared));
+            frontend::parse(out, &prepared.server_name, &definition);
             self.prepared.insert(prepared.id, Worth::True);
             self.look(out, asker, name, &prepared.server_name, prepared);
         }
     }
 
     fn parse_unnamed(&mut self, out: &mut BytesMut, asker: Asker, prepared: &Prepared) {
+        let definition = match self.definition(asker, prepared) {
+            Ok(definition) => definition,
+            Err(error) => return self.refuse_parse(out, Gives::default(), &error),
+        };
         if self.ledger.enter(Entry::Parse(asker, Gives::default())) {
-            frontend::parse(out, b"", &definition(asker, prepared));
+            frontend::parse(out, b"", &definition);
             self.unnamed = Some(prepared.id);
+        }
+    }
+
+    /// The server does not have what a statement's definition names.
+    fn refuse_parse(&mut self, out: &mut BytesMut, gives: Gives, error: &Error) {
+        self.ledger.give_nothing(gives);
+        self.refuse(out, error);
+    }
+
+    /// The definition to send: a client's own Parse stays as it is, what Weir prepares again is to be as it was.
+    fn definition<'p>(&self, asker: Asker, prepared: &'p Prepared) -> Result<Cow<'p, [u8]>> {
+        let definition = match asker {
+            Asker::Client => Cow::Borrowed(&*prepared.definition),
+            Asker::Weir => prepared.settled_definition(),
+        };
+        match self.ledger.translation() {
+            None => Ok(definition),
+            Some(translation) => numbered::definition(translation, definition),
         }
     }
 
@@ -568,16 +642,7 @@ impl ServerSession {
 
 /// What is to be found out when a statement is described.
 fn look(asker: Asker, name: &[u8], prepared: &Prepared) -> Look {
-    let (oids, expected) = (prepared.standing.oids, prepared.standing.shape());
-    Look { asker, statement: prepared.id, name: name.into(), oids, expected }
-}
-
-/// The definition to send: a client's own Parse stays as it is, what Weir prepares again is to be as it was.
-fn definition(asker: Asker, prepared: &Prepared) -> Cow<'_, [u8]> {
-    match asker {
-        Asker::Client => Cow::Borrowed(&prepared.definition),
-        Asker::Weir => prepared.settled_definition(),
-    }
+    Look { asker, statement: prepared.id, name: name.into(), expected: prepared.standing.shape() }
 }
 
 /// The bytes of an ErrorResponse for one of Weir's own errors.
@@ -754,7 +819,7 @@ mod tests {
             parse(session, out, b"s", &statement);
             session.bind(out, b"", b"s", &statement, &[0; 6]);
             session.describe_portal(out, b"D\0\0\0\x06P\0");
-            session.execute(out, b"E\0\0\0\x09\0\0\0\0\0");
+            session.execute(out, b"", b"E\0\0\0\x09\0\0\0\0\0");
             session.close_statement();
             session.close_portal(out, b"C\0\0\0\x06P\0");
             session.flush(out);

@@ -218,8 +218,8 @@ const REFUSABLE: &[&str] = &[
     "timezone_abbreviations",
 ];
 
-/// set_config() reads the value as a StartupMessage does; SET would take a list such as search_path for one name.
-fn write_set(sql: &mut String, name: &str, value: &str) {
+/// Appends a statement that gives a setting its value. set_config() reads it as a StartupMessage does; SET would take a list such as search_path for one name.
+pub fn write_set(sql: &mut String, name: &str, value: &str) {
     let _ = write!(sql, "SELECT pg_catalog.set_config({}, {}, false);", quote_value(name), quote_value(value));
 }
 
@@ -270,7 +270,7 @@ fn quote_name(name: &str) -> String {
 }
 
 /// A value as an SQL literal that means the same whatever standard_conforming_strings and client_encoding say.
-pub(super) fn quote_value(value: &str) -> String {
+pub fn quote_value(value: &str) -> String {
     if value.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\' || byte == b' ') {
         return format!("'{}'", value.replace('\'', "''"));
     }

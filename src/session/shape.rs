@@ -11,31 +11,6 @@ use crate::types::Result;
 use crate::wire::backend::{self, tag};
 use crate::wire::reader::Reader;
 
-/// The lowest object id that is not PostgreSQL's own: `FirstNormalObjectId` of its sources.
-const FIRST_NORMAL_OID: u32 = 16384;
-
-/// How object ids of a database's servers compare.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Oids {
-    /// All servers have the same: they are one primary and its replicas.
-    #[default]
-    Same,
-    /// Each shard has its own for types that users made.
-    PerShard,
-}
-
-impl Oids {
-    /// Whether the id means the same on all servers.
-    pub fn are_portable(self, oid: u32) -> bool {
-        self == Self::Same || oid < FIRST_NORMAL_OID
-    }
-
-    /// What stands for the id in comparisons.
-    fn comparable(self, oid: u32) -> u32 {
-        if self.are_portable(oid) { oid } else { FIRST_NORMAL_OID }
-    }
-}
-
 /// The types of a statement's parameters and its columns, as hashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
@@ -46,10 +21,10 @@ pub struct Shape {
 
 impl Shape {
     /// From the types of all parameters and the body of a RowDescription, if there is one.
-    pub fn read(parameter_types: &[u32], columns: Option<&[u8]>, oids: Oids) -> Result<Self> {
+    pub fn read(parameter_types: &[u32], columns: Option<&[u8]>) -> Result<Self> {
         let mut hash = Xxh3::new();
-        parameter_types.iter().for_each(|oid| hash.update(&oids.comparable(*oid).to_be_bytes()));
-        let columns = columns.map(|body| hash_columns(body, oids)).transpose()?;
+        parameter_types.iter().for_each(|oid| hash.update(&oid.to_be_bytes()));
+        let columns = columns.map(hash_columns).transpose()?;
         Ok(Self { parameters: hash.digest(), columns })
     }
 
@@ -58,14 +33,14 @@ impl Shape {
     }
 }
 
-fn hash_columns(body: &[u8], oids: Oids) -> Result<u64> {
+fn hash_columns(body: &[u8]) -> Result<u64> {
     let mut reader = Reader::new(body);
     let mut hash = Xxh3::new();
     for _ in 0..reader.count()? {
         hash.update(reader.cstr()?);
         hash.update(&[0]);
         let _table_and_attribute = reader.bytes(6)?;
-        hash.update(&oids.comparable(reader.u32()?).to_be_bytes());
+        hash.update(reader.bytes(4)?);
         let _size = reader.bytes(2)?;
         hash.update(reader.bytes(4)?);
         let _format = reader.bytes(2)?;
@@ -77,6 +52,20 @@ fn hash_columns(body: &[u8], oids: Oids) -> Result<u64> {
 pub fn read_parameter_types(body: &[u8]) -> Result<Box<[u32]>> {
     let mut reader = Reader::new(body);
     (0..reader.count()?).map(|_| reader.u32()).collect()
+}
+
+/// The types of the columns in the body of a RowDescription.
+pub fn read_column_types(body: &[u8]) -> Result<Box<[u32]>> {
+    let mut reader = Reader::new(body);
+    let count = reader.count()?;
+    let type_of = |_| {
+        reader.cstr()?;
+        let _table_and_attribute = reader.bytes(6)?;
+        let type_oid = reader.u32()?;
+        let _size_modifier_format = reader.bytes(8)?;
+        Ok(type_oid)
+    };
+    (0..count).map(type_of).collect()
 }
 
 /// What PostgreSQL says when a prepared statement would give other columns than before. Drivers know the error by its
@@ -119,13 +108,13 @@ mod tests {
         }
     }
 
-    fn shape(columns: &[Column], oids: Oids) -> Shape {
-        Shape::read(&[], Some(&row_description_body(columns)), oids).unwrap()
+    fn shape(columns: &[Column]) -> Shape {
+        Shape::read(&[], Some(&row_description_body(columns))).unwrap()
     }
 
     #[test]
     fn names_types_and_modifiers_count() {
-        let plain = shape(&[column("a"), column("b")], Oids::Same);
+        let plain = shape(&[column("a"), column("b")]);
         let same = [
             vec![column("a"), Column { table_oid: 9, attribute: 0, format: 1, ..column("b") }],
             vec![Column { table_oid: 0, ..column("a") }, column("b")],
@@ -139,28 +128,20 @@ mod tests {
             vec![column("a"), Column { type_modifier: 8, ..column("b") }],
             vec![],
         ];
-        same.iter().for_each(|columns| assert_eq!(shape(columns, Oids::Same), plain, "{columns:?}"));
-        others.iter().for_each(|columns| assert_ne!(shape(columns, Oids::Same), plain, "{columns:?}"));
-        assert_ne!(Shape::read(&[], None, Oids::Same).unwrap(), shape(&[], Oids::Same));
-        assert_ne!(Shape::read(&[23], None, Oids::Same).unwrap(), Shape::read(&[25], None, Oids::Same).unwrap());
-    }
-
-    #[test]
-    fn types_of_users_have_other_ids_on_other_shards() {
-        let made = |oid| [Column { type_oid: oid, ..column("mood") }];
-        assert_ne!(shape(&made(16400), Oids::Same), shape(&made(16500), Oids::Same));
-        assert_eq!(shape(&made(16400), Oids::PerShard), shape(&made(16500), Oids::PerShard));
-        assert_ne!(shape(&made(16400), Oids::PerShard), shape(&made(23), Oids::PerShard));
-        let parameters = |oid| Shape::read(&[oid], None, Oids::PerShard).unwrap();
-        assert_eq!(parameters(16400), parameters(16500));
+        same.iter().for_each(|columns| assert_eq!(shape(columns), plain, "{columns:?}"));
+        others.iter().for_each(|columns| assert_ne!(shape(columns), plain, "{columns:?}"));
+        assert_ne!(Shape::read(&[], None).unwrap(), shape(&[]));
+        assert_ne!(Shape::read(&[23], None).unwrap(), Shape::read(&[25], None).unwrap());
     }
 
     #[test]
     fn a_description_that_is_cut_off_is_an_error() {
         let body = row_description_body(&[column("a")]);
         for len in 0..body.len() {
-            assert!(Shape::read(&[], Some(&body[..len]), Oids::Same).is_err(), "{len}");
+            assert!(Shape::read(&[], Some(&body[..len])).is_err(), "{len}");
         }
+        assert!((0..body.len()).all(|len| read_column_types(&body[..len]).is_err()));
+        assert_eq!(*read_column_types(&body).unwrap(), [23]);
         assert!(read_parameter_types(&[0, 1, 0, 0]).is_err());
         assert_eq!(*read_parameter_types(&[0, 1, 0, 0, 0, 23]).unwrap(), [23]);
     }

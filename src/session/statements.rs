@@ -15,7 +15,7 @@ use bytes::Bytes;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::settings::Settings;
-use super::shape::{Oids, Shape};
+use super::shape::Shape;
 use crate::sql::facts::Facts;
 use crate::sql::moment;
 use crate::sql::scan::LiteralSpan;
@@ -31,6 +31,9 @@ impl StatementId {
         format!("weir_{}", self.0)
     }
 }
+
+/// The OID of type unknown: a parameter that is declared so gets its type from its place, as one that is not declared.
+const UNKNOWN: u32 = 705;
 
 /// Gives out statement numbers; one for all workers.
 #[derive(Debug, Default)]
@@ -81,25 +84,25 @@ pub struct Standing {
     pub outdated: Cell<bool>,
     /// How far changes of the schema had come when the statement was first prepared.
     pub born: u64,
-    /// How object ids of servers compare.
-    pub oids: Oids,
     /// The settings under which its constants were read; `None` where they are not known.
     pub reading: Option<Arc<Settings>>,
     /// What the statement takes and gives. It stays what it was, whatever becomes of the schema.
     described: OnceCell<Described>,
 }
 
-/// A statement's description as a server gave it first.
+/// A statement's description as a server gave it first, in the numbers that clients know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Described {
     pub shape: Shape,
     /// The types of all parameters, those included that the server inferred.
     pub parameter_types: Box<[u32]>,
+    /// The types of its columns; none for a statement that gives no rows.
+    pub column_types: Box<[u32]>,
 }
 
 impl Standing {
-    pub fn new(born: u64, oids: Oids, reading: Option<Arc<Settings>>) -> Self {
-        Self { born, oids, reading, ..Self::default() }
+    pub fn new(born: u64, reading: Option<Arc<Settings>>) -> Self {
+        Self { born, reading, ..Self::default() }
     }
 
     /// Whether the statement may be given to those who prepare it now; `born` as in the field.
@@ -125,11 +128,23 @@ impl Prepared {
         let Some(described) = self.standing.described.get() else { return Cow::Borrowed(&self.definition) };
         let settled = |at: usize, oid: u32| match self.parameter_types.get(at) {
             Some(&declared) if declared != 0 => declared,
-            _ if self.standing.oids.are_portable(oid) => oid,
-            _ => 0,
+            _ => oid,
         };
         let types = described.parameter_types.iter().enumerate().map(|(at, &oid)| settled(at, oid));
         Cow::Owned(frontend::redefined(&self.definition, types).to_vec())
+    }
+
+    /// The type of a parameter: as the client declared it, or as a server inferred it; `None` while nobody has.
+    pub fn parameter_type(&self, at: usize) -> Option<u32> {
+        match self.parameter_types.get(at) {
+            Some(&declared) if !matches!(declared, 0 | UNKNOWN) => Some(declared),
+            _ => self.standing.described.get()?.parameter_types.get(at).copied(),
+        }
+    }
+
+    /// The types of the columns, once they are known.
+    pub fn column_types(&self) -> Option<&[u32]> {
+        self.standing.described.get().map(|described| &*described.column_types)
     }
 
     /// Whether the text may have constants that are read when it is prepared, as the settings of that moment say.

@@ -258,6 +258,8 @@ bitflags! {
         const NOTIFIES = 1 << 14;
         /// Reads the list of the session's prepared statements.
         const READS_STATEMENTS = 1 << 15;
+        /// COPY in binary format.
+        const COPIES_BINARY = 1 << 16;
         /// Both.
         const SEQUENCES = Self::ADVANCES_SEQUENCE.bits() | Self::READS_SEQUENCE.bits();
     }
@@ -301,8 +303,9 @@ bitflags! {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetConfig {
     pub name: Operand,
-    /// The third argument is a plain `true`: the value ends with the transaction.
-    pub local: bool,
+    pub value: Operand,
+    /// The third argument, if it is plain: whether the value ends with the transaction.
+    pub local: Option<bool>,
 }
 
 /// Why a client keeps its server.

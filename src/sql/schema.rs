@@ -1,12 +1,15 @@
 //! What is known of a database: which functions are built in and how volatile, which relations run code of users,
-//! which types have different OIDs on different shards. Read from the servers' own catalogs by `pool::inspect`.
+//! how the OIDs of the shards stand for each other. Read from the servers' own catalogs by `pool::inspect`.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use super::code::CodeClasses;
 use super::facts::RelationName;
 use super::scan::{LiteralSpan, scan};
 use crate::shardmap::KeyType;
+use crate::types::ShardId;
+use crate::wire::oids::Translation;
 
 /// A database's catalogs, as far as facts and routing need them. Immutable; a refresh makes a new one.
 #[derive(Clone, Debug, Default)]
@@ -31,10 +34,19 @@ pub struct Schema {
     pub other_paths: HashSet<String>,
     /// Some collation of the database is nondeterministic, so that equal texts may differ in their bytes.
     pub has_nondeterministic_collations: bool,
-    /// Types (OIDs on the home shard) whose OID on some other shard differs.
-    pub differing_types: HashSet<u32>,
-    /// Types (OIDs on the home shard) that are enums.
-    pub enums: HashSet<u32>,
+    /// How the OIDs of shards stand for the home shard's, which all others here are. Only for shards where some differ.
+    pub translations: HashMap<ShardId, Arc<Translation>>,
+    /// Enums by their OIDs.
+    pub enums: HashMap<u32, Enum>,
+}
+
+/// An enum.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Enum {
+    pub schema: String,
+    pub name: String,
+    /// The OID of the type of its arrays.
+    pub array_oid: u32,
 }
 
 /// What the overloads of a function's name have in common, the most harmful one counting.
@@ -64,6 +76,8 @@ pub struct Relation {
     pub opaque_write: Option<String>,
     /// Why reading it may: row security, a foreign table. Views always may.
     pub opaque_read: Option<String>,
+    /// A type of its columns that the home shard lacks.
+    pub homeless_type: Option<String>,
     pub is_view: bool,
     /// A view's query, where the database is sharded.
     pub view: Option<View>,
@@ -90,6 +104,7 @@ impl View {
 #[derive(Clone, Debug)]
 pub struct Column {
     pub name: String,
+    /// On the home shard; zero where that lacks the type.
     pub type_oid: u32,
     /// `pg_attribute.atttypmod`: -1 when the type has no modifier, such as the length of `varchar(n)`.
     pub type_modifier: i32,
@@ -111,7 +126,26 @@ pub enum Resolved<'s> {
 impl Schema {
     /// The key type with this OID.
     pub fn key_type(&self, oid: u32) -> Option<KeyType> {
-        if self.enums.contains(&oid) { Some(KeyType::Enum) } else { KeyType::from_oid(oid) }
+        if self.enums.contains_key(&oid) { Some(KeyType::Enum) } else { KeyType::from_oid(oid) }
+    }
+
+    /// How the OIDs of a shard stand for the home shard's; `None` where they are the same.
+    pub fn translation(&self, shard: ShardId) -> Option<&Arc<Translation>> {
+        self.translations.get(&shard)
+    }
+
+    /// Whether a type's name leads to an enum, in the schema that is named or in those of `search_path`.
+    pub fn names_enum(&self, schema: Option<&str>, name: &str) -> bool {
+        let is_meant = |found: &Enum| match schema {
+            Some(schema) => found.schema == schema,
+            None => self.search_path.contains(&found.schema),
+        };
+        self.enums.values().any(|found| found.name == name && is_meant(found))
+    }
+
+    /// The enum whose arrays have this type.
+    pub fn enum_of_array(&self, array_oid: u32) -> Option<u32> {
+        self.enums.iter().find(|(_, found)| found.array_oid == array_oid).map(|(oid, _)| *oid)
     }
 
     /// Looks a name up as a fresh session would. pg_catalog is searched first, as PostgreSQL does.

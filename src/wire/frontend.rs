@@ -117,6 +117,11 @@ impl<'a> Bind<'a> {
 
     pub fn read(body: &'a [u8]) -> Result<Self> {
         let (portal, statement, arguments) = Self::names(body)?;
+        Self::of(portal, statement, arguments)
+    }
+
+    /// From the two names and what follows them.
+    pub fn of(portal: &'a [u8], statement: &'a [u8], arguments: &'a [u8]) -> Result<Self> {
         let mut reader = Reader::new(arguments);
         let formats = read_formats(&mut reader)?;
         let value_count = reader.count()?;
@@ -137,10 +142,10 @@ impl<'a> Bind<'a> {
         Ok(Self { portal, statement, arguments, formats, values, value_count, result_formats })
     }
 
-    /// [`Bind::arguments`] with all results asked for in text format.
-    pub fn arguments_for_text(&self) -> Vec<u8> {
+    /// `arguments`, which are as long as [`Bind::arguments`], with all results asked for in text format.
+    pub fn for_text(&self, mut arguments: Vec<u8>) -> Vec<u8> {
         let formats_len = 2 + 2 * self.result_formats.len();
-        let mut arguments = self.arguments[..self.arguments.len() - formats_len].to_vec();
+        arguments.truncate(self.arguments.len() - formats_len);
         arguments.extend_from_slice(&[0, 0]);
         arguments
     }

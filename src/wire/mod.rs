@@ -7,6 +7,7 @@
 pub mod backend;
 pub mod frame;
 pub mod frontend;
+pub mod oids;
 pub mod reader;
 pub mod replication;
 pub mod startup;

@@ -103,7 +103,7 @@ impl Answers {
         for finding in findings {
             match finding.severity {
                 Severity::Wrong => self.wrong.push(format!("{label}: {finding}")),
-                Severity::Limits => self.notes.push(format!("{label}: {finding}")),
+                Severity::Limits | Severity::Notice => self.notes.push(format!("{label}: {finding}")),
             }
         }
     }

@@ -12,6 +12,8 @@ pub enum Severity {
     Wrong,
     /// Something is refused, or cannot be done later.
     Limits,
+    /// It is so, and does no harm.
+    Notice,
 }
 
 /// Something that an operator should know, and what to do about it.
@@ -283,16 +285,17 @@ fn environment(home: &Inventory, other: &Inventory) -> Vec<Finding> {
             "text would be sorted and indexed differently: use the same locale and version of the C library or ICU",
         );
     }
-    for (name, oid) in &home.types {
-        match other.types.get(name) {
-            None => add(Severity::Wrong, format!("type {name} does not exist"), "create it as on the home shard"),
-            Some(theirs) if theirs != oid => add(
-                Severity::Limits,
-                format!("type {name} has OID {theirs}, on the home shard {oid}"),
-                "drivers that keep OIDs would be misled, so its columns may be refused on this shard",
-            ),
-            Some(_) => {}
-        }
+    for name in home.types.keys().filter(|name| !other.types.contains_key(*name)) {
+        add(Severity::Wrong, format!("type {name} does not exist"), "create it as on the home shard");
+    }
+    let differs = |(name, oid): &(&String, &u32)| other.types.get(*name).is_some_and(|theirs| theirs != *oid);
+    match home.types.iter().filter(differs).map(|(name, _)| name.as_str()).collect::<Vec<_>>().as_slice() {
+        [] => {}
+        names => add(
+            Severity::Notice,
+            format!("other OIDs than on the home shard: type {}", names.join(", ")),
+            "nothing is to be done: clients see the home shard's",
+        ),
     }
     findings
 }

@@ -113,18 +113,18 @@ fn cases() -> Vec<Case> {
         // Notices between requests.
         (vec![], "NAS", "NS", vec![parameter()]),
         (
-            vec![Parse(Client, gives(1)), bind(), describe(), Execute, Sync(Client)],
+            vec![Parse(Client, gives(1)), bind(), describe(), Execute(None), Sync(Client)],
             "12TDDCZ",
             "12TDDCZ",
             vec![Event::Prepared(gives(1))],
         ),
         (vec![describe(), Sync(Client)], "tnZ", "tnZ", vec![]),
-        (vec![bind(), Execute, bind(), Execute, Close(Client), Sync(Client)], "2Ds2I3Z", "2Ds2I3Z", vec![]),
+        (vec![bind(), Execute(None), bind(), Execute(None), Close(Client), Sync(Client)], "2Ds2I3Z", "2Ds2I3Z", vec![]),
         // Statements that the server has, or gets on the way.
-        (vec![ParseElided(gives(1)), bind(), Execute, Sync(Client)], "2DCZ", "12DCZ", vec![]),
-        (vec![bind(), Execute, ParseElided(gives(1)), Sync(Client)], "2DCZ", "2DC1Z", vec![]),
+        (vec![ParseElided(gives(1)), bind(), Execute(None), Sync(Client)], "2DCZ", "12DCZ", vec![]),
+        (vec![bind(), Execute(None), ParseElided(gives(1)), Sync(Client)], "2DCZ", "2DC1Z", vec![]),
         (
-            vec![Evict(StatementId(9)), Parse(Weir, anonymous(1)), bind(), Execute, Sync(Client)],
+            vec![Evict(StatementId(9)), Parse(Weir, anonymous(1)), bind(), Execute(None), Sync(Client)],
             "312DCZ",
             "2DCZ",
             vec![],
@@ -133,13 +133,21 @@ fn cases() -> Vec<Case> {
         (vec![inserted(), ParseElided(gives(1)), Sync(Client)], "Z", "31Z", vec![]),
         // Errors void what follows, up to Sync.
         (
-            vec![Parse(Client, gives(1)), bind(), Execute, Sync(Client)],
+            vec![Parse(Client, gives(1)), bind(), Execute(None), Sync(Client)],
             "EZ",
             "EZ",
             vec![ran.clone(), Event::NotPrepared(gives(1))],
         ),
         (
-            vec![bind(), Execute, ParseElided(gives(1)), inserted(), Parse(Weir, anonymous(2)), bind(), Sync(Client)],
+            vec![
+                bind(),
+                Execute(None),
+                ParseElided(gives(1)),
+                inserted(),
+                Parse(Weir, anonymous(2)),
+                bind(),
+                Sync(Client),
+            ],
             "2DEZ",
             "2DEZ",
             vec![
@@ -162,13 +170,13 @@ fn cases() -> Vec<Case> {
         ),
         // A statement that Weir prepares for the client's bind() fails for the client.
         (
-            vec![Parse(Weir, anonymous(1)), bind(), Execute, Sync(Client)],
+            vec![Parse(Weir, anonymous(1)), bind(), Execute(None), Sync(Client)],
             "EZ",
             "EZ",
             vec![not_taken(), Event::NotPrepared(anonymous(1))],
         ),
-        (vec![bind(), refused(), Execute, Sync(Client)], "2EF", "2NF", vec![ran.clone()]),
-        (vec![bind(), Execute, GiveUp, Sync(Weir)], "2DCEF", "2DC", vec![]),
+        (vec![bind(), refused(), Execute(None), Sync(Client)], "2EF", "2NF", vec![ran.clone()]),
+        (vec![bind(), Execute(None), GiveUp, Sync(Weir)], "2DCEF", "2DC", vec![]),
         (vec![Sync(Client), Sync(Client), Query(Client)], "ZZCZ", "ZZCZ", vec![]),
         (
             vec![Query(Client)],
@@ -198,7 +206,7 @@ fn the_client_sees_what_it_asked_for_however_the_bytes_are_split() {
 fn a_ready_for_query_is_kept_back_when_weir_has_a_question_first() {
     for (entries, server, client) in [
         (vec![Entry::Query(Asker::Client)], "TDCZ", "TDC"),
-        (vec![bind(), Entry::Execute, Entry::Sync(Asker::Client)], "2CZ", "2C"),
+        (vec![bind(), Entry::Execute(None), Entry::Sync(Asker::Client)], "2CZ", "2C"),
         (vec![Entry::Query(Asker::Weir), Entry::Query(Asker::Client)], "CZEF", "E"),
     ] {
         let mut ledger = ledger(&entries);
@@ -243,7 +251,7 @@ fn a_reply_that_was_not_asked_for_is_an_error() {
     let cases: [(Vec<Entry>, &str); 7] = [
         (vec![], "Z"),
         (vec![], "1"),
-        (vec![Entry::Execute], "2"),
+        (vec![Entry::Execute(None)], "2"),
         (vec![Entry::Query(Asker::Client)], "3"),
         (vec![bind()], "Z"),
         (vec![Entry::Query(Asker::Client)], "R"),
@@ -281,7 +289,7 @@ fn an_end_behind_an_answer_is_told_apart() {
 
 #[test]
 fn a_server_is_settled_when_nothing_is_open() {
-    let mut ledger = ledger(&[bind(), Entry::Execute]);
+    let mut ledger = ledger(&[bind(), Entry::Execute(None)]);
     assert!(!ledger.owes_nothing());
     feed(&mut ledger, &replies("2DC"), &[]).unwrap();
     assert_eq!((ledger.owes_nothing(), ledger.is_settled()), (true, false), "Sync is missing");
@@ -298,7 +306,7 @@ fn a_server_is_settled_when_nothing_is_open() {
 fn after_an_error_nothing_is_owed_before_sync() {
     let mut ledger = ledger(&[bind()]);
     feed(&mut ledger, &replies("E"), &[]).unwrap();
-    assert!(!ledger.enter(Entry::Execute));
+    assert!(!ledger.enter(Entry::Execute(None)));
     assert!(!ledger.enter(Entry::Parse(Asker::Client, gives(1))));
     assert!(!ledger.enter(Entry::ParseElided(gives(2))));
     let lost = [gives(1), Gives { statement: None, ..gives(2) }].map(Event::NotPrepared);
@@ -344,11 +352,11 @@ fn an_error_about_the_text_says_that_nothing_ran() {
 
 mod descriptions {
     use super::*;
-    use crate::session::shape::{Oids, Shape};
+    use crate::session::shape::Shape;
     use crate::session::statements::Described;
 
     fn look(expected: Option<Shape>) -> Look {
-        Look { asker: Asker::Weir, statement: StatementId(1), name: b"s".as_slice().into(), oids: Oids::Same, expected }
+        Look { asker: Asker::Weir, statement: StatementId(1), name: b"s".as_slice().into(), expected }
     }
 
     fn columns(names: &[&str]) -> BytesMut {
@@ -388,7 +396,7 @@ mod descriptions {
             (bind(), "42703", true),
             (describe, "42P01", true),
             (bind(), "22P02", false),
-            (Entry::Execute, "42P01", false),
+            (Entry::Execute(None), "42P01", false),
         ] {
             let mut ledger = ledger(std::slice::from_ref(&entry));
             let events = feed(&mut ledger, &error(&[(b'C', sqlstate)]), &[]).unwrap().events;
@@ -403,7 +411,7 @@ fn what_a_client_does_not_learn_is_kept_from_it() {
     let client = [Entry::Sync(Asker::Client)];
     let describe = Entry::Describe(Asker::Client, None);
     let bind_again: [(&[Entry], BytesMut, &str); 2] =
-        [(&[bind(), Entry::Execute], gone.clone(), ""), (&[bind(), describe, Entry::Execute], gone, "")];
+        [(&[bind(), Entry::Execute(None)], gone.clone(), ""), (&[bind(), describe, Entry::Execute(None)], gone, "")];
     for (entries, failure, seen) in bind_again {
         let mut ledger = ledger(&[entries, &client].concat());
         ledger.withhold();
@@ -416,7 +424,7 @@ fn what_a_client_does_not_learn_is_kept_from_it() {
     }
     // Another error, or a later one, is told.
     for (server, code) in [("", "22P02"), ("2", "0A000")] {
-        let mut ledger = ledger(&[&[bind(), bind(), Entry::Execute][..], &client].concat());
+        let mut ledger = ledger(&[&[bind(), bind(), Entry::Execute(None)][..], &client].concat());
         ledger.withhold();
         let bytes = [&replies(server)[..], &error(&[(b'C', code)]), &reply('Z')].concat();
         assert_eq!(feed(&mut ledger, &bytes, &[]).unwrap().seen, bytes, "{code}");
@@ -428,7 +436,7 @@ mod copy {
 
     /// A COPY from the client whose Sync was sent with it.
     fn begun() -> Ledger {
-        let mut ledger = ledger(&[Entry::Execute, Entry::Sync(Asker::Client)]);
+        let mut ledger = ledger(&[Entry::Execute(None), Entry::Sync(Asker::Client)]);
         let outcome = feed(&mut ledger, &replies("G"), &[]).unwrap();
         assert_eq!(outcome.events, [Event::SyncIgnored]);
         assert_eq!(ledger.copying(), Copying::In);
@@ -520,4 +528,112 @@ fn no_more_notifications_are_kept_than_there_is_room_for() {
     }
     let kept = ledger.notifications.take();
     assert!(kept.overflown && kept.messages.is_empty());
+}
+
+mod translated {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::session::shape::Shape;
+    use crate::wire::oids::{Form, Numbered, Translation, Type};
+
+    const HOME: u32 = 20_000;
+    const SHARD: u32 = 30_000;
+
+    fn translation() -> Arc<Translation> {
+        let numbered = |first| Numbered {
+            types: vec![
+                Type { name: "s.mood".into(), oid: first, form: Form::Plain },
+                Type { name: "s.mood[]".into(), oid: first + 1, form: Form::Array(first) },
+            ],
+            relations: Vec::new(),
+        };
+        Arc::new(Translation::between(&numbered(HOME), &numbered(SHARD), "two").unwrap())
+    }
+
+    fn moods(element: u32) -> Vec<u8> {
+        [1, 0, element, 1, 1, 2].into_iter().flat_map(u32::to_be_bytes).chain(*b"ok").collect()
+    }
+
+    fn row(element: u32) -> BytesMut {
+        let mut out = BytesMut::new();
+        backend::data_row(&mut out, [Some(b"a".as_slice()), Some(&moods(element))].into_iter());
+        out
+    }
+
+    fn described(first: u32) -> Vec<u8> {
+        let mut out = BytesMut::new();
+        backend::parameter_description(&mut out, &[23, first]);
+        let column = |type_oid| backend::Column { type_oid, ..backend::Column::of_text("c") };
+        backend::row_description(&mut out, &[column(25), column(first + 1)]);
+        out.to_vec()
+    }
+
+    /// What a client sees of a server that has numbers of its own, however the bytes are split.
+    fn seen(entries: &[Entry], bytes: &[u8]) -> Vec<Outcome> {
+        let one_by_one = vec![1; bytes.len()];
+        let cuts = (0..=bytes.len()).map(|at| vec![at]).chain([one_by_one]);
+        let outcome = |pieces: Vec<usize>| {
+            let mut ledger = ledger(entries);
+            ledger.set_translation(Some(&translation()));
+            feed(&mut ledger, bytes, &pieces).unwrap()
+        };
+        cuts.map(outcome).collect()
+    }
+
+    fn numbered_columns() -> Entry {
+        Entry::Execute(Some([(1, SHARD + 1)].into()))
+    }
+
+    #[test]
+    fn rows_that_have_numbers_are_translated_and_others_pass() {
+        let bytes = [&replies("2")[..], &row(SHARD), &row(SHARD), &replies("CZ")].concat();
+        let translated = [&replies("2")[..], &row(HOME), &row(HOME), &replies("CZ")].concat();
+        for (execute, expected) in [(numbered_columns(), &translated), (Entry::Execute(None), &bytes)] {
+            for outcome in seen(&[bind(), execute, Entry::Sync(Asker::Client)], &bytes) {
+                assert_eq!(outcome.seen, *expected);
+            }
+        }
+    }
+
+    #[test]
+    fn descriptions_are_translated_for_the_client_and_for_weir() {
+        for asker in [Asker::Client, Asker::Weir] {
+            let look = Look { asker, statement: StatementId(1), name: b"s".as_slice().into(), expected: None };
+            let entries = [Entry::Describe(asker, Some(look)), Entry::Sync(Asker::Client)];
+            for outcome in seen(&entries, &[&described(SHARD)[..], &reply('Z')].concat()) {
+                let shown = if asker == Asker::Client { described(HOME) } else { Vec::new() };
+                assert_eq!(outcome.seen, [&shown[..], &reply('Z')].concat());
+                let [Event::Described(_, told)] = &outcome.events[..] else { panic!("{outcome:?}") };
+                assert_eq!((&*told.parameter_types, &*told.column_types), (&[23, HOME][..], &[25, HOME + 1][..]));
+                let columns = described(HOME);
+                let body = &columns[frame::HEADER_LEN + 10 + frame::HEADER_LEN..];
+                assert_eq!(told.shape, Shape::read(&[23, HOME], Some(body)).unwrap());
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_translated_ends_the_server() {
+        let strange = described(SHARD + 7);
+        let entries = [Entry::Describe(Asker::Client, None), Entry::Sync(Asker::Client)];
+        for (entries, bytes) in [
+            (&entries[..], &strange[..]),
+            (&[bind(), numbered_columns()], &[&replies("2")[..], &row(SHARD + 7)].concat()),
+            (&[bind(), numbered_columns()], &replies("2D")),
+        ] {
+            let mut ledger = ledger(entries);
+            ledger.set_translation(Some(&translation()));
+            assert!(feed(&mut ledger, bytes, &[]).is_err());
+        }
+    }
+
+    /// Weir's own questions are read by Weir itself.
+    #[test]
+    fn own_queries_pass_untranslated() {
+        let bytes = [&described(SHARD + 7)[..], &replies("CZ")].concat();
+        for outcome in seen(&[Entry::Query(Asker::Weir)], &bytes) {
+            assert_eq!(outcome.seen, b"");
+        }
+    }
 }

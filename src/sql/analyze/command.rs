@@ -261,6 +261,9 @@ impl<'a> Analyzer<'a> {
             self.subquery(query, env);
         }
         self.optional(copy.where_clause.as_deref(), &scope);
+        if option_text(&copy.options, "format").as_deref() == Some("binary") {
+            self.effect(Effects::COPIES_BINARY);
+        }
         if copy.is_from {
             self.new_rows(copy.relation.as_ref());
             self.effect(Effects::WRITES_ROWS);

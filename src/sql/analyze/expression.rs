@@ -5,7 +5,6 @@ use std::sync::Arc;
 use pg_query::{Node, NodeEnum, protobuf as pg};
 
 use super::compare::{self, Share};
-use super::operand::{array_element, builtin_type};
 use super::output::OutputColumn;
 use super::scope::{Bound, Env, Place, Scope, column_path};
 use super::{Analyzer, inner, names, node_name, strings};
@@ -212,7 +211,7 @@ impl Analyzer<'_> {
     fn type_cast(&mut self, cast: &pg::TypeCast, scope: &Scope<'_>) {
         self.type_name(cast.type_name.as_ref());
         let name = cast.type_name.as_ref();
-        match (cast.arg.as_deref(), builtin_type(name), array_element(name)) {
+        match (cast.arg.as_deref(), self.key_type(name), self.array_element(name)) {
             (Some(arg), Some(name), _) => self.typed_value(arg, ParameterContext::Cast(name), scope),
             (Some(arg), None, Some(element)) => self.cast_array(arg, &element, scope),
             (arg, ..) => self.optional(arg, scope),

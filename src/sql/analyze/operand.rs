@@ -6,6 +6,7 @@ use pg_query::protobuf::{AExprKind, a_const};
 use pg_query::{Node, NodeEnum, protobuf as pg};
 
 use super::{Analyzer, inner, names, strings};
+use crate::shardmap::KeyType;
 use crate::sql::facts::{Arithmetic, Operand, Values};
 
 impl Analyzer<'_> {
@@ -72,7 +73,7 @@ impl Analyzer<'_> {
                 Some(Values::List(array.elements.iter().map(|element| self.operand(element)).collect()))
             }
             NodeEnum::TypeCast(cast) => {
-                let element = array_element(cast.type_name.as_ref())?;
+                let element = self.array_element(cast.type_name.as_ref())?;
                 let cast_to = |operand| Operand::Cast { operand: Box::new(operand), type_name: Arc::clone(&element) };
                 Some(match self.array(cast.arg.as_deref()?)? {
                     Values::List(operands) => Values::List(operands.into_iter().map(cast_to).collect()),
@@ -101,27 +102,45 @@ impl Analyzer<'_> {
     }
 
     fn cast(&self, cast: &pg::TypeCast) -> Operand {
-        match (cast.arg.as_deref().map(|arg| self.operand(arg)), builtin_type(cast.type_name.as_ref())) {
+        match (cast.arg.as_deref().map(|arg| self.operand(arg)), self.key_type(cast.type_name.as_ref())) {
             (Some(Operand::Computed | Operand::Default) | None, _) | (_, None) => Operand::Computed,
             (Some(operand), Some(type_name)) => Operand::Cast { operand: Box::new(operand), type_name },
         }
     }
+
+    /// The name of a type that keys may have: that of pg_catalog, or `enum` for any enum.
+    pub(super) fn key_type(&self, name: Option<&pg::TypeName>) -> Option<Arc<str>> {
+        builtin_type(name).or_else(|| self.enum_type(name?))
+    }
+
+    fn enum_type(&self, name: &pg::TypeName) -> Option<Arc<str>> {
+        let is_enum = match strings(&name.names).as_slice() {
+            [name] => self.schema.names_enum(None, name),
+            [schema, name] => self.schema.names_enum(Some(schema), name),
+            _ => false,
+        };
+        (is_enum && is_plain(name)).then(|| Arc::from(KeyType::Enum.name()))
+    }
+
+    /// The same for the elements of a one-dimensional array.
+    pub(super) fn array_element(&self, name: Option<&pg::TypeName>) -> Option<Arc<str>> {
+        let name = name.filter(|name| name.array_bounds.len() == 1)?;
+        self.key_type(Some(&pg::TypeName { array_bounds: Vec::new(), ..name.clone() }))
+    }
 }
 
-/// The catalog name of the element type, for a one-dimensional array of a plain type.
-pub(super) fn array_element(name: Option<&pg::TypeName>) -> Option<Arc<str>> {
-    let name = name.filter(|name| name.array_bounds.len() == 1)?;
-    builtin_type(Some(&pg::TypeName { array_bounds: Vec::new(), ..name.clone() }))
-}
-
-/// The catalog name of a plain type of pg_catalog. A type with a modifier is none: `varchar(2)` cuts, `timestamp(0)`
-/// rounds.
+/// The catalog name of a plain type of pg_catalog.
 pub(super) fn builtin_type(name: Option<&pg::TypeName>) -> Option<Arc<str>> {
     let name = name?;
-    let plain = name.typmods.is_empty() && name.array_bounds.is_empty() && !name.setof && !name.pct_type;
     match strings(&name.names).as_slice() {
-        ["pg_catalog", name] if plain => Some(Arc::from(*name)),
-        [name] if plain && names::is_builtin_type(name) => Some(Arc::from(*name)),
+        ["pg_catalog", known] if is_plain(name) => Some(Arc::from(*known)),
+        [known] if is_plain(name) && names::is_builtin_type(known) => Some(Arc::from(*known)),
         _ => None,
     }
+}
+
+/// Whether values of the type are stored as they are. A type with a modifier is none: `varchar(2)` cuts, `timestamp(0)`
+/// rounds.
+fn is_plain(name: &pg::TypeName) -> bool {
+    name.typmods.is_empty() && name.array_bounds.is_empty() && !name.setof && !name.pct_type
 }

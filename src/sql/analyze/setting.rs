@@ -83,9 +83,10 @@ impl Analyzer<'_> {
 
     /// A call of set_config(): what it sets may be known only when it is bound.
     pub(super) fn set_config(&mut self, arguments: &[Node]) {
-        let name = arguments.first().map_or(Operand::Computed, |name| self.operand(name));
-        let local = arguments.get(2).is_some_and(is_true);
-        self.statement.set_configs.push(SetConfig { name, local });
+        let operand = |at: usize| arguments.get(at).map_or(Operand::Computed, |argument| self.operand(argument));
+        let (name, value) = (operand(0), operand(1));
+        let local = arguments.get(2).and_then(boolean);
+        self.statement.set_configs.push(SetConfig { name, value, local });
         self.effect(Effects::PRIMARY_ONLY);
     }
 
@@ -118,12 +119,12 @@ impl Analyzer<'_> {
     }
 }
 
-fn is_true(node: &Node) -> bool {
+fn boolean(node: &Node) -> Option<bool> {
     match inner(node) {
-        Some(NodeEnum::AConst(constant)) => {
-            matches!(&constant.val, Some(pg::a_const::Val::Boolval(boolean)) if boolean.boolval)
+        Some(NodeEnum::AConst(pg::AConst { val: Some(pg::a_const::Val::Boolval(boolean)), .. })) => {
+            Some(boolean.boolval)
         }
-        _ => false,
+        _ => None,
     }
 }
 

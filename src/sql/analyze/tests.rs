@@ -552,14 +552,14 @@ fn what_may_end() {
 
 #[test]
 fn names_in_set_config() {
-    let name = |slot| Operand::Literal { slot, negated: false };
-    for (text, name, local) in [
-        ("SELECT set_config('app.tenant', '7', false)", name(0), false),
-        ("SELECT set_config('app.tenant', '7', true)", name(0), true),
-        ("SELECT 'x', pg_catalog.set_config($1, 'y', x) FROM a", Operand::Parameter(1), false),
-        ("SELECT set_config('app.' || lower('T'), '7', false)", Operand::Computed, false),
+    let literal = |slot| Operand::Literal { slot, negated: false };
+    for (text, name, value, local) in [
+        ("SELECT set_config('app.tenant', '7', false)", literal(0), literal(1), Some(false)),
+        ("SELECT set_config('app.tenant', $1, true)", literal(0), Operand::Parameter(1), Some(true)),
+        ("SELECT 'x', pg_catalog.set_config($1, 'y', x) FROM a", Operand::Parameter(1), literal(1), None),
+        ("SELECT set_config('app.' || lower('T'), '7', false)", Operand::Computed, literal(2), Some(false)),
     ] {
-        assert_eq!(one(text).set_configs, [SetConfig { name, local }], "{text}");
+        assert_eq!(one(text).set_configs, [SetConfig { name, value, local }], "{text}");
     }
 }
 

@@ -276,11 +276,24 @@ impl Normalizer<'_, '_> {
 
     fn type_name(&self, type_name: &mut TypeName) -> Result<()> {
         type_name.location = 0;
+        if !type_name.setof && !type_name.pct_type && self.names_enum(type_name)? {
+            return Ok(());
+        }
         let name = built_in_name(&type_name.names)?;
         if type_name.setof || type_name.pct_type || !CAST_TYPES.contains(&name) {
             return Err(refuse(format!("a cast to the type {name}")));
         }
         self.nodes(&mut type_name.typmods)
+    }
+
+    /// Labels are read by nothing but the enum's definition.
+    fn names_enum(&self, type_name: &TypeName) -> Result<bool> {
+        let schema = self.scope.schema;
+        Ok(match type_name.names.as_slice() {
+            [name] => schema.names_enum(None, string(name)?),
+            [own, name] => schema.names_enum(Some(string(own)?), string(name)?),
+            _ => false,
+        })
     }
 
     fn function(&self, call: &mut FuncCall) -> Result<()> {

@@ -14,7 +14,9 @@ pub struct Three {
     pub setup: Setup,
     pub dbname: String,
     pub sharded: RawClient,
-    single: RawClient,
+    /// The one PostgreSQL.
+    pub reference: Endpoint,
+    pub single: RawClient,
 }
 
 impl Three {
@@ -37,7 +39,9 @@ impl Three {
         let setup = setup.weir("admin_users = [\"weir\"]").database(database);
         let weir = Weir::start(&setup);
         let sharded = weir.endpoint("shop").raw();
-        Self { weir, setup, dbname, sharded, single: endpoint_of(&servers().reference, &name).raw() }
+        let reference = endpoint_of(&servers().reference, &name);
+        let single = reference.raw();
+        Self { weir, setup, dbname, sharded, reference, single }
     }
 
     pub fn shard(&self, index: usize) -> Endpoint {
@@ -56,7 +60,7 @@ impl Three {
     }
 
     /// The same for a statement with parameters in text format.
-    fn both_extended(&mut self, sql: &str, values: &[Option<&str>]) {
+    pub fn both_extended(&mut self, sql: &str, values: &[Option<&str>]) {
         let ours = extended(&mut self.sharded, sql, values);
         let theirs = extended(&mut self.single, sql, values);
         assert_eq!(ours.error, None, "{sql} {values:?}");

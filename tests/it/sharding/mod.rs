@@ -15,3 +15,4 @@ mod routed;
 mod session;
 mod shop;
 mod tools;
+mod types;

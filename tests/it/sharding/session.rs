@@ -4,7 +4,7 @@
 use weir::wire::backend::tag;
 use weir::wire::frontend::{self, Target};
 
-use super::answer::{Answer, answers, arguments, ask, extended, story};
+use super::answer::{Answer, answers, arguments, ask, extended, simple, story};
 use super::shop::{Shop, must};
 use crate::harness::{Endpoint, RawClient, Setup, endpoint_of, servers, unique};
 
@@ -156,39 +156,6 @@ async fn a_driver_that_wants_binary_results_is_served_by_one_shard() {
 }
 
 #[test]
-fn a_type_whose_number_differs_between_shards_is_refused_where_it_matters() {
-    let shop = Shop::small();
-    let mut client = shop.client();
-    // Uses up a few OIDs on one shard only.
-    shop.shard(1).execute("CREATE TYPE other AS ENUM ('x'); DROP TYPE other");
-    must(&mut client, "CREATE TYPE mood AS ENUM ('sad', 'ok')");
-    must(&mut client, "ALTER TABLE customers ADD COLUMN mood mood DEFAULT 'ok'");
-    story(
-        &mut client,
-        &[
-            ("SELECT mood FROM customers WHERE customer_id = 1", "ok"),
-            ("SELECT name FROM orders JOIN customers USING (customer_id)", "0A000"),
-        ],
-    );
-    for sql in [
-        "SELECT mood FROM customers WHERE customer_id = 11",
-        "SELECT * FROM customers WHERE customer_id = 11",
-        "SELECT mood FROM customers",
-        "SELECT mood, count(*) FROM customers GROUP BY mood",
-        "SELECT 'ok'::mood FROM customers",
-    ] {
-        assert!(ask(&mut client, sql).refusal().is_some(), "{sql}");
-        assert!(extended(&mut client, sql, &[]).refusal().is_some(), "{sql}");
-    }
-    story(&mut client, &[("SELECT 'sad'::mood", "sad"), ("SELECT count(*) FROM orders", "0")]);
-    must(&mut client, "ALTER TABLE customers DROP COLUMN mood");
-    story(
-        &mut client,
-        &[("SELECT name FROM customers WHERE customer_id = 11", "Cid"), ("SELECT count(*) FROM customers", "4")],
-    );
-}
-
-#[test]
 fn code_that_statements_do_not_show_is_refused() {
     let shop = Shop::small();
     let mut client = shop.client();
@@ -254,17 +221,29 @@ fn settings_follow_to_every_shard_without_a_pin() {
         zones
     };
     let [before] = ask_all(&mut other).try_into().expect("the shards agree");
+    const ON_TWO: &str = "SELECT name FROM customers WHERE customer_id = 11";
     for (make, has) in [
         (vec!["SET TimeZone = 'Asia/Tokyo'"], "214MB"),
         (vec!["BEGIN", "SET work_mem = '7MB'", "SELECT * FROM customers WHERE customer_id = 1", "COMMIT"], "217MB"),
         (vec!["BEGIN", "SELECT * FROM customers ORDER BY customer_id", "SET TimeZone = 'UTC'", "ROLLBACK"], "217MB"),
         (vec!["RESET TimeZone"], "127MB"),
+        (vec!["SELECT set_config('work_mem', '6MB', false)"], "126MB"),
+        (vec!["SELECT current_setting('work_mem'), set_config('work_mem', NULLIF('5MB', '5MB'), false)"], "126MB"),
+        (vec!["BEGIN", ON_TWO, "SELECT set_config('work_mem', '5MB', false)", ON_TWO, "ROLLBACK"], "126MB"),
+        (vec!["BEGIN", ON_TWO, "SELECT set_config('Work_Mem', '5120kB', false)", "COMMIT"], "125MB"),
+        (
+            vec!["SELECT set_config('timezone', 'Asia/Tokyo', false)", "SELECT set_config('work_mem', '7MB', false)"],
+            "217MB",
+        ),
+        (vec!["SELECT 1 FROM (SELECT 1) a WHERE false AND set_config('work_mem', '3MB', false) = ''"], "217MB"),
+        (vec!["SELECT 1 FROM (SELECT 1) a WHERE false AND set_config('never.set', '3MB', false) = ''"], "217MB"),
+        (vec!["SELECT set_config('timezone', 'UTC', false); SELECT 1"], "127MB"),
         (vec!["RESET ALL"], "124MB"),
         (vec!["SET work_mem = '8MB'", "BEGIN", "RESET work_mem", "COMMIT"], "124MB"),
         (vec!["SET work_mem = '8MB'"], "128MB"),
         (vec!["DISCARD ALL"], "124MB"),
     ] {
-        make.iter().for_each(|sql| must(&mut client, sql));
+        make.iter().for_each(|sql| drop(simple(&mut client, sql)));
         for _ in 0..2 {
             assert_eq!(ask_all(&mut other), std::slice::from_ref(&before), "{make:?}");
             let [own] = ask_all(&mut client).try_into().expect("every shard says the same");
@@ -275,6 +254,31 @@ fn settings_follow_to_every_shard_without_a_pin() {
             .stdout;
         assert!(!pinned.contains("setting"), "{make:?}: {pinned}");
     }
+}
+
+#[test]
+fn set_config_is_no_write_and_must_be_plain() {
+    let shop = Shop::small();
+    let mut client = shop.client();
+    story(
+        &mut client,
+        &[
+            ("BEGIN", "BEGIN"),
+            ("SELECT current_setting('jit'), set_config('jit', 'off', false)", "on|off"),
+            ("UPDATE customers SET credit = 5 WHERE customer_id = 11", "UPDATE 1"),
+            ("SHOW jit", "off"),
+            ("COMMIT", "COMMIT"),
+            ("SELECT current_setting('jit') FROM customers WHERE customer_id = 11", "off"),
+            ("SELECT set_config('jit', 'on', true)", "0A000"),
+            ("SELECT set_config('jit', 'on', false) FROM customers WHERE customer_id = 11", "0A000"),
+            ("SELECT set_config('search_path', 'x', false)", "0A000"),
+            ("SELECT set_config('jit', 'perhaps', false)", "22023"),
+            ("SHOW jit", "off"),
+        ],
+    );
+    let bound = extended(&mut client, "SELECT set_config($1, $2, false)", &[Some("jit"), Some("on")]);
+    assert_eq!(bound.brief(), "on");
+    story(&mut client, &[("SELECT current_setting('jit') FROM customers WHERE customer_id = 11", "on")]);
 }
 
 #[test]
