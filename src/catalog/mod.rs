@@ -7,6 +7,7 @@
 mod drift;
 mod dump;
 mod maps;
+mod schema_changes;
 mod two_phase;
 
 use std::path::Path;
@@ -51,7 +52,8 @@ impl Catalog {
         std::fs::create_dir_all(state_dir).map_err(|error| {
             Error::new(Origin::Catalog, Kind::Internal, format!("cannot create {}", state_dir.display())).source(error)
         })?;
-        let catalog = Self::connect_sqlite(&format!("{}?mode=rwc", sqlite_url(state_dir)), true).await?;
+        let catalog =
+            Self::connect_sqlite(&format!("{}?mode=rwc", sqlite_url(&state_dir.join(FILE_NAME))), true).await?;
         catalog.migrate(&SQLITE_MIGRATIONS).await
     }
 
@@ -77,15 +79,44 @@ impl Catalog {
         }
     }
 
-    /// Opens the catalog of a state directory for reading only; `None` when there is none.
+    /// Opens the catalog of a state directory for reading only; `None` when there is none. The file is not changed, even
+    /// if an older Weir made it: then a copy is brought to this version and read.
     ///
     /// # Errors
-    /// [`Origin::Catalog`] when the file cannot be opened.
+    /// [`Origin::Catalog`] when the file cannot be opened, or a newer Weir made it.
     pub async fn open_existing(state_dir: &Path) -> Result<Option<Self>> {
-        if !state_dir.join(FILE_NAME).exists() {
+        let path = state_dir.join(FILE_NAME);
+        if !path.exists() {
             return Ok(None);
         }
-        Self::connect_sqlite(&format!("{}?mode=ro", sqlite_url(state_dir)), false).await.map(Some)
+        let catalog = Self::connect_sqlite(&format!("{}?mode=ro", sqlite_url(&path)), false).await?;
+        if catalog.is_of_this_version().await? { Ok(Some(catalog)) } else { catalog.copied().await.map(Some) }
+    }
+
+    async fn is_of_this_version(&self) -> Result<bool> {
+        let last: Option<i64> = sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations")
+            .fetch_one(&self.pool)
+            .await
+            .map_err(failed("read the version of the catalog"))?;
+        Ok(last == SQLITE_MIGRATIONS.iter().map(|migration| migration.version).max())
+    }
+
+    /// A copy of this version, which nobody else sees and which is gone when it is closed.
+    async fn copied(&self) -> Result<Self> {
+        let failed = failed("copy the catalog of another version");
+        let path = std::env::temp_dir().join(format!("weir-{:032x}.sqlite", rand::random::<u128>()));
+        let copying = sqlx::query("VACUUM INTO $1").bind(path.to_string_lossy().into_owned()).execute(&self.pool);
+        copying.await.map_err(failed)?;
+        let copy = Self::connect_sqlite(&format!("{}?mode=rw", sqlite_url(&path)), false).await;
+        let copy = match copy {
+            Ok(copy) => copy.migrate(&SQLITE_MIGRATIONS).await,
+            Err(error) => Err(error),
+        };
+        // The connection that is open keeps it.
+        std::fs::remove_file(&path).map_err(|error| {
+            Error::new(Origin::Catalog, Kind::Internal, format!("cannot remove {}", path.display())).source(error)
+        })?;
+        copy
     }
 
     /// Opens the catalog in a PostgreSQL database (`postgres://user:password@host:port/database`), making its tables
@@ -116,7 +147,9 @@ impl Catalog {
 
     async fn migrate(self, migrations: &Migrator) -> Result<Self> {
         migrations.run(&self.pool).await.map_err(|error| {
-            Error::new(Origin::Catalog, Kind::Internal, "cannot bring the catalog to this version").source(error)
+            Error::new(Origin::Catalog, Kind::Internal, "cannot bring the catalog to this version")
+                .detail(error.to_string())
+                .source(error)
         })?;
         Ok(self)
     }
@@ -129,9 +162,8 @@ fn options(url: &str) -> Result<AnyConnectOptions> {
     url.parse().map_err(failed("read the address of the catalog"))
 }
 
-/// The address of the catalog's file; what a URL gives a meaning to is escaped.
-fn sqlite_url(state_dir: &Path) -> String {
-    let path = state_dir.join(FILE_NAME);
+/// The address of a file; what a URL gives a meaning to is escaped.
+fn sqlite_url(path: &Path) -> String {
     let escaped = path.as_os_str().as_encoded_bytes().iter().map(|byte| match byte {
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => char::from(*byte).to_string(),
         byte => format!("%{byte:02X}"),

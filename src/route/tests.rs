@@ -75,6 +75,7 @@ fn map() -> ShardMap {
         sharded("n", "number", "k"),
         sharded("m", "number", "k"),
         sharded("s", "name", "k"),
+        sharded("sc", "name", "c"),
         sharded("d", "day", "k"),
         sharded("i2", "small", "k"),
         sharded("u", "token", "k"),
@@ -111,6 +112,7 @@ fn schema() -> Schema {
         ("n", &[("k", INT4), ("v", INT4), ("f", FLOAT8)]),
         ("m", &[("k", INT4), ("w", INT4)]),
         ("s", &[("k", VARCHAR), ("v", TEXT)]),
+        ("sc", &[("c", VARCHAR), ("v", TEXT)]),
         ("d", &[("k", 1082), ("v", INT4)]),
         ("i2", &[("k", 21), ("v", INT4)]),
         ("u", &[("k", 2950), ("v", INT4)]),
@@ -154,7 +156,8 @@ fn schema() -> Schema {
 }
 
 fn column(name: &str, type_oid: u32) -> Column {
-    Column { name: name.into(), type_oid, type_modifier: -1, computed_default: name == "added" }
+    let computed_default = name == "added";
+    Column { name: name.into(), type_oid, type_modifier: -1, computed_default, ordered_by_bytes: name == "c" }
 }
 
 fn route_with(text: &str, parameters: &[Parameter<'_>], schema: &Schema) -> Result<Plan> {
@@ -166,7 +169,17 @@ fn route_named(text: &str, parameters: &[Parameter<'_>], schema: &Schema, named:
     scan(text, true, &mut Vec::new(), &mut literals).expect(text);
     let facts = analyze(text, true, schema);
     let statement = &facts.statements[0];
-    plan(&Request { text, statement, literals: &literals, parameters, map: &map(), schema, named, role: "app" })
+    plan(&Request {
+        text,
+        statement,
+        literals: &literals,
+        parameters,
+        map: &map(),
+        schema,
+        named,
+        role: "app",
+        has_own_path: false,
+    })
 }
 
 fn route(text: &str) -> Result<Plan> {
@@ -178,6 +191,7 @@ fn outcome(plan: Result<Plan>) -> String {
         Ok(Plan { action: Action::One { part, .. }, .. }) => part.shard.to_string(),
         Ok(Plan { action: Action::Everywhere { parts, .. }, .. }) if parts.len() == 3 => "all".into(),
         Ok(Plan { action: Action::Session, .. }) => "session".into(),
+        Ok(Plan { action: Action::CopyIn(_), .. }) => "copy".into(),
         Ok(Plan { action: Action::Fan { .. }, .. }) => "fan".into(),
         Ok(other) => format!("{other:?}"),
         Err(error) => format!("!{error}"),
@@ -434,7 +448,7 @@ fn writes_of_sharded_rows() {
         ("DELETE FROM n", "several"),
         ("DELETE FROM n WHERE v = 5", "several"),
         ("DELETE FROM n WHERE CURRENT OF c", "several"),
-        ("WITH q AS (DELETE FROM n WHERE k = 150 RETURNING *) SELECT * FROM q", "!data-modifying WITH"),
+        ("WITH q AS (DELETE FROM n WHERE k = 150 RETURNING *) SELECT * FROM q", "1"),
         ("MERGE INTO n USING m ON n.k = m.k WHEN MATCHED THEN DELETE", "!MERGE"),
     ]);
 }
@@ -512,6 +526,11 @@ fn data_definition() {
         ("CREATE UNIQUE INDEX ON products (name)", "all"),
         ("CREATE INDEX ON stray (k)", "!no place in the shard map"),
         ("TRUNCATE n, products", "all"),
+        ("ALTER TABLE vn OWNER TO app", "all"),
+        ("ALTER TABLE some_sequence OWNER TO app", "all"),
+        ("ALTER TABLE stray OWNER TO app", "!no place in the shard map"),
+        ("ALTER TABLE some_sequence ADD COLUMN x int", "all"),
+        ("ALTER TABLE some_sequence ADD UNIQUE (x)", "!no place in the shard map"),
         ("TRUNCATE stray", "!no place in the shard map"),
         ("TRUNCATE n RESTART IDENTITY", "!RESTART IDENTITY"),
         ("DROP TABLE n", "all"),
@@ -531,17 +550,35 @@ fn sessions_and_refusals() {
         ("RESET ALL", "session"),
         ("DISCARD ALL", "session"),
         ("BEGIN", "session"),
-        ("SET search_path TO x", "!search_path"),
+        ("SET search_path TO x", "session"),
+        ("SET search_path TO x, pg_catalog", "!search_path"),
         ("SET ROLE x", "!role"),
         ("SET SESSION AUTHORIZATION x", "!session_authorization"),
-        ("SELECT set_config('work_mem', '1MB', false)", "!set_config"),
+        ("SELECT set_config('work_mem', '1MB', false)", "session"),
+        ("SELECT set_config('search_path', '', false)", "session"),
+        ("SELECT set_config('role', 'x', false)", "!role"),
+        ("SELECT set_config('work_mem', '1MB', false), 1", "!set_config"),
         ("PREPARE TRANSACTION 'g'", "!two-phase"),
         ("PREPARE p AS SELECT 1", "!PREPARE"),
         ("EXECUTE p", "!EXECUTE"),
         ("DECLARE c CURSOR FOR SELECT 1", "!DECLARE"),
         ("FETCH c", "!FETCH"),
         ("LOCK TABLE n", "!LOCK"),
-        ("COPY n FROM STDIN", "!COPY FROM"),
+        ("COPY n FROM STDIN", "copy"),
+        ("COPY n (v, k) FROM STDIN WHERE v > 5", "copy"),
+        ("COPY n (v) FROM STDIN", "!shard key"),
+        ("COPY n FROM STDIN (ENCODING 'latin1')", "!encoding"),
+        ("COPY n FROM '/tmp/n'", "!file or program"),
+        ("COPY prices FROM STDIN", "copy"),
+        ("COPY prices FROM STDIN WHERE price > random()", "!another value"),
+        ("COPY products (id, name, added) FROM STDIN", "copy"),
+        ("COPY products (id, name) FROM STDIN", "!default of column \"added\""),
+        ("COPY products FROM STDIN", "!computed"),
+        ("COPY fresh FROM STDIN", "!not been read"),
+        ("COPY fresh (v, k) FROM STDIN", "copy"),
+        ("COPY stray FROM STDIN", "!no place"),
+        ("COPY feelings FROM STDIN", "copy"),
+        ("COPY feelings FROM STDIN BINARY", "!another OID"),
         ("DO $$ begin end $$", "!DO, CALL"),
         ("CALL mine()", "!DO, CALL"),
         ("SELECT mine()", "!mine()"),
@@ -599,7 +636,7 @@ fn parameters() {
         ("SELECT * FROM n WHERE k = $1", &[text(NUMERIC, "150.0")], "1"),
         // Not certain.
         ("SELECT * FROM n WHERE k = $1", &[], "several"),
-        ("SELECT * FROM n WHERE k = $1 + 1", &[text(0, "150")], "several"),
+        ("SELECT * FROM n WHERE k = $1 + 1", &[text(0, "150")], "1"),
         ("SELECT * FROM n WHERE k = $1", &[text(FLOAT8, "150")], "several"),
         ("SELECT * FROM n WHERE k = $1", &[text(NUMERIC, "150.5")], "several"),
         ("SELECT * FROM n WHERE k = $1", &[text(TEXT, "150")], "several"),
@@ -633,7 +670,23 @@ fn parameters() {
         ("SELECT * FROM n WHERE (k, v) = ($1, $2)", &[text(0, "150"), text(0, "5")], "1"),
         ("SELECT * FROM n WHERE (k, v) IN (($1, 1), ($2, 2))", &[text(0, "150"), text(0, "160")], "1"),
         ("SELECT * FROM n WHERE k = $1 + 100", &[text(INT4, "50")], "1"),
-        ("SELECT * FROM n WHERE k = $1 + 100", &[text(0, "50")], "several"),
+        ("SELECT * FROM n WHERE k = $1 + 100", &[text(0, "50")], "1"),
+        ("SELECT * FROM n WHERE k = 200 - $1", &[text(0, "50")], "1"),
+        ("SELECT * FROM n WHERE k = -50 + $1 * 2", &[text(0, "100")], "1"),
+        ("SELECT * FROM n WHERE k = $1 + $2", &[text(0, "50"), text(0, "100")], "several"),
+        ("SELECT * FROM n WHERE k = $1 + $2::int8", &[text(0, "50"), text(0, "100")], "1"),
+        ("SELECT * FROM n WHERE k = $1 + 100.0", &[text(0, "50")], "several"),
+        ("SELECT * FROM n WHERE k = $1 / 2", &[text(0, "300")], "several"),
+        ("SELECT * FROM n WHERE k = $1 + v", &[text(0, "50")], "several"),
+        ("SELECT * FROM n WHERE k + $1 = 150", &[text(0, "50")], "several"),
+        ("SELECT * FROM n WHERE f = $1 AND k = $1 + 100", &[text(0, "50")], "several"),
+        ("SELECT * FROM n WHERE v = $1 AND k = $1 + 100", &[text(0, "50")], "1"),
+        ("SELECT * FROM n WHERE k = $1 + 100", &[text(0, "x")], "several"),
+        ("SELECT * FROM n WHERE k = $1 + 100", &[binary(0, &[0, 0, 0, 50])], "1"),
+        ("SELECT * FROM n WHERE k = $1 + 100", &[binary(0, &[0, 0, 0, 0, 0, 0, 0, 50])], "several"),
+        ("SELECT * FROM n WHERE k BETWEEN $1 - 10 AND $1 + 10", &[text(0, "150")], "1"),
+        ("UPDATE n SET v = v + 1 WHERE k = $1 + 100", &[text(0, "50")], "1"),
+        ("INSERT INTO n (k) VALUES ($1 + 100)", &[text(0, "50")], "1"),
         ("SELECT * FROM n WHERE k = $1::int4 * 3", &[text(0, "50")], "1"),
         ("SELECT * FROM s WHERE k = $1 || 'use'", &[text(TEXT, "ho")], "1"),
         // NULL of another type makes all values of a list that type.
@@ -709,10 +762,10 @@ fn a_named_shard_replaces_the_search_and_no_check() {
         ("DELETE FROM pg_class", "!on a named shard"),
         ("SELECT nextval('s')", "!home shard"),
         ("SELECT * FROM feelings", "!another OID"),
-        ("SELECT set_config('a.b', 'x', false)", "!set_config"),
-        ("WITH q AS (DELETE FROM n RETURNING *) SELECT * FROM q", "!data-modifying"),
+        ("SELECT set_config('a.b', 'x', false)", "session"),
+        ("WITH q AS (DELETE FROM n RETURNING *) SELECT * FROM q", "several"),
         ("LOAD 'x'", "!LOAD"),
-        ("COPY n FROM STDIN", "!COPY FROM"),
+        ("COPY n FROM STDIN", "copy"),
         ("LOCK TABLE n", "!LOCK"),
         ("CREATE TABLE n (k int)", "all"),
         ("TRUNCATE n", "all"),

@@ -1,27 +1,10 @@
 //! Python drivers, each in a script of its own under `tests/drivers`.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
 use super::Front;
-
-/// The Python that has the drivers: `make setup` made it.
-fn python() -> PathBuf {
-    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python");
-    assert!(python.exists(), "{} is missing: run make setup", python.display());
-    python
-}
 
 /// Runs a driver's script against Weir with few servers.
 fn run(script: &str) {
-    let front = Front::with(2, |setup| setup.pool("server_round_robin = true"));
-    let mut command = Command::new(python());
-    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/drivers").join(script));
-    command.env("PGHOST", front.app.address.ip().to_string()).env("PGPORT", front.app.address.port().to_string());
-    command.env("PGUSER", &front.app.user).env("PGPASSWORD", &front.app.password).env("PGDATABASE", "app");
-    let output = command.output().unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    Front::with(2, |setup| setup.pool("server_round_robin = true")).app.drive(script);
 }
 
 #[test]
