@@ -68,13 +68,13 @@ impl Catalog {
         }
     }
 
-    /// Opens the catalog that a configuration names, if there is one.
+    /// Opens the catalog that a configuration names, if there is one, to look at it.
     ///
     /// # Errors
-    /// As [`Catalog::open_existing`] and [`Catalog::open_postgres`].
+    /// As [`Catalog::open_existing`] and [`Catalog::open_existing_postgres`].
     pub async fn open_configured_existing(general: &General) -> Result<Option<Self>> {
         match &general.catalog {
-            Some(url) => Self::open_postgres(url.reveal()).await.map(Some),
+            Some(url) => Self::open_existing_postgres(url.reveal()).await,
             None => Self::open_existing(&general.state_dir).await,
         }
     }
@@ -90,15 +90,37 @@ impl Catalog {
             return Ok(None);
         }
         let catalog = Self::connect_sqlite(&format!("{}?mode=ro", sqlite_url(&path)), false).await?;
-        if catalog.is_of_this_version().await? { Ok(Some(catalog)) } else { catalog.copied().await.map(Some) }
+        match catalog.is_of_version(&SQLITE_MIGRATIONS).await? {
+            true => Ok(Some(catalog)),
+            false => catalog.copied().await.map(Some),
+        }
     }
 
-    async fn is_of_this_version(&self) -> Result<bool> {
+    /// Opens the catalog in a PostgreSQL database to look at it, and leaves it as it is; `None` when there is none.
+    ///
+    /// # Errors
+    /// [`Origin::Catalog`] when the database cannot be reached, or a Weir of another version made the tables.
+    pub async fn open_existing_postgres(url: &str) -> Result<Option<Self>> {
+        let catalog = Self::connect_postgres(url).await?;
+        let exists: bool = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL")
+            .fetch_one(&catalog.pool)
+            .await
+            .map_err(failed("look for the catalog"))?;
+        match exists {
+            false => Ok(None),
+            true if catalog.is_of_version(&POSTGRES_MIGRATIONS).await? => Ok(Some(catalog)),
+            true => Err(Error::new(Origin::Catalog, Kind::Internal, "the catalog is of another version of Weir")
+                .detail("Only a Weir that serves brings it to its own version.")
+                .hint("Use the version of the Weirs that serve.")),
+        }
+    }
+
+    async fn is_of_version(&self, migrations: &Migrator) -> Result<bool> {
         let last: Option<i64> = sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations")
             .fetch_one(&self.pool)
             .await
             .map_err(failed("read the version of the catalog"))?;
-        Ok(last == SQLITE_MIGRATIONS.iter().map(|migration| migration.version).max())
+        Ok(last == migrations.iter().map(|migration| migration.version).max())
     }
 
     /// A copy of this version, which nobody else sees and which is gone when it is closed.
@@ -125,9 +147,12 @@ impl Catalog {
     /// # Errors
     /// [`Origin::Catalog`] when the database cannot be reached, or a newer Weir made the tables.
     pub async fn open_postgres(url: &str) -> Result<Self> {
+        Self::connect_postgres(url).await?.migrate(&POSTGRES_MIGRATIONS).await
+    }
+
+    async fn connect_postgres(url: &str) -> Result<Self> {
         let pool = AnyPoolOptions::new().max_connections(POSTGRES_CONNECTIONS).connect_with(options(url)?);
-        let catalog = Self { pool: pool.await.map_err(failed("open the catalog"))? };
-        catalog.migrate(&POSTGRES_MIGRATIONS).await
+        Ok(Self { pool: pool.await.map_err(failed("open the catalog"))? })
     }
 
     /// One connection: writes are few, and SQLite makes them wait for each other anyway. It stays open:

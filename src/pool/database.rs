@@ -232,10 +232,10 @@ impl Database {
         let _is_next = self.schema_change.compare_exchange(number - 1, number, Ordering::SeqCst, Ordering::SeqCst);
     }
 
-    /// The number of the last change in the catalog; statements wait for what another Weir has changed.
+    /// The number of the last change in the catalog; what another Weir has changed is read.
     pub fn follow_schema_changes(&self, number: u64) {
         if self.schema_change.swap(number, Ordering::SeqCst) != number {
-            self.code_changed();
+            self.want_schema();
         }
     }
 

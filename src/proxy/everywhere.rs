@@ -210,7 +210,8 @@ impl Client {
     async fn finish_prepared(&mut self, verb: &str, shard: ShardId, id: &str) -> bool {
         let command = format!("{verb} PREPARED '{}'", gid(id, shard));
         let reached = async {
-            self.link(shard, Access::Primary { writes: true }).await?;
+            // Whatever the map says by now: the shard has the transaction.
+            self.link_apart(shard, Access::Primary { writes: true }).await?;
             self.ask(shard, &Question::query(&command)).await?;
             self.drain(shard).await
         };

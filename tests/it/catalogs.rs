@@ -385,6 +385,23 @@ async fn a_catalog_of_a_newer_weir_is_not_read() {
 }
 
 #[tokio::test]
+async fn a_shared_catalog_is_looked_at_as_it_is() {
+    let [_, place] = Place::both();
+    let Place::Postgres(url) = &place else { panic!("{place:?}") };
+    assert!(Catalog::open_existing_postgres(url).await.unwrap().is_none());
+    place.open().await;
+    assert!(Catalog::open_existing_postgres(url).await.unwrap().is_some());
+    let pool = sqlx::PgPool::connect(url).await.unwrap();
+    sqlx::raw_sql("DELETE FROM _sqlx_migrations WHERE version > 1; DROP TABLE schema_changes")
+        .execute(&pool)
+        .await
+        .unwrap();
+    let error = Catalog::open_existing_postgres(url).await.unwrap_err();
+    assert!(error.to_string().contains("another version"), "{error}");
+    assert_eq!(place.open().await.schema_changes("d").await.unwrap(), 0);
+}
+
+#[tokio::test]
 async fn changes_of_a_schema_are_counted() {
     for place in Place::both() {
         let catalog = place.open().await;

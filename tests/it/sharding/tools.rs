@@ -145,7 +145,7 @@ fn set_config_is_as_good_as_set() {
 const DUMPED: &str = r"
     CREATE TYPE mood AS ENUM ('sad', 'ok');
     CREATE TABLE products (product_id int4 PRIMARY KEY, name text NOT NULL);
-    CREATE TABLE customers (customer_id int8 PRIMARY KEY, name text DEFAULT 'nobody', joined timestamptz, mood mood);
+    CREATE TABLE customers (customer_id int8 PRIMARY KEY, name text DEFAULT 'nobody', joined timestamptz);
     CREATE TABLE orders (customer_id int8 REFERENCES customers, order_id int4, total numeric(10, 2) CHECK (total > 0),
         PRIMARY KEY (customer_id, order_id));
     CREATE INDEX by_total ON orders (total) WHERE total > 5;
@@ -156,9 +156,9 @@ const DUMPED: &str = r"
     GRANT SELECT ON orders TO PUBLIC;
     INSERT INTO products SELECT n, 'thing ' || n FROM generate_series(1, 20) n;
     INSERT INTO customers SELECT n, E'tab	, newline
-, back\slash ' || n, '2024-01-01 00:00:00+00'::timestamptz + n * interval '1h', 'ok'
+, back\slash ' || n, '2024-01-01 00:00:00+00'::timestamptz + n * interval '1h'
         FROM generate_series(1, 60) n;
-    INSERT INTO customers VALUES (61, NULL, NULL, NULL);
+    INSERT INTO customers VALUES (61, NULL, NULL);
     INSERT INTO orders SELECT n, m, n + m / 10.0 FROM generate_series(1, 60) n, generate_series(1, 3) m;
     INSERT INTO visits SELECT chr(96 + n) || n, n, decode(to_hex(n + 16), 'hex') FROM generate_series(1, 26) n;";
 
@@ -181,13 +181,8 @@ fn has_all(shop: &Shop, single: &Endpoint) {
     for (table, key) in [("products", "product_id"), ("customers", "customer_id"), ("orders", "customer_id, order_id")]
     {
         let sql = format!("SELECT * FROM {table} ORDER BY {key}");
-        let difference = ask(&mut ours, &sql).rows != ask(&mut theirs, &sql).rows;
-        // Results with types of users are not merged where their numbers differ.
-        let columns = format!("SELECT count(*), min({0}), max({0}) FROM {table}", key.split(',').next().unwrap());
-        assert_eq!(ask(&mut ours, &columns).brief(), ask(&mut theirs, &columns).brief(), "{sql} {difference}");
+        assert_eq!(ask(&mut ours, &sql).rows, ask(&mut theirs, &sql).rows, "{sql}");
     }
-    let names = "SELECT customer_id, name, joined FROM customers ORDER BY customer_id";
-    assert_eq!(ask(&mut ours, names).rows, ask(&mut theirs, names).rows);
     let visits = "SELECT * FROM visits ORDER BY token COLLATE \"C\"";
     assert_eq!(ask(&mut ours, visits).rows, ask(&mut theirs, visits).rows);
     story(
