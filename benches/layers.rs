@@ -107,7 +107,13 @@ fn facts(criterion: &mut Criterion) {
 }
 
 fn schema() -> Schema {
-    let column = |name: &str| Column { name: name.into(), type_oid: INT4, type_modifier: -1, computed_default: false };
+    let column = |name: &str| Column {
+        name: name.into(),
+        type_oid: INT4,
+        type_modifier: -1,
+        computed_default: false,
+        ordered_by_bytes: false,
+    };
     let accounts = Relation { columns: vec![column("aid"), column("abalance")], ..Relation::default() };
     Schema {
         relations: [(("public".into(), "accounts".into()), accounts)].into_iter().collect(),
@@ -142,6 +148,7 @@ fn routing(criterion: &mut Criterion) {
         schema: &schema,
         named: None,
         role: "app",
+        has_own_path: false,
     };
     let by_hash = Hash::even(HashFunction::default(), 4096, &[ShardId(0), ShardId(1)]).expect("an even placement");
     let mut group = criterion.benchmark_group("route");
@@ -163,6 +170,12 @@ const FORMS: &[(&str, &str)] = &[
     ("subquery", "SELECT * FROM (SELECT aid, count(*) FROM accounts GROUP BY aid) q WHERE q.aid = 4711"),
     ("with", "WITH q AS (SELECT * FROM accounts) SELECT * FROM q WHERE aid = 4711"),
     ("exists", "SELECT * FROM accounts a WHERE a.aid = 7 AND EXISTS (SELECT 1 FROM accounts b WHERE b.aid = a.aid)"),
+    (
+        "recursive",
+        "WITH RECURSIVE r AS (SELECT aid, abalance FROM accounts WHERE aid = 7 UNION ALL SELECT a.aid, a.abalance + 1 \
+         FROM accounts a JOIN r ON a.aid = r.aid AND a.abalance = r.abalance + 1) SELECT * FROM r",
+    ),
+    ("writing with", "WITH q AS (DELETE FROM accounts WHERE aid = 7 RETURNING aid) SELECT * FROM q"),
     ("insert", "INSERT INTO accounts (aid, abalance) VALUES (4711, 0)"),
     ("update", "UPDATE accounts SET abalance = abalance + 5 WHERE aid = 4711"),
 ];
@@ -184,6 +197,7 @@ fn routing_by_form(criterion: &mut Criterion) {
             schema: &schema,
             named: None,
             role: "app",
+            has_own_path: false,
         };
         route::plan(&request).expect("a plan")
     };

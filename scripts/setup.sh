@@ -95,7 +95,7 @@ install_drivers() {
     cmp -s "$wanted" .venv/requirements.txt && return
     printf 'setup: installing the Python drivers of %s into .venv\n' "$wanted"
     python3 -m venv .venv
-    .venv/bin/pip install --quiet --disable-pip-version-check --requirement "$wanted"
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement "$wanted"
     cp "$wanted" .venv/requirements.txt
 }
 

@@ -143,6 +143,8 @@ pub(super) const MAP_COMMANDS: &[(&str, &str)] = &[
         "regions, and buckets of the rest of the key within each",
     ),
     ("ALTER KEYSPACE name ADD VALUE v ON shard", "a new entry of a directory"),
+    ("ALTER KEYSPACE name DROP VALUE v", "a directory loses an entry, under which there are no rows"),
+    ("ALTER KEYSPACE name RENAME VALUE v TO w", "an entry without rows gets another key"),
     ("ALTER KEYSPACE name ADD RANGE FROM a TO b ON shard", "a range where none was"),
     ("ALTER KEYSPACE name ADD REGION 'r' [RESIDENT] ON (shard, ...)", "a new region"),
     ("DROP KEYSPACE name", "a keyspace that no table uses"),

@@ -7,7 +7,7 @@ use sqlx::{Any, AnyConnection, Transaction};
 
 use super::{Catalog, drift, failed};
 use crate::config;
-use crate::shardmap::{Key, KeyType, KeyValue, ShardMap};
+use crate::shardmap::{Key, KeyType, KeyValue, Keyspace, ShardMap};
 use crate::types::{Epoch, Error, Kind, Origin, Result};
 
 impl Catalog {
@@ -53,7 +53,7 @@ impl Catalog {
     }
 
     /// Puts a changed map in the place of the one that it was made from, as the next epoch. Entries of directories are
-    /// added; they go only with their keyspace.
+    /// added; those go that the changed map has not any more.
     ///
     /// # Errors
     /// [`Kind::StaleEpoch`]: the stored map is no longer the one that was changed.
@@ -78,6 +78,17 @@ impl Catalog {
             sqlx::query("DELETE FROM directory_entry WHERE database = $1 AND keyspace = $2")
                 .bind(database)
                 .bind(&keyspace.name)
+                .execute(&mut *transaction)
+                .await
+                .map_err(failed)?;
+        }
+        let is_left =
+            |keyspace: &Keyspace, key: &Key| new.keyspace(&keyspace.name).is_some_and(|kept| !kept.has_entry(key));
+        for (keyspace, key, _) in old.entries().filter(|(keyspace, key, _)| is_left(keyspace, key)) {
+            sqlx::query("DELETE FROM directory_entry WHERE database = $1 AND keyspace = $2 AND entry = $3")
+                .bind(database)
+                .bind(&keyspace.name)
+                .bind(entry_text(&keyspace.key, key))
                 .execute(&mut *transaction)
                 .await
                 .map_err(failed)?;

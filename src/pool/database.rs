@@ -14,7 +14,7 @@ use crate::auth::Password;
 use crate::config::{self, PoolMode, SequenceState};
 use crate::shardmap::{Key, ShardMap};
 use crate::sql::schema::Schema;
-use crate::types::ShardId;
+use crate::types::{Epoch, ShardId};
 
 /// One PostgreSQL server of a shard.
 #[derive(Clone, Debug)]
@@ -57,6 +57,8 @@ pub struct Database {
     code_changed: AtomicU64,
     /// Counts readings that failed.
     schema_failures: AtomicU64,
+    /// The number of the last change of the schema in the catalog that this Weir knows of.
+    schema_change: AtomicU64,
     schema_wake: Notify,
     schema_done: Notify,
     pools: Mutex<HashMap<PoolId, Arc<Shared>>>,
@@ -92,6 +94,7 @@ impl Database {
             schema_read: AtomicU64::new(0),
             code_changed: AtomicU64::new(0),
             schema_failures: AtomicU64::new(0),
+            schema_change: AtomicU64::new(0),
             schema_wake: Notify::new(),
             schema_done: Notify::new(),
             pools: Mutex::default(),
@@ -104,6 +107,11 @@ impl Database {
     /// The shard map of now; `None` for an unsharded database.
     pub fn map(&self) -> Option<Arc<ShardMap>> {
         self.map.as_ref().map(ArcSwap::load_full)
+    }
+
+    /// The version of the shard map of now.
+    pub fn epoch(&self) -> Option<Epoch> {
+        self.map.as_ref().map(|map| map.load().epoch())
     }
 
     /// Puts another version of the shard map in place, unless a newer one is there. Every statement that is planned from
@@ -216,6 +224,19 @@ impl Database {
         let ticket = self.schema_wanted.fetch_add(1, Ordering::SeqCst) + 1;
         self.schema_wake.notify_one();
         ticket
+    }
+
+    /// The catalog has counted a change of this Weir's own, which it reads anyway.
+    pub fn own_schema_change(&self, number: u64) {
+        // Another Weir's may have come in between; then both are read again.
+        let _is_next = self.schema_change.compare_exchange(number - 1, number, Ordering::SeqCst, Ordering::SeqCst);
+    }
+
+    /// The number of the last change in the catalog; what another Weir has changed is read.
+    pub fn follow_schema_changes(&self, number: u64) {
+        if self.schema_change.swap(number, Ordering::SeqCst) != number {
+            self.want_schema();
+        }
     }
 
     /// How many changes of the schema have been asked for.

@@ -77,10 +77,15 @@ const RELATIONS: &str = "
      WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
        AND n.nspname !~ '^pg_(toast|temp)'";
 
-/// Their columns. A default is computed unless the stored expression is a bare constant.
+/// Their columns. A default is computed unless the stored expression is a bare constant. The collations "C" and "POSIX" have
+/// the OIDs 950 and 951, the database's has 100, which is theirs if libc provides it under one of their names (before
+/// version 15 there is no other provider).
 const COLUMNS: &str = "
     SELECT n.nspname::text, c.relname::text, a.attname::text, a.atttypid, a.atttypmod,
-           a.attidentity <> '' OR a.attgenerated <> '' OR coalesce(d.adbin::text NOT LIKE '{CONST %', false)
+           a.attidentity <> '' OR a.attgenerated <> '' OR coalesce(d.adbin::text NOT LIKE '{CONST %', false),
+           a.attcollation IN (950, 951) OR a.attcollation = 100 AND (
+               SELECT b.datcollate IN ('C', 'POSIX') AND coalesce(to_jsonb(b) ->> 'datlocprovider', 'c') = 'c'
+                 FROM pg_catalog.pg_database b WHERE b.datname = pg_catalog.current_database())
       FROM pg_catalog.pg_attribute a
       JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
       JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -258,6 +263,7 @@ async fn relations(client: &Client) -> Result<HashMap<(String, String), Relation
                 type_oid: row.get(3),
                 type_modifier: row.get(4),
                 computed_default: row.get(5),
+                ordered_by_bytes: row.get(6),
             });
         }
     }

@@ -5,6 +5,7 @@ use super::links::Link;
 use super::outcome::Step;
 use super::sharded::Task;
 use crate::session::transaction::Transaction;
+use crate::sql::code::CodeClass;
 use crate::sql::facts::{Isolation, TransactionCommand};
 use crate::types::{Error, Kind, Origin, Result};
 use crate::wire::TransactionStatus;
@@ -71,6 +72,12 @@ impl Client {
             self.complete("ROLLBACK");
             return Ok(());
         }
+        if self.schema_touched
+            && let Err(error) = self.tell_fleet().await
+        {
+            self.end_on_all("ROLLBACK").await;
+            return Err(error.into());
+        }
         let writer = block.writer().and_then(|shard| self.links.iter().position(|link| link.server.shard() == shard));
         if let Some(at) = writer {
             let server = &mut self.links[at].server;
@@ -83,6 +90,11 @@ impl Client {
         }
         self.end_on_all("COMMIT").await;
         block.commit_settings(&mut self.lasting);
+        if std::mem::take(&mut self.schema_touched) {
+            // What the block has defined is known from now on, as after DDL of its own.
+            self.defined = CodeClass::default();
+            self.await_schema().await;
+        }
         self.complete("COMMIT");
         Ok(())
     }

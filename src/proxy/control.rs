@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio_postgres::{Client, NoTls};
 
-use super::instance::{Instance, Order, WorkerReport, epoch};
+use super::instance::{Instance, Order, WorkerReport};
 use super::report::host_and_port;
 use crate::catalog::Decision;
 use crate::pool::database::{Database, Node};
@@ -303,7 +303,7 @@ impl Instance {
                 server_lifetime: database.limits.lifetime,
                 max_client_connections: self.config.pool.max_client_conn,
                 read_write_split: database.read_write_split,
-                epoch: epoch(database),
+                epoch: database.epoch(),
             }
         };
         self.databases().iter().map(info).collect()

@@ -14,7 +14,7 @@ use super::sharded::Task;
 use crate::catalog::Decision;
 use crate::pool::database::SchemaRead;
 use crate::route::plan::{Access, Part};
-use crate::types::{Error, Kind, Origin, ShardId};
+use crate::types::{Error, Kind, Origin, Result, ShardId};
 use crate::wire::backend::{self, tag};
 
 /// How long the client waits for the schema to be read again after DDL.
@@ -22,7 +22,7 @@ const SCHEMA_LIMIT: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// What one shard answered.
 #[derive(Default)]
-struct Answer {
+pub struct Answer {
     preface: Preface,
     rows: Vec<Bytes>,
     notices: Vec<Bytes>,
@@ -34,26 +34,24 @@ impl Client {
     /// Runs a plan's parts on all shards or none, and answers, ReadyForQuery apart.
     pub async fn everywhere(&mut self, parts: &[Part], changes_schema: bool, task: &Task<'_>) -> Step {
         if self.block.is_some() {
-            return Err(Error::refuse(
-                "a statement for all shards cannot run inside a transaction block",
-                "It changes the schema or a reference table, which Weir does in a two-phase transaction of its own.",
-            )
-            .hint("Run it outside of BEGIN and COMMIT.")
-            .into());
+            return Err(inside_block().into());
         }
         let database = self.database.clone();
         // Two of these at a time could wait for each other's locks on different shards for ever.
         let _turn = database.everywhere.lock().await;
-        let id = format!("weir_{:016x}", rand::rng().random::<u64>());
-        let concerned = parts.iter().filter_map(|part| database.shards.get(part.shard.index()));
-        let names: Vec<&str> = concerned.map(|shard| &*shard.name).collect();
-        let catalog = self.worker.instance.catalog.clone();
-        catalog.begin_two_phase(&id, &database.name, &names).await?;
         let shards: Vec<ShardId> = parts.iter().map(|part| part.shard).collect();
+        let id = self.begin_two_phase(&shards).await?;
         match self.prepare_all(parts, task, &id).await {
             Ok(answers) => {
+                if changes_schema && let Err(error) = self.tell_fleet().await {
+                    self.abort_all(&shards, &id).await;
+                    return Err(error.into());
+                }
                 self.commit_all(&shards, &id).await?;
-                self.show(task, answers);
+                // The home shard's, which all others have given alike.
+                if let Some(answer) = answers.into_iter().next() {
+                    self.show(task, answer);
+                }
             }
             Err(stop) => {
                 self.abort_all(&shards, &id).await;
@@ -61,13 +59,49 @@ impl Client {
             }
         }
         if changes_schema {
-            let ticket = database.want_schema();
-            if tokio::time::timeout(SCHEMA_LIMIT, database.schema_as_of(ticket)).await != Ok(SchemaRead::Done) {
-                tracing::warn!(database = &*database.name, "the schema changed, but could not be read again in time");
-                backend::warning(self.conn.queue(), "01000", "the change is done, but Weir has not read it yet");
-            }
+            self.await_schema().await;
         }
         Ok(())
+    }
+
+    /// Lets other Weirs know that the schema changes. They are told twice: before it is committed, so that they look at it
+    /// whatever becomes of this Weir, and afterwards, since they may have looked too early.
+    pub async fn tell_fleet(&self) -> Result<()> {
+        let number = self.worker.instance.catalog.count_schema_change(&self.database.name).await?;
+        self.database.own_schema_change(number);
+        Ok(())
+    }
+
+    /// Waits until a change of the schema that is committed has been read.
+    pub async fn await_schema(&mut self) {
+        let database = self.database.clone();
+        if let Err(error) = self.tell_fleet().await {
+            tracing::error!(%error, "other Weirs may not know that the schema changed: change it again, or restart them");
+        }
+        let ticket = database.want_schema();
+        if tokio::time::timeout(SCHEMA_LIMIT, database.schema_as_of(ticket)).await != Ok(SchemaRead::Done) {
+            tracing::warn!(database = &*database.name, "the schema changed, but could not be read again in time");
+            backend::warning(self.conn.queue(), "01000", "the change is done, but Weir has not read it yet");
+        }
+    }
+
+    /// Commits the transactions that are open on these shards, on all of them or on none.
+    pub async fn commit_everywhere(&mut self, shards: &[ShardId]) -> Step {
+        let id = self.begin_two_phase(shards).await?;
+        if let Err(stop) = self.prepare_transactions(shards, &id).await {
+            self.abort_all(shards, &id).await;
+            return Err(stop);
+        }
+        self.commit_all(shards, &id).await
+    }
+
+    /// Notes in the catalog what a crash may leave prepared on these shards; gives the transaction's id.
+    async fn begin_two_phase(&self, shards: &[ShardId]) -> Step<String> {
+        let id = format!("weir_{:016x}", rand::rng().random::<u64>());
+        let concerned = shards.iter().filter_map(|shard| self.database.shards.get(shard.index()));
+        let names: Vec<&str> = concerned.map(|shard| &*shard.name).collect();
+        self.worker.instance.catalog.begin_two_phase(&id, &self.database.name, &names).await?;
+        Ok(id)
     }
 
     /// Phase one: every shard runs the statement and promises to keep it.
@@ -85,14 +119,20 @@ impl Client {
             answers.push(self.answer(part.shard).await?);
         }
         agree(&answers)?;
-        for part in parts {
-            let prepare = format!("PREPARE TRANSACTION '{}'", gid(id, part.shard));
-            self.ask(part.shard, &Question::query(&prepare)).await?;
-        }
-        for part in parts {
-            self.succeed(part.shard).await?;
-        }
+        let shards: Vec<ShardId> = parts.iter().map(|part| part.shard).collect();
+        self.prepare_transactions(&shards, id).await?;
         Ok(answers)
+    }
+
+    async fn prepare_transactions(&mut self, shards: &[ShardId], id: &str) -> Step {
+        for shard in shards {
+            let prepare = format!("PREPARE TRANSACTION '{}'", gid(id, *shard));
+            self.ask(*shard, &Question::query(&prepare)).await?;
+        }
+        for shard in shards {
+            self.succeed(*shard).await?;
+        }
+        Ok(())
     }
 
     /// The decision, then phase two.
@@ -169,7 +209,8 @@ impl Client {
     async fn finish_prepared(&mut self, verb: &str, shard: ShardId, id: &str) -> bool {
         let command = format!("{verb} PREPARED '{}'", gid(id, shard));
         let reached = async {
-            self.link(shard, Access::Primary { writes: true }).await?;
+            // Whatever the map says by now: the shard has the transaction.
+            self.link_apart(shard, Access::Primary { writes: true }).await?;
             self.ask(shard, &Question::query(&command)).await?;
             self.drain(shard).await
         };
@@ -190,14 +231,16 @@ impl Client {
         }
     }
 
-    async fn succeed(&mut self, shard: ShardId) -> Step {
+    /// Reads the answer to something that must not fail.
+    pub async fn succeed(&mut self, shard: ShardId) -> Step {
         match self.drain(shard).await? {
             None => Ok(()),
             Some(body) => Err(Stop::Failed(crate::pool::server::server_error(shard, &body))),
         }
     }
 
-    async fn answer(&mut self, shard: ShardId) -> Step<Answer> {
+    /// A shard's whole answer.
+    pub async fn answer(&mut self, shard: ShardId) -> Step<Answer> {
         let mut answer = Answer::default();
         let mut failure = None;
         loop {
@@ -209,6 +252,7 @@ impl Client {
                 Reply::Complete(body) => answer.complete = Some(body),
                 Reply::Error(body) => drop(failure.get_or_insert(body)),
                 Reply::Nothing => {}
+                Reply::CopyIn(_) => return Err(Error::internal("a statement for all shards takes rows").into()),
                 Reply::Ready(_) => break,
             }
         }
@@ -218,9 +262,8 @@ impl Client {
         }
     }
 
-    /// Gives the client the home shard's answer.
-    fn show(&mut self, task: &Task<'_>, answers: Vec<Answer>) {
-        let Some(answer) = answers.into_iter().next() else { return };
+    /// Gives the client an answer.
+    pub fn show(&mut self, task: &Task<'_>, answer: Answer) {
         answer.notices.iter().for_each(|body| pass(self.conn.queue(), tag::NOTICE_RESPONSE, body));
         self.preface(task, &answer.preface);
         let out = self.conn.queue();
@@ -233,15 +276,25 @@ impl Client {
 fn agree(answers: &[Answer]) -> Step {
     let Some((first, others)) = answers.split_first() else { return Ok(()) };
     let same = |other: &Answer| other.complete == first.complete && other.rows.len() == first.rows.len();
-    if others.iter().all(same) {
-        return Ok(());
-    }
-    Err(Error::refuse(
+    if others.iter().all(same) { Ok(()) } else { Err(not_the_same().into()) }
+}
+
+/// The refusal of what Weir does in transactions of its own.
+pub fn inside_block() -> Error {
+    Error::refuse(
+        "a statement for all shards cannot run inside a transaction block",
+        "It changes the schema or a reference table, which Weir does in a two-phase transaction of its own.",
+    )
+    .hint("Run it outside of BEGIN and COMMIT. Tools call that autocommit, or a migration that is not atomic.")
+}
+
+/// The refusal of a statement that several shards must do alike.
+pub fn not_the_same() -> Error {
+    Error::refuse(
         "the shards did not do the same",
         "The statement had a different effect on different shards, so it was undone on all of them.",
     )
     .hint("Compare the table on the shards: a reference table must hold the same rows everywhere.")
-    .into())
 }
 
 /// The name of one shard's part of a two-phase transaction.

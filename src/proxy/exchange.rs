@@ -31,6 +31,8 @@ pub enum Reply {
     Complete(Bytes),
     Error(Bytes),
     Notice(Bytes),
+    /// CopyInResponse: the server takes rows.
+    CopyIn(Bytes),
     Ready(TransactionStatus),
     /// ParseComplete, BindComplete, NoData and others that say nothing new.
     Nothing,
@@ -205,6 +207,7 @@ fn reply(server: &mut Server, kind: u8, body: Bytes) -> Result<Reply> {
         tag::DATA_ROW => Reply::Row(body),
         tag::COMMAND_COMPLETE | tag::EMPTY_QUERY_RESPONSE => Reply::Complete(body),
         tag::NOTICE_RESPONSE => Reply::Notice(body),
+        tag::COPY_IN_RESPONSE => Reply::CopyIn(body),
         tag::ERROR_RESPONSE if ErrorFields::read(&body)?.is_fatal() => return Err(ended(server.shard(), &body)),
         tag::ERROR_RESPONSE => Reply::Error(body),
         tag::PARAMETER_STATUS => {

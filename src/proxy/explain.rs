@@ -39,8 +39,8 @@ impl Client {
                 Reply::Error(body) => return Err(self.passed_on(&body)),
                 Reply::Ready(_) => return Ok(()),
                 Reply::Notice(_) | Reply::Nothing => {}
-                Reply::ParameterDescription(_) => {
-                    return Err(Error::internal("a query without parameters was described with some").into());
+                other @ (Reply::ParameterDescription(_) | Reply::CopyIn(_)) => {
+                    return Err(Error::internal(format!("EXPLAIN was answered otherwise: {other:?}")).into());
                 }
             }
         }

@@ -19,7 +19,7 @@ use crate::pool::freshness::Freshness;
 use crate::pool::shared::{Limits, MailSender};
 use crate::session::statements::StatementIds;
 use crate::telemetry::{ClientInfo, PoolInfo, Scope, ServerInfo, Telemetry};
-use crate::types::{Epoch, Kind, Result};
+use crate::types::{Kind, Result};
 use crate::wire::backend::ClientKey;
 
 /// A user that may log in.
@@ -232,7 +232,12 @@ async fn make_database(database: &config::Database, config: &Config, catalog: &C
         None => None,
     };
     let shards = database.shards.iter().map(make_shard).collect();
-    Ok(Database::new(database, limits, shards, map))
+    let made = Database::new(database, limits, shards, map);
+    if made.is_sharded() {
+        // What was changed so far is read with the schema; nothing was, so far.
+        made.follow_schema_changes(catalog.schema_changes(&database.name).await?);
+    }
+    Ok(made)
 }
 
 fn make_shard(shard: &config::Shard) -> Shard {
@@ -245,9 +250,4 @@ fn make_shard(shard: &config::Shard) -> Shard {
         nodes: std::iter::once(&shard.primary).chain(&shard.replicas).map(node).collect(),
         freshness: Freshness::new(shard.replicas.len()),
     }
-}
-
-/// The epoch of a database's map, for the console.
-pub fn epoch(database: &Database) -> Option<Epoch> {
-    database.map().map(|map| map.epoch())
 }

@@ -59,12 +59,15 @@ impl Client {
     /// The place in `links` of the server of the shard that runs the client's next statement.
     ///
     /// # Errors
-    /// As [`Client::link_apart`], and the refusal of a shard that the open block must not use.
+    /// As [`Client::link_apart`], and the refusal of a shard that the open block must not use, or of one for which the
+    /// shard map changed while a server was waited for.
     pub async fn link(&mut self, shard: ShardId, access: Access) -> Step<usize> {
         if let Some(block) = &mut self.block {
             block.take_part(shard)?;
         }
-        self.link_apart(shard, access).await
+        let planned = self.database.epoch();
+        let at = self.link_apart(shard, access).await?;
+        if self.database.epoch() == planned { Ok(at) } else { Err(stale_plan().into()) }
     }
 
     /// The place in `links` of a server of the shard, which joins the open block; takes one from its pool if the client
@@ -446,6 +449,12 @@ impl Client {
         }
         link.pool.check_in(link.server, self.now);
     }
+}
+
+/// The refusal of a statement that was planned for another version of the shard map.
+pub fn stale_plan() -> Error {
+    Error::new(Origin::Weir, Kind::StaleEpoch, "the shard map changed while the statement was planned")
+        .hint("Run the statement again.")
 }
 
 /// Whether a server said no to what Weir asked of it.

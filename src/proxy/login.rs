@@ -134,7 +134,7 @@ async fn open(worker: &Rc<Worker>, conn: &mut Conn) -> Result<Opened, Refusal> {
     })?;
     let settings = Arc::new(Settings::from_startup(&startup)?);
     if database.is_sharded() {
-        settings.iter().try_for_each(|(name, value)| route::check_setting(name, Some(value)))?;
+        settings.iter().try_for_each(|(name, value)| route::check_startup(name, value))?;
     }
     let (settings, reports) = accept_settings(worker, &database, &user, settings).await?;
     if database.is_sharded() {
@@ -268,7 +268,7 @@ fn check_reports(reports: &Reports) -> Result<()> {
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
     let mut reports = reports.parameters.iter().map(|(name, value)| (text(name).to_ascii_lowercase(), text(value)));
     reports.try_for_each(|(name, value)| match name.as_str() {
-        "client_encoding" | "datestyle" | "standard_conforming_strings" => route::check_setting(&name, Some(&value)),
+        "client_encoding" | "datestyle" | "standard_conforming_strings" => route::check_startup(&name, &value),
         _ => Ok(()),
     })
 }

@@ -14,14 +14,16 @@
 //! * [`survey`]: what a transaction left in the session, and where it can be from now on.
 //! * [`values`]: values that are plain to see in a statement and its parameters.
 //! * [`mode`]: what statement pooling refuses.
-//! * [`sharded`]: units for a sharded database.
+//! * [`sharded`]: units for a sharded database; `set`: SET and its kin there.
 //! * [`answer`]: answers that Weir gives itself.
 //! * [`replication`]: connections that stream WAL.
 //! * [`relay`]: bytes between a client and one server until the server owes nothing.
 //! * [`block`]: transaction blocks over shards; [`fan`]: reads over shards; [`everywhere`]: all shards or none.
-//! * [`exchange`]: Weir talks to a server by itself, for those two.
+//! * [`copy_in`]: rows that the client sends, each to its shards.
+//! * [`exchange`]: Weir talks to a server by itself, for those three.
 //! * [`console`]: the console's end of the wire.
-//! * [`placement`]: what is learnt about placement while Weir runs; [`operate`]: what an operator changes.
+//! * [`placement`]: what is learnt about placement while Weir runs; [`operate`]: what an operator changes;
+//!   `removal`: what leaves a directory.
 //! * [`control`]: the thread for everything that is not a client's: replicas, schemas, the console's snapshots.
 //! * [`handle`]: what others may know of a client, and how a cancel aims; [`report`]: what the console is told.
 //! * [`outcome`]: how a step for a client can end early.
@@ -34,6 +36,7 @@ pub mod cancel;
 pub mod client;
 pub mod console;
 pub mod control;
+pub mod copy_in;
 pub mod everywhere;
 pub mod exchange;
 pub mod explain;
@@ -52,9 +55,11 @@ pub mod outcome;
 pub mod placement;
 pub mod prepare;
 pub mod relay;
+mod removal;
 pub mod replication;
 pub mod report;
 pub mod serve;
+mod set;
 pub mod sharded;
 pub mod simple;
 pub mod sql_names;

@@ -8,6 +8,7 @@ use postgres_protocol::escape::escape_identifier;
 use tokio_postgres::Client;
 
 use super::instance::Instance;
+use super::removal::Entry;
 use crate::pool::attach::{self, Finding, Inventory, Severity};
 use crate::pool::database::Database;
 use crate::pool::inspect;
@@ -66,8 +67,17 @@ impl Operate for Instance {
             let change = make(&old)?;
             let new = old.changed(&change)?;
             let notices = self.check(found, &new, &change).await?;
+            let taken = Entry::taken_by(&change, &old)?;
+            let held = match &taken {
+                Some(entry) => Some(self.search(found, entry).await?),
+                None => None,
+            };
             self.catalog.replace(database, &old, &new).await?;
             self.follow_epoch(found, old.epoch()).await?;
+            drop(held);
+            if let Some(entry) = taken {
+                self.confirm(found, &entry, &change).await?;
+            }
             Ok(notices)
         })
     }
@@ -92,6 +102,7 @@ impl Operate for Instance {
                 schema: &schema,
                 named: None,
                 role: "",
+                has_own_path: false,
             };
             let plan = route::plan(&request)?;
             routed.extend(described(number, statement.text(sql), plan.action, &map));
@@ -114,6 +125,7 @@ fn described(statement: usize, text: &str, action: Action, map: &ShardMap) -> Ve
         Action::One { part: only, .. } => vec![part("one shard", &only)],
         Action::Fan { parts, .. } => parts.iter().map(|each| part("merge", each)).collect(),
         Action::Everywhere { parts, .. } => parts.iter().map(|each| part("two-phase", each)).collect(),
+        Action::CopyIn(copy) => copy.shards().into_iter().map(|shard| part("copy", &Part::untouched(shard))).collect(),
         Action::Session => vec![Routed { statement, engine: "session", shard: None, text: text.trim().to_owned() }],
     }
 }
@@ -143,6 +155,8 @@ impl Instance {
             Change::CreateKeyspace(_)
             | Change::DropKeyspace(_)
             | Change::AddValue { .. }
+            | Change::DropValue { .. }
+            | Change::RenameValue { .. }
             | Change::AddRange { .. }
             | Change::AddRegion { .. }
             | Change::Forget { .. }

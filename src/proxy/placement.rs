@@ -1,4 +1,4 @@
-//! What a running Weir learns about placement: new epochs of the catalog, and entries of directories.
+//! What a running Weir learns from the catalog: new epochs, entries of directories, and that another Weir changed the schema.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::shardmap::{Keyspace, ShardMap};
 use crate::types::{Epoch, Error, Kind, Origin, Result};
 
 /// How often the catalog is asked for a new epoch: another Weir, or `weir catalog restore`, may have written one.
-const POLL_PERIOD: Duration = Duration::from_millis(500);
+pub const POLL_PERIOD: Duration = Duration::from_millis(500);
 
 impl Instance {
     /// Looks up keys that `map` gives no owner, and gives new ones an owner where their directory says so. `Some` if the
@@ -55,6 +55,11 @@ impl Instance {
         }
     }
 
+    async fn follow_catalog(&self, database: &Database, known: Epoch) -> Result<()> {
+        database.follow_schema_changes(self.catalog.schema_changes(&database.name).await?);
+        self.follow_epoch(database, known).await.map(drop)
+    }
+
     /// Takes over the catalog's map if it is another one than that of `known`. Whether it was.
     ///
     /// # Errors
@@ -74,14 +79,14 @@ impl Instance {
     }
 }
 
-/// Follows the catalog's epochs, for ever.
+/// Follows the catalog's epochs and changes of the schema, for ever.
 pub async fn follow_catalog(instance: Arc<Instance>, database: Arc<Database>) {
     let mut told = String::new();
     loop {
         tokio::time::sleep(POLL_PERIOD).await;
         let Some(map) = database.map() else { return };
-        match instance.follow_epoch(&database, map.epoch()).await {
-            Ok(_) => told.clear(),
+        match instance.follow_catalog(&database, map.epoch()).await {
+            Ok(()) => told.clear(),
             Err(error) if told != error.to_string() => {
                 tracing::warn!(database = &*database.name, %error, "the catalog cannot be followed; trying again");
                 told = error.to_string();

@@ -5,21 +5,20 @@ use std::sync::Arc;
 use super::answer::Preface;
 use super::batch::{Request, bound_statements};
 use super::client::Client;
-use super::links::Link;
+use super::links::{Link, stale_plan};
 use super::outcome::{Step, Stop};
 use super::simple::Ended;
 use super::values::Values;
 use crate::route::plan::{Access, Action, Part, PartText, Plan};
-use crate::route::{self, Named, OWN_SETTINGS, Parameter};
+use crate::route::{self, Named, Parameter};
 use crate::session::statements::Prepared;
 use crate::shardmap::ShardMap;
-use crate::sql::analyze::{Assignment, assignments};
+use crate::sql::analyze::assignments;
 use crate::sql::facts::{DiscardTarget, Effects, Facts, Statement, StatementKind, TransactionCommand};
 use crate::sql::scan::LiteralSpan;
 use crate::sql::schema::Schema;
-use crate::types::{Error, Kind, Origin, Result, ShardId};
-use crate::wire::backend;
-use crate::wire::frontend::Bind;
+use crate::types::{Error, Result, ShardId};
+use crate::wire::frontend::{Bind, Format};
 
 /// How a statement was sent, and so how its answer has to look.
 #[derive(Clone, Copy)]
@@ -43,7 +42,7 @@ pub struct Task<'t> {
 }
 
 /// The shard that answers what concerns no shard.
-const HOME: ShardId = ShardId(0);
+pub const HOME: ShardId = ShardId(0);
 
 impl Client {
     /// Serves a simple Query on a sharded database.
@@ -72,6 +71,14 @@ impl Client {
         facts: &Facts,
         literals: &[LiteralSpan],
     ) -> Step {
+        if facts.statements.iter().any(changes_path) {
+            return Err(Error::refuse(
+                "search_path cannot be changed among other statements of one query",
+                "The statements behind it would be routed by the names that were known before.",
+            )
+            .hint("Send the statements one by one.")
+            .into());
+        }
         let mut plans = Vec::with_capacity(facts.statements.len());
         for statement in &facts.statements {
             plans.push(self.plan(schema, statement, text, literals, &[]).await?);
@@ -189,17 +196,47 @@ impl Client {
         }
         let mut unowned = Vec::new();
         let named = self.named_shard(statement.text(text), &map)?;
+        let has_own_path = self.has_own_path();
+        let role = &*self.user.name;
         let request =
-            route::Request { text, statement, literals, parameters, map: &map, schema, named, role: &self.user.name };
+            route::Request { text, statement, literals, parameters, map: &map, schema, named, role, has_own_path };
         let planned = route::plan_noting(&request, &mut unowned);
         if unowned.is_empty() {
-            return planned;
+            return planned.map(|plan| self.inside_block(plan, &request));
         }
         // The map may be older than the rows; and a new key may be given an owner now.
-        match self.worker.instance.learn(&self.database, &map, &unowned).await? {
+        let planned = match self.worker.instance.learn(&self.database, &map, &unowned).await? {
             None => planned,
             Some(map) => route::plan(&route::Request { map: &map, ..request }),
+        };
+        planned.map(|plan| self.inside_block(plan, &request))
+    }
+
+    /// In a block, what one shard does alone needs no transaction of its own.
+    fn inside_block(&self, plan: Plan, request: &route::Request<'_>) -> Plan {
+        match plan {
+            Plan { action: Action::Everywhere { mut parts, changes_schema }, epoch, explanation }
+                if self.block.is_some()
+                    && parts.len() == 1
+                    && (!changes_schema || route::may_stand_in_block(request)) =>
+            {
+                let part = parts.remove(0);
+                Plan { epoch, action: Action::One { part, access: Access::Primary { writes: true } }, explanation }
+            }
+            plan => plan,
         }
+    }
+
+    /// Whether the session chose the schemas itself in which names are looked up.
+    fn has_own_path(&self) -> bool {
+        let name = route::SEARCH_PATH;
+        self.own_setting_of(name).is_some() || self.state.wanted().get(name).is_some()
+    }
+
+    /// The session's last statement about a setting, unless servers are told of it otherwise.
+    fn own_setting_of(&self, name: &str) -> Option<&str> {
+        let in_block = self.block.as_ref().and_then(|block| block.setting(name));
+        in_block.or_else(|| self.lasting.setting(name))
     }
 
     /// The shard that the client names for a statement: by a comment in front of it, or by a setting.
@@ -212,30 +249,9 @@ impl Client {
     }
 
     fn named_by_setting(&self, name: &str) -> Result<Option<Named>> {
-        let in_block = self.block.as_ref().and_then(|block| block.setting(name));
-        let Some(sql) = in_block.or_else(|| self.lasting.setting(name)) else { return Ok(None) };
+        let Some(sql) = self.own_setting_of(name) else { return Ok(None) };
         let value = assignments(sql).pop().and_then(|set| set.value);
         Named::by_setting(name, value.as_deref())
-    }
-
-    /// SET and RESET of a setting that servers never see.
-    fn own_setting(&mut self, name: &str, task: &Task<'_>) -> Result<()> {
-        let value = assignments(task.text).pop().and_then(|set| set.value);
-        let map = self.database.map().ok_or_else(|| Error::internal("a sharded database without a shard map"))?;
-        if let Some(named) = Named::by_setting(name, value.as_deref())? {
-            named.shard(&map)?;
-        }
-        let (tag, local) = match task.statement.kind {
-            StatementKind::Set { local, .. } => ("SET", local),
-            _ => ("RESET", false),
-        };
-        match &mut self.block {
-            Some(block) => block.set(name, task.text, !local),
-            None if local => {}
-            None => self.lasting.keep(name, task.text),
-        }
-        backend::command_complete(self.conn.queue(), tag);
-        Ok(())
     }
 
     /// Statements that are Weir's own to do, whatever the shard map says.
@@ -248,17 +264,7 @@ impl Client {
     }
 
     async fn plan_bound(&self, schema: &Schema, prepared: &Prepared, body: &[u8]) -> Result<Plan> {
-        let bind = Bind::read(body)?;
-        let values = bind.values()?;
-        let parameters: Vec<Parameter<'_>> = values
-            .into_iter()
-            .enumerate()
-            .map(|(index, (format, value))| Parameter {
-                type_oid: prepared.parameter_types.get(index).copied().unwrap_or(0),
-                format,
-                value,
-            })
-            .collect();
+        let parameters = bound_parameters(prepared, body)?;
         let text = prepared.text.as_deref().unwrap_or_default();
         match prepared.facts.statements.as_slice() {
             [statement] => self.plan(schema, statement, text, &prepared.literals, &parameters).await,
@@ -277,14 +283,8 @@ impl Client {
         if self.block.as_ref().is_some_and(crate::session::transaction::Transaction::is_failed) {
             return Err(self.why_failed().into());
         }
-        if self.database.map().is_some_and(|map| map.epoch() != plan.epoch) {
-            return Err(Error::new(
-                Origin::Weir,
-                Kind::StaleEpoch,
-                "the shard map changed while the statement was planned",
-            )
-            .hint("Run the statement again.")
-            .into());
+        if self.database.epoch() != Some(plan.epoch) {
+            return Err(stale_plan().into());
         }
         match plan.action {
             Action::One { part, access } if !plan.explanation.is_empty() && !matches!(task.asked, Asked::Batch(_)) => {
@@ -307,6 +307,7 @@ impl Client {
                 self.everywhere(&parts, changes_schema, task).await?;
                 self.answered(task)
             }
+            Action::CopyIn(copy) => Box::pin(self.copy_in(*copy, task)).await,
             Action::Session => self.session_statement(task).await,
         }
     }
@@ -337,12 +338,12 @@ impl Client {
     }
 
     /// After an error that the client has read, the steps that follow must not run.
-    fn told(&self, ended: Ended, task: &Task<'_>) -> Step {
+    pub fn told(&self, ended: Ended, task: &Task<'_>) -> Step {
         if ended.failed && matches!(task.asked, Asked::Step) { Err(Stop::Told) } else { Ok(()) }
     }
 
     /// A statement that failed on its server fails the block.
-    fn follow_block_status(&mut self) {
+    pub fn follow_block_status(&mut self) {
         let failed = |link: &Link| link.server.session.ledger.status() == crate::wire::TransactionStatus::Failed;
         if self.links.iter().any(failed)
             && let Some(block) = &mut self.block
@@ -356,118 +357,6 @@ impl Client {
         match (&mut self.block, access) {
             (Some(block), Access::Primary { writes: true }) => block.write(shard),
             _ => Ok(()),
-        }
-    }
-
-    /// SET and its kin: on every server that the session has, kept for those that it gets.
-    async fn session_statement(&mut self, task: &Task<'_>) -> Step {
-        self.preface(task, &Preface::default());
-        match &task.statement.kind {
-            StatementKind::Deallocate { name } => self.deallocate(name.as_deref())?,
-            StatementKind::Discard(DiscardTarget::All) => self.discard_everywhere().await?,
-            StatementKind::Set { name, .. } | StatementKind::Reset { name } if name.starts_with(OWN_SETTINGS) => {
-                self.own_setting(name, task)?;
-            }
-            _ => {
-                let ended = self.set_everywhere(task).await?;
-                self.follow_block_status();
-                self.told(ended, task)?;
-            }
-        }
-        self.answered(task)
-    }
-
-    /// Forgets a statement's name, or all, and answers that.
-    pub fn deallocate(&mut self, name: Option<&str>) -> Result<()> {
-        let tag = match name {
-            None => {
-                self.names.clear();
-                "DEALLOCATE ALL"
-            }
-            Some(name) if self.names.remove(name.as_bytes()) => "DEALLOCATE",
-            Some(name) => {
-                let message = format!("prepared statement \"{name}\" does not exist");
-                return Err(Error::new(Origin::Client, Kind::UnknownStatement, message));
-            }
-        };
-        backend::command_complete(self.conn.queue(), tag);
-        Ok(())
-    }
-
-    async fn discard_everywhere(&mut self) -> Step {
-        if self.block.is_some() {
-            return Err(Error::new(
-                Origin::Client,
-                Kind::ActiveTransaction,
-                "DISCARD ALL cannot run inside a transaction block",
-            )
-            .into());
-        }
-        for at in 0..self.links.len() {
-            let server = &mut self.links[at].server;
-            server.session.own_query(server.conn.queue(), "DISCARD ALL");
-            self.own_replies(at).await?;
-        }
-        self.discard_all();
-        backend::command_complete(self.conn.queue(), "DISCARD ALL");
-        Ok(())
-    }
-
-    /// Runs SET or RESET on every server of the block, or of the session; the client sees the first one's answer. Servers
-    /// that come later are told then.
-    async fn set_everywhere(&mut self, task: &Task<'_>) -> Step<Ended> {
-        let in_block = self.block.is_some();
-        let concerned = |link: &Link| !in_block || link.is_in_transaction();
-        let first = match self.links.iter().position(concerned) {
-            Some(at) => at,
-            None => self.link_apart(HOME, Access::Primary { writes: false }).await?,
-        };
-        let server = &mut self.links[first].server;
-        server.session.query_step(server.conn.queue(), task.text);
-        let ended = self.finish(first).await?;
-        if ended.failed {
-            return Ok(ended);
-        }
-        for at in 0..self.links.len() {
-            if at != first && concerned(&self.links[at]) {
-                let server = &mut self.links[at].server;
-                server.session.own_query(server.conn.queue(), task.text);
-                self.own_replies(at).await?;
-            }
-        }
-        self.keep_setting(task);
-        Ok(ended)
-    }
-
-    fn keep_setting(&mut self, task: &Task<'_>) {
-        let before = self.state.mark();
-        self.note(task.statement, &Values::default());
-        let (name, local) = match &task.statement.kind {
-            StatementKind::Set { name, local } => (name.as_str(), *local),
-            StatementKind::Reset { name } if self.block.is_some() => (name.as_str(), false),
-            StatementKind::Reset { .. } | StatementKind::ResetAll => {
-                self.forget_lasting(task.statement);
-                self.after(std::iter::once(task.statement), Ended::default(), before);
-                return;
-            }
-            _ => return,
-        };
-        match &mut self.block {
-            Some(block) => {
-                if assignments(task.text).iter().any(needs_one_snapshot) {
-                    block.require_one_snapshot();
-                }
-                block.set(name, task.text, !local);
-            }
-            None if local => {}
-            None => self.lasting.keep(name, task.text),
-        }
-    }
-
-    fn forget_lasting(&mut self, reset: &Statement) {
-        match &reset.kind {
-            StatementKind::Reset { name } => self.lasting.forget(name),
-            _ => self.lasting.clear(),
         }
     }
 }
@@ -491,6 +380,25 @@ fn common_shard(plans: &[Plan]) -> Option<(ShardId, Access)> {
 fn home_plan(epoch: crate::types::Epoch) -> Plan {
     let part = Part { shard: HOME, text: PartText::Untouched, ownership: None };
     Plan { epoch, action: Action::One { part, access: Access::Read }, explanation: Vec::new() }
+}
+
+/// Whether names may lead elsewhere behind a statement.
+fn changes_path(statement: &Statement) -> bool {
+    match &statement.kind {
+        StatementKind::Set { name, .. } => name == route::SEARCH_PATH,
+        StatementKind::Select => !statement.set_configs.is_empty(),
+        _ => false,
+    }
+}
+
+/// The parameters that a Bind gives a statement.
+pub fn bound_parameters<'b>(prepared: &Prepared, body: &'b [u8]) -> Result<Vec<Parameter<'b>>> {
+    let parameter = |(index, (format, value)): (usize, (Format, Option<&'b [u8]>))| Parameter {
+        type_oid: prepared.parameter_types.get(index).copied().unwrap_or(0),
+        format,
+        value,
+    };
+    Ok(Bind::read(body)?.values()?.into_iter().enumerate().map(parameter).collect())
 }
 
 /// One statement, one unnamed portal, all its rows, Sync: a batch that several shards can answer.
@@ -532,9 +440,4 @@ fn several_writes() -> Error {
         "PostgreSQL runs them in one transaction; these need more than one shard.",
     )
     .hint("Send the statements one by one, or between BEGIN and COMMIT.")
-}
-
-/// REPEATABLE READ and SERIALIZABLE, whether by SET TRANSACTION or by name.
-fn needs_one_snapshot(set: &Assignment) -> bool {
-    set.name == "transaction_isolation" && !set.value.as_deref().is_some_and(route::is_per_statement)
 }

@@ -70,7 +70,7 @@ impl Client {
     fn learn(&mut self, survey: Survey) {
         let Some(has) = self.state.learn(survey) else { return };
         // On a sharded database every server of the session was told the same.
-        self.lasting.clear();
+        self.lasting.followed();
         for link in &mut self.links {
             link.server.session.has_settings(Arc::clone(&has));
             let wanted = self.state.wanted();

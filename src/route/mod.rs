@@ -3,12 +3,13 @@
 //!
 //! * [`plan`] is for sharded databases, [`unsharded`] for the others.
 //! * [`prune`] finds the shards that can hold the rows that a statement needs, [`value`] and [`array`] the values of keys.
-//! * [`rows`] plans reads, [`write`] writes, [`schema_change`] DDL, [`session`] what is about the session.
+//! * [`rows`] plans reads, [`write`] writes, [`copy`] COPY FROM STDIN, [`schema_change`] DDL, [`session`] what is about the session.
 //! * [`fan`] is for reads of several shards, [`fixed`] for statements whose shard the client names. [`target`] looks relations up in the map, [`access`] says whether a replica may
 //!   answer.
 
 mod access;
 mod array;
+pub mod copy;
 mod explain;
 mod fan;
 mod fixed;
@@ -25,11 +26,11 @@ mod write;
 use std::borrow::Cow;
 use std::cell::RefCell;
 
-use self::plan::{Access, Action, Part, PartText, Plan};
+use self::plan::{Access, Action, Part, Plan};
 use self::target::Target;
 use crate::shardmap::{Key, KeyValue, Keyspace, ShardMap};
 use crate::sql::facts::{
-    Ddl, Effects, Facets, Operand, RelationUse, SetConfig, Statement, StatementKind, TransactionCommand,
+    Ddl, Effects, Facets, Operand, RelationName, SetConfig, Statement, StatementKind, TransactionCommand,
 };
 use crate::sql::moment::names_moment;
 use crate::sql::scan::LiteralSpan;
@@ -39,7 +40,8 @@ use crate::wire::frontend::Format;
 
 pub use access::unsharded;
 pub use named::{Named, OWN_SETTINGS};
-pub use session::{check_setting, is_per_statement};
+pub use schema_change::may_stand_in_block;
+pub use session::{SEARCH_PATH, check_setting, check_startup, configured, is_per_statement};
 
 /// The shard that answers what belongs to no shard, and holds sequences, advisory locks and notifications.
 pub const HOME: ShardId = ShardId(0);
@@ -86,6 +88,8 @@ pub struct Request<'a> {
     pub named: Option<ShardId>,
     /// The role that the statement runs as.
     pub role: &'a str,
+    /// The session has a search path of its own choice.
+    pub has_own_path: bool,
 }
 
 /// Where a statement runs.
@@ -132,6 +136,12 @@ struct Router<'a> {
 impl<'a> Router<'a> {
     fn action(&mut self) -> Result<Action> {
         let statement = self.statement();
+        if statement.kind == StatementKind::Select
+            && !statement.set_configs.is_empty()
+            && let Some(action) = session::set_config(statement.text(self.request.text), self.request.parameters)
+        {
+            return action;
+        }
         if let Some(shard) = self.request.named
             && let Some(action) = self.on_named_shard(shard)?
         {
@@ -156,7 +166,6 @@ impl<'a> Router<'a> {
             | StatementKind::Fetch
             | StatementKind::CloseCursor
             | StatementKind::Lock
-            | StatementKind::CopyFrom
             | StatementKind::Merge
             | StatementKind::Standalone
             | StatementKind::Opaque
@@ -175,6 +184,10 @@ impl<'a> Router<'a> {
             StatementKind::Insert | StatementKind::Update | StatementKind::Delete => {
                 self.resolve()?;
                 self.write()
+            }
+            StatementKind::CopyFrom => {
+                self.resolve()?;
+                self.copy_from()
             }
         }
     }
@@ -203,17 +216,32 @@ impl<'a> Router<'a> {
     /// A name without its schema must mean what the map takes it for.
     fn check_names(&self) -> Result<()> {
         let statement = self.statement();
-        let is_bare = |used: &&RelationUse| {
-            used.name.schema.is_none() && !matches!(self.request.schema.resolve(&used.name), Resolved::System)
+        let role = self.request.role;
+        let detail = match self.request.schema.other_paths.contains(role) {
+            _ if self.request.has_own_path => "The session has changed its search_path.".to_owned(),
+            true => format!("Role \"{role}\" has a search_path of its own."),
+            false => return Ok(()),
         };
-        match statement.relations.iter().find(is_bare) {
-            Some(used) if self.request.schema.other_paths.contains(self.request.role) => Err(Error::refuse(
-                format!("cannot tell which relation \"{}\" is", used.name.name),
-                format!("Role \"{}\" has a search_path of its own.", self.request.role),
-            )
-            .hint("Qualify names with their schema.")),
-            _ => Ok(()),
+        let referenced = match &statement.ddl {
+            Some(Ddl::CreateTable { foreign_keys, .. } | Ddl::AlterTable { foreign_keys, .. }) => {
+                foreign_keys.as_slice()
+            }
+            _ => &[],
+        };
+        let names = statement.relations.iter().map(|used| &used.name);
+        let mut names = names.chain(referenced.iter().map(|foreign_key| &foreign_key.referenced));
+        match names.find(|name| self.depends_on_path(name)) {
+            Some(name) => Err(Error::refuse(format!("cannot tell which relation \"{}\" is", name.name), detail)
+                .hint("Qualify names with their schema.")),
+            None => Ok(()),
         }
+    }
+
+    /// Whether a name may lead to another relation under another search path.
+    fn depends_on_path(&self, name: &RelationName) -> bool {
+        let schema = self.request.schema;
+        let is_users = || schema.relations.keys().any(|(_, own)| *own == name.name);
+        name.schema.is_none() && (!matches!(schema.resolve(name), Resolved::System) || is_users())
     }
 
     /// Notes the schemas of relations that have no place, where schemas are keys.
@@ -260,6 +288,11 @@ impl<'a> Router<'a> {
         let statement = self.statement();
         let is_plain = statement.kind == StatementKind::Select && statement.relations.is_empty();
         match (self.plain_text(&call.name), self.plain_text(&call.value)) {
+            (Some(name), Some(_)) if name.eq_ignore_ascii_case(session::SEARCH_PATH) => Err(Error::refuse(
+                "search_path cannot be set beside other things on a sharded database",
+                "Which tables are meant would change while the statement runs.",
+            )
+            .hint("Use SET, or call set_config() in a statement of its own.")),
             (Some(name), Some(value)) if is_plain && call.local == Some(false) && !name.starts_with(OWN_SETTINGS) => {
                 check_setting(&name.to_ascii_lowercase(), Some(&value))
             }
@@ -268,8 +301,8 @@ impl<'a> Router<'a> {
                 "The setting would change on one shard only.",
             )
             .hint(
-                "Use SET or SET LOCAL, or SELECT set_config(name, value, false) without tables. To dump or restore, let \
-                 pg_dump and pg_restore work on the shards themselves.",
+                "Use SET or SET LOCAL, or call set_config() with plain values in a statement of its own. To dump the \
+                 database, let pg_dump work on the shards themselves.",
             )),
         }
     }
@@ -300,7 +333,7 @@ impl<'a> Router<'a> {
 
     /// The statement as it is, on one shard.
     fn one(&self, shard: ShardId) -> Action {
-        Action::One { part: untouched(shard), access: self.access() }
+        Action::One { part: Part::untouched(shard), access: self.access() }
     }
 
     fn access(&self) -> Access {
@@ -318,7 +351,7 @@ impl<'a> Router<'a> {
 
     /// The statement as it is, on every shard or none.
     fn everywhere(&self, changes_schema: bool) -> Action {
-        Action::Everywhere { parts: self.request.map.shard_ids().map(untouched).collect(), changes_schema }
+        Action::Everywhere { parts: self.request.map.shard_ids().map(Part::untouched).collect(), changes_schema }
     }
 }
 
@@ -331,10 +364,6 @@ fn code_hint(name: &str) -> String {
         ),
         None => "Name the shard: SET weir.shard = 'name'.".to_owned(),
     }
-}
-
-fn untouched(shard: ShardId) -> Part {
-    Part { shard, text: PartText::Untouched, ownership: None }
 }
 
 #[cfg(test)]

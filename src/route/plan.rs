@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::copy::CopyIn;
 use crate::merge::spec::MergeSpec;
 use crate::types::{Epoch, ShardId};
 
@@ -23,6 +24,8 @@ pub enum Action {
     Fan { parts: Vec<Part>, merge: Arc<MergeSpec> },
     /// The statement runs on every shard or on none: DDL, and writes to reference tables.
     Everywhere { parts: Vec<Part>, changes_schema: bool },
+    /// The client sends rows, and each goes to its shards.
+    CopyIn(Box<CopyIn>),
     /// Session state (SET and its kin): on every server that the session has or gets.
     Session,
 }
@@ -35,6 +38,13 @@ pub struct Part {
     /// Rows of this shard that the statement may see; `None` when every row of the shard is its own or the
     /// statement's key fixes the owner. Moves set it (a shard may hold rows that it does not own yet, or no longer).
     pub ownership: Option<OwnershipPredicate>,
+}
+
+impl Part {
+    /// The statement as it is.
+    pub fn untouched(shard: ShardId) -> Self {
+        Self { shard, text: PartText::Untouched, ownership: None }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

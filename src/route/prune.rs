@@ -5,7 +5,7 @@
 
 use super::Router;
 use super::target::Target;
-use super::value::{Family, Value};
+use super::value::{Family, Value, find_column};
 use crate::shardmap::{ColumnEnd, KeyType, KeyValue, Keyspace, Known};
 use crate::sql::facts::{ColumnUse, Compared, Comparison, Condition, Operand, Values};
 use crate::types::{Result, ShardId};
@@ -111,6 +111,12 @@ impl<'a> Router<'a> {
         deterministic && self.column_type(key).is_some_and(|actual| Family::of(actual) == family)
     }
 
+    fn is_ordered_by_bytes(&self, used: &ColumnUse) -> bool {
+        let relation = self.targets.get(used.relation).and_then(Target::relation);
+        let column = relation.and_then(|relation| find_column(&relation.columns, &used.column));
+        column.is_some_and(|column| column.ordered_by_bytes)
+    }
+
     /// The key column, first, and all columns whose values carry over to it, by equality of one and the same family of
     /// types.
     fn equal_columns<'c>(&self, key: &'c ColumnUse, family: Family) -> Vec<&'c ColumnUse>
@@ -177,21 +183,31 @@ impl<'a> Pruning<'_, 'a> {
             (Values::List(operands), Comparison::Equal) => self.one_of(operands, key_type).map(Known::OneOf),
             (Values::Array(operand), Comparison::Equal) => self.router.array(operand, key_type).map(Known::OneOf),
             (Values::List(operands), comparison) => match operands.as_slice() {
-                [operand] => self.compared_with(comparison, operand, key_type),
+                [operand] => self.compared_with(compared, comparison, operand, key_type),
                 _ => None,
             },
             (Values::Array(_), _) => None,
         }
     }
 
-    fn compared_with(&self, comparison: Comparison, operand: &Operand, key_type: KeyType) -> Option<Known<'a>> {
+    fn compared_with(
+        &self,
+        compared: &Compared,
+        comparison: Comparison,
+        operand: &Operand,
+        key_type: KeyType,
+    ) -> Option<Known<'a>> {
         if self.router.is_null(operand) {
             // Rows without a key are not where the map says.
             return (comparison != Comparison::NotDistinct).then_some(Known::OneOf(Vec::new()));
         }
         let Value::Known(value) = self.router.value(operand, key_type) else { return None };
-        // Texts are ordered by a collation, labels by their type: not as their bytes.
-        let is_ordered = Family::of(key_type) != Family::Text && key_type != KeyType::Enum;
+        // Labels are ordered by their type, and texts by a collation, which is not always that of their bytes.
+        let by_bytes = |column: &ColumnUse| self.router.is_ordered_by_bytes(column);
+        let is_ordered = match Family::of(key_type) {
+            Family::Text => compared.columns.iter().all(by_bytes),
+            _ => key_type != KeyType::Enum,
+        };
         match comparison {
             Comparison::Equal | Comparison::NotDistinct => Some(Known::OneOf(vec![value])),
             _ if !is_ordered => None,

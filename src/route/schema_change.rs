@@ -1,10 +1,10 @@
 //! DDL on a sharded database: on every shard or none, and only what keeps the shard map true.
 
-use super::Router;
-use super::plan::Action;
+use super::plan::{Action, Part};
 use super::target::{Target, lookup, unmapped};
-use super::untouched;
+use super::{Request, Router};
 use crate::sql::facts::{Ddl, Effects, ForeignKey, Uniqueness};
+use crate::sql::schema::Resolved;
 use crate::types::{Error, Result, ShardId};
 
 /// The parts of CREATE TABLE and ALTER TABLE that are checked alike.
@@ -13,6 +13,15 @@ struct TableChange<'d> {
     foreign_keys: &'d [ForeignKey],
     sequences: &'d [String],
     inexplicable: Option<&'d String>,
+}
+
+impl TableChange<'_> {
+    fn is_empty(&self) -> bool {
+        self.constraints.is_empty()
+            && self.foreign_keys.is_empty()
+            && self.sequences.is_empty()
+            && self.inexplicable.is_none()
+    }
 }
 
 impl Router<'_> {
@@ -27,7 +36,11 @@ impl Router<'_> {
                 let inexplicable = inexplicable.as_ref();
                 self.check_alter(touched_columns)?;
                 let constraints = added_constraints;
-                self.check_table(&TableChange { constraints, foreign_keys, sequences, inexplicable })?;
+                let change = TableChange { constraints, foreign_keys, sequences, inexplicable };
+                // Dumps change the owners of views and sequences in this way.
+                if !(change.is_empty() && touched_columns.is_empty() && self.is_no_table()) {
+                    self.check_table(&change)?;
+                }
             }
             Some(Ddl::CreateIndex { unique }) => {
                 self.check_mapped()?;
@@ -39,7 +52,7 @@ impl Router<'_> {
             None => return Err(Error::internal("DDL without its description")),
         }
         Ok(match self.only_shard()? {
-            Some(shard) => Action::Everywhere { parts: vec![untouched(shard)], changes_schema: true },
+            Some(shard) => Action::Everywhere { parts: vec![Part::untouched(shard)], changes_schema: true },
             None => self.everywhere(true),
         })
     }
@@ -94,6 +107,15 @@ impl Router<'_> {
             },
             _ => Ok(()),
         }
+    }
+
+    /// Whether ALTER TABLE is about a view, a sequence or an index, which every shard has.
+    fn is_no_table(&self) -> bool {
+        self.statement().relations.first().is_some_and(|used| match self.request.schema.resolve(&used.name) {
+            Resolved::User { relation, .. } => relation.is_view,
+            Resolved::Unknown => true,
+            Resolved::System => false,
+        })
     }
 
     fn check_table(&self, change: &TableChange<'_>) -> Result<()> {
@@ -212,6 +234,26 @@ impl Router<'_> {
         }
     }
 }
+
+/// Whether DDL of one shard may be a part of the client's own transaction. What it defines is not known before it is
+/// committed: it must not make code run with statements that follow it in the block.
+pub fn may_stand_in_block(request: &Request<'_>) -> bool {
+    let is_plain = match &request.statement.ddl {
+        Some(Ddl::Other { command }) => PLAIN_IN_BLOCK.contains(&command.as_str()),
+        Some(_) => true,
+        None => false,
+    };
+    let text = request.statement.text(request.text).to_ascii_lowercase();
+    let mut words = text.split(|character: char| !(character.is_alphanumeric() || "_$".contains(character)));
+    let runs_code = |word: &str| {
+        ["trigger", "policy", "security", "rule"].contains(&word)
+            || request.schema.functions.get(word).is_some_and(|class| !class.builtin)
+    };
+    is_plain && !words.any(runs_code)
+}
+
+/// Commands that define no code.
+const PLAIN_IN_BLOCK: &[&str] = &["COMMENT", "DROP TABLE", "GRANT or REVOKE", "CREATE SEQUENCE", "ALTER SEQUENCE"];
 
 /// The first of the key's columns that is not among `columns`.
 fn missing<'k>(key: &'k [String], columns: &[String]) -> Option<&'k str> {

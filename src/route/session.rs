@@ -1,22 +1,45 @@
 //! Statements about the session, and those that a sharded database does not do.
 
+use std::borrow::Cow;
+
+use postgres_protocol::escape::escape_literal;
+
 use super::plan::Action;
-use crate::sql::analyze::{assignments, syntax_error};
+use super::{OWN_SETTINGS, Parameter};
+use crate::sql::analyze::{Argument, assignments, set_config_call, syntax_error};
 use crate::sql::facts::StatementKind;
 use crate::types::{Error, Kind, Origin, Result};
 
-/// Settings that change what names mean, or as whom a statement runs: plans would be wrong under them.
-const NAMING_SETTINGS: &[&str] = &["role", "search_path", "session_authorization"];
+/// The schemas in which names are looked up.
+pub const SEARCH_PATH: &str = "search_path";
 
-/// What a SET, RESET or a StartupMessage's parameter may change on a sharded database.
+/// Settings that change as whom a statement runs: plans would be wrong under them.
+const ROLE_SETTINGS: &[&str] = &["role", "session_authorization"];
+
+/// What a StartupMessage's parameter may change on a sharded database.
 ///
 /// # Errors
 /// Refuses settings under which a plan, or a merge of rows in text format, would be wrong.
+pub fn check_startup(name: &str, value: &str) -> Result<()> {
+    if name == SEARCH_PATH {
+        return Err(cannot_change(name, NAMING).hint(NAMING_HINT));
+    }
+    check_setting(name, Some(value))
+}
+
+const NAMING: &str = "It changes which relations and functions names stand for.";
+const NAMING_HINT: &str = "Qualify names with their schema, or set it for the role with ALTER ROLE.";
+
+/// What a SET or RESET may change on a sharded database. Under another `search_path` names of tables must be qualified.
+///
+/// # Errors
+/// As [`check_startup`].
 pub fn check_setting(name: &str, value: Option<&str>) -> Result<()> {
-    if NAMING_SETTINGS.contains(&name) {
-        let detail = "It changes which relations and functions names stand for.";
-        return Err(cannot_change(name, detail)
-            .hint("Qualify names with their schema, or set it for the role with ALTER ROLE."));
+    if ROLE_SETTINGS.contains(&name) {
+        return Err(cannot_change(name, NAMING).hint(NAMING_HINT));
+    }
+    if name == SEARCH_PATH && value.is_some_and(hides_system_names) {
+        return Err(cannot_change(name, "PostgreSQL's own functions and types would not be found first."));
     }
     if name == "transaction_snapshot" {
         return Err(cannot_change(name, "A snapshot belongs to one server."));
@@ -25,6 +48,11 @@ pub fn check_setting(name: &str, value: Option<&str>) -> Result<()> {
         None => Ok(()),
         Some(detail) => Err(cannot_change(name, detail)),
     }
+}
+
+/// Whether a search path has pg_catalog behind another schema; where it does not name it, it is searched first.
+fn hides_system_names(path: &str) -> bool {
+    path.split(',').skip(1).any(|schema| schema.trim().trim_matches(['"', '\'']) == "pg_catalog")
 }
 
 /// Why texts of statements or of results would be misread, or rows of several shards seen at different times.
@@ -78,6 +106,58 @@ pub(super) fn set(text: &str) -> Result<Action> {
     Ok(Action::Session)
 }
 
+/// What a call of set_config() sets, its arguments known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Configured {
+    pub name: String,
+    /// `None` for NULL.
+    pub value: Option<String>,
+    pub local: bool,
+}
+
+/// The setting that a statement sets by being nothing but a call of set_config(); `None` for any other statement.
+pub fn configured(text: &str, parameters: &[Parameter<'_>]) -> Option<Configured> {
+    let call = set_config_call(text)?;
+    let known = |argument: Argument| match argument {
+        Argument::Null => Some(None),
+        Argument::Text(text) => Some(Some(text)),
+        Argument::Parameter(number) => {
+            let parameter = parameters.get(usize::from(number).checked_sub(1)?)?;
+            match parameter.value {
+                None => Some(None),
+                Some(bytes) => std::str::from_utf8(bytes).ok().map(|text| Some(text.to_owned())),
+            }
+        }
+    };
+    let (name, value) = (known(call.name)??.to_ascii_lowercase(), known(call.value)?);
+    Some(Configured { name, value, local: call.local })
+}
+
+/// SELECT set_config(...) and nothing else: as good as SET.
+pub(super) fn set_config(text: &str, parameters: &[Parameter<'_>]) -> Option<Result<Action>> {
+    let Configured { name, value, .. } = configured(text, parameters)?;
+    if name.starts_with(OWN_SETTINGS) {
+        let detail = "Weir's own settings are read from SET and RESET.";
+        return Some(Err(cannot_change(&name, detail).hint(format!("Use SET {name}."))));
+    }
+    // These are as good as in SET TRANSACTION and its kin.
+    let is_known =
+        !matches!(name.as_str(), "transaction_isolation" | "transaction_read_only" | "transaction_deferrable");
+    let checked = match is_known {
+        true => check_setting(&name, value.as_deref()),
+        false => Err(cannot_change(&name, "It belongs to the transaction.").hint("Use SET TRANSACTION.")),
+    };
+    Some(checked.map(|()| Action::Session))
+}
+
+impl Configured {
+    /// The text of a call that sets this.
+    pub fn sql(&self) -> String {
+        let value = self.value.as_deref().map_or(Cow::Borrowed("NULL"), |value| Cow::Owned(escape_literal(value)));
+        format!("SELECT pg_catalog.set_config({}, {value}, {})", escape_literal(&self.name), self.local)
+    }
+}
+
 /// The error for a text that cannot be read: PostgreSQL's own words, as far as its grammar has any.
 pub(super) fn unparsed(text: &str) -> Error {
     match syntax_error(text) {
@@ -96,7 +176,6 @@ pub(super) fn refusal(kind: &StatementKind) -> Error {
         StatementKind::Fetch => ("FETCH", "There are no SQL-level cursors on a sharded database."),
         StatementKind::CloseCursor => ("CLOSE", "There are no SQL-level cursors on a sharded database."),
         StatementKind::Lock => ("LOCK", "A lock on one shard does not guard the others."),
-        StatementKind::CopyFrom => ("COPY FROM", "The rows would have to be sent to their shards one by one."),
         StatementKind::Merge => ("MERGE", "It is not worked out which rows MERGE needs and adds."),
         StatementKind::Standalone => {
             ("this command", "It cannot run in a transaction block, so it cannot be done on every shard or none.")
@@ -109,7 +188,10 @@ pub(super) fn refusal(kind: &StatementKind) -> Error {
     match kind {
         StatementKind::Prepare { .. } | StatementKind::Execute => error.hint("Use protocol-level prepared statements."),
         StatementKind::Standalone => error.hint("Run it on each shard."),
-        StatementKind::CopyFrom => error.hint("Use INSERT, or COPY on the shards themselves."),
+        StatementKind::DeclareCursor { .. } | StatementKind::Fetch | StatementKind::CloseCursor => {
+            error.hint("Fetch the rows without a cursor of the server: drivers call that a client-side cursor.")
+        }
+        StatementKind::Lock => error.hint("To dump the database, let pg_dump work on the shards themselves."),
         _ => error,
     }
 }
@@ -121,7 +203,8 @@ mod tests {
     #[test]
     fn settings_that_mislead_are_refused() {
         for (name, value) in [
-            ("search_path", Some("a, b")),
+            ("search_path", Some("a, pg_catalog")),
+            ("search_path", Some("\"$user\",\"pg_catalog\"")),
             ("role", None),
             ("session_authorization", Some("weir")),
             ("transaction_snapshot", None),
@@ -145,6 +228,9 @@ mod tests {
     fn settings_that_only_change_what_servers_do_follow_to_every_shard() {
         for (name, value) in [
             ("timezone", Some("Asia/Tokyo")),
+            ("search_path", Some("")),
+            ("search_path", Some("pg_catalog, a")),
+            ("search_path", None),
             ("datestyle", Some("ISO, DMY")),
             ("datestyle", None),
             ("client_encoding", Some("UTF-8")),
@@ -158,6 +244,40 @@ mod tests {
         ] {
             assert!(check_setting(name, value).is_ok(), "{name} = {value:?}");
         }
+    }
+
+    #[test]
+    fn set_config_alone_is_as_good_as_set() {
+        let parameter = |value: &'static str| Parameter {
+            type_oid: 0,
+            format: crate::wire::frontend::Format::Text,
+            value: Some(value.as_bytes()),
+        };
+        let parameters = [parameter("TimeZone"), parameter("O'Hara")];
+        for (text, expected) in [
+            ("SELECT set_config('TimeZone', 'UTC', false)", "SELECT pg_catalog.set_config('timezone', 'UTC', false)"),
+            (
+                "SELECT pg_catalog.set_config($1, $2::text, true) AS x",
+                "SELECT pg_catalog.set_config('timezone', 'O''Hara', true)",
+            ),
+            ("SELECT set_config('a.b', NULL, false);", "SELECT pg_catalog.set_config('a.b', NULL, false)"),
+        ] {
+            assert_eq!(configured(text, &parameters).unwrap().sql(), expected, "{text}");
+        }
+        for text in [
+            "SELECT set_config('a', 'b', false), 1",
+            "SELECT set_config('a', 'b', false) FROM t",
+            "SELECT set_config('a', 'b', x > 1)",
+            "SELECT set_config('a', 'b' || 'c', false)",
+            "SELECT set_config($3, 'b', false)",
+            "SELECT set_config('a', 'b', false) UNION SELECT '1'",
+            "SELECT mine.set_config('a', 'b', false)",
+        ] {
+            assert_eq!(configured(text, &parameters), None, "{text}");
+        }
+        assert!(matches!(set_config("SELECT set_config('role', 'x', false)", &[]), Some(Err(_))));
+        assert!(matches!(set_config("SELECT set_config('weir.shard', 'x', false)", &[]), Some(Err(_))));
+        assert!(matches!(set_config("SELECT set_config('search_path', '', false)", &[]), Some(Ok(_))));
     }
 
     #[test]

@@ -154,10 +154,18 @@ impl<'a> Router<'a> {
             Operand::Fixed { class, .. } => by_class(*class),
             Operand::Cast { type_name, .. } => KeyType::from_name(type_name).map(Family::of) == Some(family),
             Operand::Parameter(number) => {
-                let declared = self.bound_parameter(*number).and_then(|one| KeyType::from_oid(one.type_oid));
-                declared.map(Family::of) == Some(family)
+                let known = self.bound_parameter(*number).and_then(|parameter| self.parameter_type(*number, parameter));
+                known.map(Family::of) == Some(family)
             }
             _ => false,
+        }
+    }
+
+    /// The type that a parameter has: as declared, or as its places give it.
+    fn parameter_type(&self, number: u16, parameter: &Parameter<'_>) -> Option<KeyType> {
+        match parameter.type_oid {
+            0 => self.inferred(number, |context| self.context_type(context)),
+            oid => self.request.schema.key_type(oid),
         }
     }
 
@@ -202,11 +210,7 @@ impl<'a> Router<'a> {
 
     fn parameter(&self, number: u16, key_type: KeyType) -> Value<'a> {
         let Some(parameter) = self.bound_parameter(number) else { return Value::Unknown };
-        let declared = match parameter.type_oid {
-            0 => self.inferred(number, |context| self.context_type(context)),
-            oid => self.request.schema.key_type(oid),
-        };
-        let value = match (declared, parameter.value, parameter.format) {
+        let value = match (self.parameter_type(number, parameter), parameter.value, parameter.format) {
             (None, ..) => return Value::Unknown,
             (Some(declared), ..) if !compares_exactly(declared, key_type) => return Value::Unknown,
             (Some(_), None, _) => return Value::Null,

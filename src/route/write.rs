@@ -12,7 +12,7 @@ use crate::sql::schema::{Column, Relation};
 use crate::types::{Error, Kind, Origin, Result, ShardId};
 
 /// OIDs of date, time, timestamp, timestamptz and timetz.
-const CLOCK_TYPES: &[u32] = &[1082, 1083, 1114, 1184, 1266];
+pub(super) const CLOCK_TYPES: &[u32] = &[1082, 1083, 1114, 1184, 1266];
 
 /// How a table is sharded.
 struct ShardKey<'k> {
@@ -23,19 +23,50 @@ struct ShardKey<'k> {
 
 impl<'a> Router<'a> {
     pub(super) fn write(&self) -> Result<Action> {
-        let relations = &self.statement().relations;
-        let mut written = relations.iter().enumerate().filter(|(_, used)| used.written).map(|(index, _)| index);
-        match (written.next(), written.next()) {
-            (Some(index), None) => self.write_to(index),
-            _ => Err(Error::refuse("cannot route the statement", "It writes more than one relation.")),
+        let relations = self.statement().relations.iter().enumerate();
+        let written: Vec<usize> = relations.filter(|(_, used)| used.written).map(|(index, _)| index).collect();
+        match written.as_slice() {
+            [index] => self.write_to(*index),
+            several => self.write_to_several(several),
         }
+    }
+
+    /// Data-modifying WITH queries: everything must be on one shard.
+    fn write_to_several(&self, written: &[usize]) -> Result<Action> {
+        for index in written {
+            match self.targets.get(*index) {
+                Some(Target::Sharded { columns, .. }) => self.check_assigned(*index, columns)?,
+                Some(Target::Single { .. }) => {}
+                _ => {
+                    return Err(Error::refuse("cannot route the statement", "It writes more than one relation.")
+                        .hint("Use a statement for each."));
+                }
+            }
+        }
+        self.on_only(&self.needed_and_new()?)
+    }
+
+    /// The shards of the rows that the statement needs, or adds.
+    fn needed_and_new(&self) -> Result<Shards> {
+        let inserted_into = self.statement().insert.as_ref().map(|shape| shape.relation);
+        let is_sharded = |index: &usize| matches!(self.targets.get(*index), Some(Target::Sharded { .. }));
+        let mut shards = self.needed(inserted_into.filter(is_sharded))?;
+        shards.extend(self.new_owners()?);
+        shards.sort_unstable();
+        shards.dedup();
+        Ok(shards)
     }
 
     fn write_to(&self, index: usize) -> Result<Action> {
         match self.targets.get(index).copied() {
-            Some(Target::Sharded { keyspace, columns, relation }) => {
+            Some(Target::Sharded { columns, .. }) => {
                 self.check_assigned(index, columns)?;
-                self.write_sharded(index, &ShardKey { keyspace, columns, relation })
+                self.on_only(&self.needed_and_new()?)
+            }
+            Some(Target::Reference { .. })
+                if matches!(self.statement().kind, StatementKind::Select | StatementKind::CopyTo) =>
+            {
+                Err(differs("It stands in a WITH query, whose other parts each shard would run for itself."))
             }
             Some(Target::Reference { relation }) => self.write_reference(index, relation),
             Some(Target::Single { .. }) => self.write_single(),
@@ -67,20 +98,6 @@ impl<'a> Router<'a> {
             }
             _ => Ok(Shards::new()),
         }
-    }
-
-    fn write_sharded(&self, index: usize, key: &ShardKey<'_>) -> Result<Action> {
-        let shards = match &self.statement().insert {
-            Some(shape) => {
-                let mut shards = self.needed(Some(index))?;
-                shards.extend(self.inserted_into(shape, key)?);
-                shards.sort_unstable();
-                shards.dedup();
-                shards
-            }
-            None => self.needed(None)?,
-        };
-        self.on_only(&shards)
     }
 
     /// A table that lives on one shard: the statement must find there whatever else it reads.
@@ -185,11 +202,7 @@ impl<'a> Router<'a> {
     ) -> Result<KeyValue<'a>> {
         let operand = operand.ok_or_else(|| missing_key(column))?;
         let stored = relation.and_then(|relation| find_column(&relation.columns, column));
-        let actual = match stored.map(|stored| self.request.schema.key_type(stored.type_oid)) {
-            None => key_type,
-            Some(Some(actual)) if Family::of(actual) == Family::of(key_type) => actual,
-            Some(_) => return Err(uncertain_key(column, "its type is not the keyspace's")),
-        };
+        let actual = self.stored_type(stored, column, key_type)?;
         match self.value(operand, actual) {
             Value::Null => Err(null_key(column)),
             Value::Unknown => Err(uncertain_key(column, "its value is not known before the statement runs")),
@@ -197,6 +210,15 @@ impl<'a> Router<'a> {
                 Err(uncertain_key(column, "the column's precision may round it"))
             }
             Value::Known(value) => Ok(value),
+        }
+    }
+
+    /// The type of a key's column: the keyspace's own, or one that hashes alike.
+    pub(super) fn stored_type(&self, stored: Option<&Column>, column: &str, key_type: KeyType) -> Result<KeyType> {
+        match stored.map(|stored| self.request.schema.key_type(stored.type_oid)) {
+            None => Ok(key_type),
+            Some(Some(actual)) if Family::of(actual) == Family::of(key_type) => Ok(actual),
+            Some(_) => Err(uncertain_key(column, "its type is not the keyspace's")),
         }
     }
 
@@ -277,7 +299,7 @@ fn missing_key(column: &str) -> Error {
     )
 }
 
-fn uncertain_key(column: &str, reason: &str) -> Error {
+pub(super) fn uncertain_key(column: &str, reason: &str) -> Error {
     Error::refuse(
         format!("cannot tell the shard of a new row from its key \"{column}\""),
         format!("The key cannot be computed in advance: {reason}."),
@@ -285,7 +307,7 @@ fn uncertain_key(column: &str, reason: &str) -> Error {
     .hint("Give the key as a literal or a parameter of the column's type.")
 }
 
-fn null_key(column: &str) -> Error {
+pub(super) fn null_key(column: &str) -> Error {
     Error::new(Origin::Client, Kind::NullKey, format!("null value in shard key column \"{column}\""))
         .detail("A row without a key belongs to no shard.")
 }
@@ -299,7 +321,7 @@ fn not_inspected(table: &str) -> Error {
 }
 
 /// The refusal of a write whose rows might differ between the copies of a reference table.
-fn differs(detail: &'static str) -> Error {
+pub(super) fn differs(detail: &'static str) -> Error {
     Error::refuse("cannot write a reference table in this way", detail)
 }
 
@@ -316,12 +338,16 @@ fn check_defaults(shape: &InsertShape, relation: &Relation) -> Result<()> {
     let mut columns = relation.columns.iter().enumerate();
     match columns.find(|(position, column)| column.computed_default && !is_given(*position, &column.name)) {
         None => Ok(()),
-        Some((_, column)) => Err(Error::refuse(
-            "cannot write a reference table in this way",
-            format!("The default of column \"{}\" may come out differently on each shard.", column.name),
-        )
-        .hint("Give the column a value.")),
+        Some((_, column)) => Err(differing_default(&column.name)),
     }
+}
+
+pub(super) fn differing_default(column: &str) -> Error {
+    Error::refuse(
+        "cannot write a reference table in this way",
+        format!("The default of column \"{column}\" may come out differently on each shard."),
+    )
+    .hint("Give the column a value.")
 }
 
 fn is_given_by(source: &InsertSource, position: usize) -> bool {
@@ -335,7 +361,7 @@ fn is_given_by(source: &InsertSource, position: usize) -> bool {
 }
 
 /// Whether a column with this modifier may store another value than the one that is given.
-fn is_rounded(value: &KeyValue<'_>, type_modifier: i32) -> bool {
+pub(super) fn is_rounded(value: &KeyValue<'_>, type_modifier: i32) -> bool {
     match value {
         _ if type_modifier < 0 => false,
         KeyValue::Timestamp(microseconds) => microseconds % 1_000_000 != 0,

@@ -213,6 +213,11 @@ impl Lasting {
         self.by_name.retain(|(own, _)| own != name);
     }
 
+    /// Servers are told otherwise from now on; what they never see stays.
+    pub fn followed(&mut self) {
+        self.by_name.retain(|(name, _)| name.starts_with(OWN_SETTINGS));
+    }
+
     /// RESET ALL and DISCARD ALL.
     pub fn clear(&mut self) {
         self.by_name.clear();
@@ -310,6 +315,9 @@ mod tests {
         assert_eq!(lasting.statements().collect::<Vec<_>>(), ["SET y = 0", "SET x = 1"]);
         lasting.forget("y");
         assert_eq!(lasting.statements().collect::<Vec<_>>(), ["SET x = 1"]);
+        lasting.keep("weir.shard", "SET weir.shard = 'one'");
+        lasting.followed();
+        assert!(lasting.is_empty() && lasting.setting("weir.shard").is_some());
         lasting.clear();
         assert!(lasting.is_empty());
     }

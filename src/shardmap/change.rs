@@ -19,6 +19,17 @@ pub enum Change {
         key: Key,
         shard: ShardId,
     },
+    /// A directory loses an entry. No row has the key.
+    DropValue {
+        keyspace: String,
+        key: Key,
+    },
+    /// An entry of a directory gets another key. No row has either.
+    RenameValue {
+        keyspace: String,
+        key: Key,
+        renamed: Key,
+    },
     /// A range where none is yet.
     AddRange {
         keyspace: String,
@@ -54,6 +65,11 @@ impl ShardMap {
             Change::CreateKeyspace(keyspace) => self.with_keyspace(keyspace),
             Change::DropKeyspace(name) => self.without_keyspace(name),
             Change::AddValue { keyspace, key, shard } => self.with_value(keyspace, key, *shard),
+            Change::DropValue { keyspace, key } => self.without_value(keyspace, key).map(|(map, _)| map),
+            Change::RenameValue { keyspace, key, renamed } => {
+                let (map, shard) = self.without_value(keyspace, key)?;
+                map.with_value(keyspace, renamed, shard)
+            }
             Change::AddRange { keyspace, range } => self.with_method(keyspace, |method| add_range(method, range)),
             Change::AddRegion { keyspace, value, resident, shards } => {
                 self.with_method(keyspace, |method| add_region(method, value, *resident, shards))
@@ -140,6 +156,31 @@ impl ShardMap {
                 directory.entries.insert(key.clone(), shard);
             }
             Ok(())
+        })
+    }
+
+    /// The map without an entry, and the shard that it named.
+    fn without_value(&self, name: &str, key: &Key) -> Result<(Self, ShardId)> {
+        let shard = self.entry(name, key)?;
+        let map = self.with_method(name, |method| {
+            if let Method::Directory(directory) | Method::Schemas(directory) = method {
+                directory.entries.remove(key);
+            }
+            Ok(())
+        })?;
+        Ok((map, shard))
+    }
+
+    /// The shard of a directory's entry.
+    ///
+    /// # Errors
+    /// There is no such directory or entry.
+    pub fn entry(&self, name: &str, key: &Key) -> Result<ShardId> {
+        let keyspace = self.known_keyspace(name)?;
+        let directory = keyspace.directory().ok_or_else(|| invalid(format!("keyspace {name} is no directory")))?;
+        directory.entries.get(key).copied().ok_or_else(|| {
+            unknown(format!("key value {} has no entry in keyspace {name}", Shown(key)))
+                .hint("SHOW SHARD MAP lists them.")
         })
     }
 

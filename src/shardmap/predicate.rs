@@ -37,6 +37,17 @@ impl Keyspace {
         }
     }
 
+    /// The condition that a row of a table with these key columns has this key.
+    pub fn has_key(&self, key: &[KeyValue<'_>], columns: &[String]) -> String {
+        let table = Columns { names: columns, types: &self.key };
+        let expressions = (0..columns.len()).map(|column| match self.key.get(column) {
+            // Equality needs no collation, and an index may serve it.
+            Some(KeyType::Text | KeyType::Varchar) => escape_identifier(&columns[column]),
+            _ => table.expression(column),
+        });
+        format!("{} = {}", row(expressions.collect()), row(table.literals(key)))
+    }
+
     /// The expression that gives a row's bucket, for keyspaces that have buckets which a server can compute.
     pub fn bucket_expression(&self, columns: &[String]) -> Option<String> {
         let table = Columns { names: columns, types: &self.key };

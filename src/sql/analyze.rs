@@ -7,6 +7,7 @@
 mod command;
 mod compare;
 mod condition;
+mod copy;
 mod cte;
 mod expression;
 mod from;
@@ -25,9 +26,10 @@ use std::rc::Rc;
 
 use pg_query::{NodeEnum, ParserOptions, protobuf as pg};
 
-pub use self::setting::{Assignment, assignments};
+pub use self::copy::{CopyData, copy_data};
+pub use self::setting::{Argument, Assignment, SetConfigCall, assignments, set_config_call};
 
-use self::output::Shape;
+use self::output::{Output, Shape};
 use self::scope::{Bound, Env, Sources};
 use super::code::{CodeClass, Leaves};
 use super::facts::{
@@ -107,6 +109,8 @@ struct Analyzer<'a> {
     makes_nulls: bool,
     /// How many references to WITH queries and views were followed.
     expansions: usize,
+    /// The columns that the data modification at hand returns.
+    returned: Option<Output>,
     /// Queries in expressions that were analysed: where the values of their columns come from.
     sublinks: HashMap<*const pg::SubLink, Vec<Option<Bound>>>,
     /// Queries in EXISTS: the sources whose rows count only if there is a row.
@@ -127,6 +131,7 @@ impl<'a> Analyzer<'a> {
             has_escaping_aggregate: false,
             makes_nulls: false,
             expansions: 0,
+            returned: None,
             sublinks: HashMap::new(),
             wanted: HashMap::new(),
             views: Vec::new(),

@@ -110,6 +110,8 @@ pub struct Column {
     pub type_modifier: i32,
     /// The column has a default (or is generated, or an identity) that is not a plain constant.
     pub computed_default: bool,
+    /// Texts of the column are ordered by their bytes: its collation is "C".
+    pub ordered_by_bytes: bool,
 }
 
 /// Where a name leads.

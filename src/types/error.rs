@@ -61,6 +61,8 @@ pub enum Kind {
     InvalidValue,
     /// A shard key that is NULL.
     NullKey,
+    /// Data of a COPY that is not in its format.
+    BadCopyData,
     /// A number that leaves its type's range.
     OutOfRange,
     /// A name that is not known (a shard, a console command's object).
@@ -98,6 +100,7 @@ impl Kind {
         Self::DuplicateStatement,
         Self::InvalidValue,
         Self::NullKey,
+        Self::BadCopyData,
         Self::OutOfRange,
         Self::UnknownObject,
         Self::LimitExceeded,
@@ -128,6 +131,7 @@ impl Kind {
             Self::DuplicateStatement => "duplicate_statement",
             Self::InvalidValue => "invalid_value",
             Self::NullKey => "null_key",
+            Self::BadCopyData => "bad_copy_data",
             Self::OutOfRange => "out_of_range",
             Self::UnknownObject => "unknown_object",
             Self::LimitExceeded => "limit_exceeded",
@@ -222,6 +226,7 @@ impl Kind {
             Kind::DuplicateStatement => SqlState::DUPLICATE_PREPARED_STATEMENT,
             Kind::InvalidValue => SqlState::INVALID_PARAMETER_VALUE,
             Kind::NullKey => SqlState::NOT_NULL_VIOLATION,
+            Kind::BadCopyData => SqlState::BAD_COPY_FILE_FORMAT,
             Kind::OutOfRange => SqlState::NUMERIC_VALUE_OUT_OF_RANGE,
             Kind::UnknownObject => SqlState::UNDEFINED_OBJECT,
             Kind::LimitExceeded => SqlState::CONFIGURATION_LIMIT_EXCEEDED,

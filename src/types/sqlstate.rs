@@ -13,6 +13,7 @@ impl SqlState {
     pub const FEATURE_NOT_SUPPORTED: Self = Self(*b"0A000");
     pub const NUMERIC_VALUE_OUT_OF_RANGE: Self = Self(*b"22003");
     pub const INVALID_PARAMETER_VALUE: Self = Self(*b"22023");
+    pub const BAD_COPY_FILE_FORMAT: Self = Self(*b"22P04");
     pub const NOT_NULL_VIOLATION: Self = Self(*b"23502");
     pub const ACTIVE_SQL_TRANSACTION: Self = Self(*b"25001");
     pub const NO_ACTIVE_SQL_TRANSACTION: Self = Self(*b"25P01");

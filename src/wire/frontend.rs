@@ -270,6 +270,16 @@ pub fn terminate(out: &mut BytesMut) {
     message(out, tag::TERMINATE, |_| {});
 }
 
+/// Appends CopyData.
+pub fn copy_data(out: &mut BytesMut, data: &[u8]) {
+    message(out, tag::COPY_DATA, |body| body.put_slice(data));
+}
+
+/// Appends CopyDone.
+pub fn copy_done(out: &mut BytesMut) {
+    message(out, tag::COPY_DONE, |_| {});
+}
+
 /// Appends CopyFail with a reason.
 pub fn copy_fail(out: &mut BytesMut, reason: &str) {
     message(out, tag::COPY_FAIL, |body| put_cstr(body, reason.as_bytes()));

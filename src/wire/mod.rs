@@ -5,6 +5,7 @@
 //! Source of all layouts: PostgreSQL manual, "Message Formats".
 
 pub mod backend;
+pub mod copy;
 pub mod frame;
 pub mod frontend;
 pub mod oids;

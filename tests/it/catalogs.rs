@@ -325,10 +325,8 @@ async fn leftovers_are_listed_until_they_are_forgotten() {
     }
 }
 
-/// A catalog as the first version of its tables had it: what it says about placement must outlive them.
-#[tokio::test]
-async fn an_older_catalog_keeps_its_placement() {
-    let dir = fresh_dir("older");
+/// A catalog as the first version of its tables had it.
+async fn older_catalog(dir: &Path) {
     let first = dir.join("migrations");
     std::fs::create_dir_all(&first).unwrap();
     let name = "0001_catalog.sql";
@@ -354,9 +352,71 @@ async fn an_older_catalog_keeps_its_placement() {
             ('d', 'sales', 'r', NULL, NULL)";
     sqlx::raw_sql(rows).execute(&pool).await.unwrap();
     pool.close().await;
+}
 
+/// What an older catalog says about placement must outlive its tables; a look at it leaves it as it is.
+#[tokio::test]
+async fn an_older_catalog_keeps_its_placement() {
+    let dir = fresh_dir("older");
+    older_catalog(&dir).await;
+    let file = || std::fs::read(dir.join("catalog.sqlite")).unwrap();
+    let before = file();
+    let looked_at = Catalog::open_existing(&dir).await.unwrap().unwrap();
+    assert_eq!(looked_at.load("d").await.unwrap(), Some(older_map().with_epoch(Epoch(7))));
+    assert!(looked_at.dump().await.unwrap().contains("xxh3"));
+    assert_eq!(file(), before);
     let catalog = Catalog::open(&dir).await.unwrap();
-    let expected = map(r#"
+    assert_eq!(catalog.load("d").await.unwrap(), Some(older_map().with_epoch(Epoch(7))));
+    assert_eq!(catalog.load("bare").await.unwrap().unwrap().tables().count(), 0);
+}
+
+#[tokio::test]
+async fn a_catalog_of_a_newer_weir_is_not_read() {
+    let dir = fresh_dir("newer");
+    Catalog::open(&dir).await.unwrap();
+    let options = SqliteConnectOptions::new().filename(dir.join("catalog.sqlite"));
+    let pool = SqlitePool::connect_with(options).await.unwrap();
+    let newer = "INSERT INTO _sqlx_migrations VALUES (9999, 'newer', current_timestamp, true, x'00', 0)";
+    sqlx::raw_sql(newer).execute(&pool).await.unwrap();
+    pool.close().await;
+    for error in [Catalog::open(&dir).await.unwrap_err(), Catalog::open_existing(&dir).await.unwrap_err()] {
+        assert!(error.to_string().contains("9999"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_shared_catalog_is_looked_at_as_it_is() {
+    let [_, place] = Place::both();
+    let Place::Postgres(url) = &place else { panic!("{place:?}") };
+    assert!(Catalog::open_existing_postgres(url).await.unwrap().is_none());
+    place.open().await;
+    assert!(Catalog::open_existing_postgres(url).await.unwrap().is_some());
+    let pool = sqlx::PgPool::connect(url).await.unwrap();
+    sqlx::raw_sql("DELETE FROM _sqlx_migrations WHERE version > 1; DROP TABLE schema_changes")
+        .execute(&pool)
+        .await
+        .unwrap();
+    let error = Catalog::open_existing_postgres(url).await.unwrap_err();
+    assert!(error.to_string().contains("another version"), "{error}");
+    assert_eq!(place.open().await.schema_changes("d").await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn changes_of_a_schema_are_counted() {
+    for place in Place::both() {
+        let catalog = place.open().await;
+        assert_eq!(catalog.schema_changes("d").await.unwrap(), 0);
+        for number in 1..=3 {
+            assert_eq!(catalog.count_schema_change("d").await.unwrap(), number);
+        }
+        assert_eq!(catalog.count_schema_change("e").await.unwrap(), 1);
+        assert_eq!(place.open().await.schema_changes("d").await.unwrap(), 3);
+    }
+}
+
+/// The map of that catalog's database "d".
+fn older_map() -> ShardMap {
+    map(r#"
 [keyspaces.h]
 method = "hash"
 key_type = "int8"
@@ -384,7 +444,5 @@ regions = { eu = { shards = ["one"], resident = true }, us = { shards = ["one", 
 t = { keyspace = "h", key = "id" }
 players = { keyspace = "g", key = "id" }
 "sales.r" = { reference = true }
-"#);
-    assert_eq!(catalog.load("d").await.unwrap(), Some(expected.with_epoch(Epoch(7))));
-    assert_eq!(catalog.load("bare").await.unwrap().unwrap().tables().count(), 0);
+"#)
 }

@@ -38,6 +38,14 @@ pub(super) fn alter(reader: &mut Reader, map: &ShardMap) -> Result<Change> {
         reader.expect("ON")?;
         return Ok(Change::AddValue { keyspace: name, key, shard: reader.shard(map)? });
     }
+    if reader.words(&["DROP", "VALUE"]) {
+        return Ok(Change::DropValue { keyspace: name, key: reader.key(&keyspace.key, false)? });
+    }
+    if reader.words(&["RENAME", "VALUE"]) {
+        let key = reader.key(&keyspace.key, false)?;
+        reader.expect("TO")?;
+        return Ok(Change::RenameValue { keyspace: name, key, renamed: reader.key(&keyspace.key, false)? });
+    }
     if reader.words(&["ADD", "RANGE"]) {
         return Ok(Change::AddRange { keyspace: name, range: range(reader, &keyspace.key, map)? });
     }
@@ -49,7 +57,7 @@ pub(super) fn alter(reader: &mut Reader, map: &ShardMap) -> Result<Change> {
         let shards = reader.list(|reader| reader.shard(map))?;
         return Ok(Change::AddRegion { keyspace: name, value, resident, shards });
     }
-    Err(reader.wrong("ADD VALUE, ADD RANGE or ADD REGION"))
+    Err(reader.wrong("ADD VALUE, DROP VALUE, RENAME VALUE, ADD RANGE or ADD REGION"))
 }
 
 /// `(type, ...)`

@@ -125,7 +125,11 @@ fn what_cannot_be_done_is_said() {
         ("ALTER KEYSPACE nix ADD VALUE 1 ON one", "there is no keyspace nix"),
         ("ALTER KEYSPACE numbers ADD VALUE 1 ON one", "keyspace numbers is no directory"),
         ("ALTER KEYSPACE numbers ADD RANGE FROM 1 TO 2 ON one", "has no ranges"),
-        ("ALTER KEYSPACE numbers DROP VALUE 1", "expected ADD VALUE, ADD RANGE or ADD REGION"),
+        ("ALTER KEYSPACE numbers DROP VALUE 1", "keyspace numbers is no directory"),
+        (
+            "ALTER KEYSPACE numbers DROP RANGE 1",
+            "expected ADD VALUE, DROP VALUE, RENAME VALUE, ADD RANGE or ADD REGION",
+        ),
         ("DROP KEYSPACE numbers", "keyspace numbers is in use"),
         ("ALTER TABLE orders SHARD BY (id, more) IN numbers", "gives 2 key columns, keyspace numbers has 1"),
         ("ALTER TABLE orders SHARD BY (id) IN nix", "names the unknown keyspace nix"),
@@ -147,6 +151,13 @@ fn a_directory_keeps_what_it_has() {
     for (more, words) in [
         ("ALTER KEYSPACE d ADD VALUE 1 ON two", "key value 1 has a shard already"),
         ("ALTER KEYSPACE d ADD VALUE NULL ON two", "expected a value"),
+        ("ALTER KEYSPACE d DROP VALUE 2", "key value 2 has no entry in keyspace d"),
+        ("ALTER KEYSPACE d RENAME VALUE 2 TO 3", "key value 2 has no entry in keyspace d"),
+        (
+            "ALTER KEYSPACE d ADD VALUE 2 ON two; ALTER KEYSPACE d RENAME VALUE 1 TO 2",
+            "key value 2 has a shard already",
+        ),
+        ("ALTER KEYSPACE d RENAME VALUE 1", "expected TO"),
     ] {
         let error = after(&format!("{made}; {more}")).unwrap_err();
         assert!(error.to_string().contains(words), "{more}: {error}");

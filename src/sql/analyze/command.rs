@@ -267,6 +267,9 @@ impl<'a> Analyzer<'a> {
         if copy.is_from {
             self.new_rows(copy.relation.as_ref());
             self.effect(Effects::WRITES_ROWS);
+            if copy.is_program || !copy.filename.is_empty() {
+                self.refused("COPY FROM a file or program of the server");
+            }
             StatementKind::CopyFrom
         } else {
             if copy.is_program || !copy.filename.is_empty() {

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use pg_query::{Node, NodeEnum, protobuf as pg};
 
 use super::compare::{self, Share};
+use super::operand::builtin_type;
 use super::output::OutputColumn;
 use super::scope::{Bound, Env, Place, Scope, column_path};
 use super::{Analyzer, inner, names, node_name, strings};
 use crate::sql::code::Unit;
-use crate::sql::facts::{ColumnUse, Effects, ParameterContext};
+use crate::sql::facts::{ColumnUse, Effects, Operand, ParameterContext};
 use crate::sql::scan::LiteralClass;
 
 impl Analyzer<'_> {
@@ -120,9 +121,44 @@ impl Analyzer<'_> {
                 }
             }
             _ => {
-                self.optional(operation.lexpr.as_deref(), scope);
-                self.optional(operation.rexpr.as_deref(), scope);
+                let (left, right) = (operation.lexpr.as_deref(), operation.rexpr.as_deref());
+                self.operand_beside(left, right, operation, scope);
+                self.operand_beside(right, left, operation, scope);
             }
+        }
+    }
+
+    /// An operand, and what stands on the other side: a parameter that is added to an integer is one of that type.
+    fn operand_beside(
+        &mut self,
+        operand: Option<&Node>,
+        other: Option<&Node>,
+        operation: &pg::AExpr,
+        scope: &Scope<'_>,
+    ) {
+        let is_sum = ["+", "-", "*"].iter().any(|operator| compare::is_builtin(&operation.name, operator));
+        let integer = other.filter(|_| is_sum).and_then(|other| self.integer_type(other));
+        match (operand, integer) {
+            (Some(operand), Some(name)) => self.typed_value(operand, ParameterContext::Cast(name), scope),
+            (operand, _) => self.optional(operand, scope),
+        }
+    }
+
+    /// The type of an operand that is certainly an integer.
+    fn integer_type(&self, node: &Node) -> Option<Arc<str>> {
+        match inner(node)? {
+            NodeEnum::AConst(_) => match self.operand(node) {
+                Operand::Literal { slot, .. } => match self.literals.get(slot)?.class {
+                    LiteralClass::Int4 => Some(Arc::from("int4")),
+                    LiteralClass::Int8 => Some(Arc::from("int8")),
+                    _ => None,
+                },
+                _ => None,
+            },
+            NodeEnum::TypeCast(cast) => {
+                builtin_type(cast.type_name.as_ref()).filter(|name| matches!(&**name, "int2" | "int4" | "int8"))
+            }
+            _ => None,
         }
     }
 

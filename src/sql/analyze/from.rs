@@ -68,7 +68,13 @@ impl<'a> Analyzer<'a> {
     }
 
     fn cte_columns(&mut self, level: &Ctes<'_>, place: usize) -> Option<Output> {
-        let cte = level.queries.get(place).filter(|cte| !cte.stands_alone && self.expansions < EXPANSIONS_MAX)?;
+        let cte = level.queries.get(place)?;
+        if cte.stands_alone {
+            return cte.columns.borrow().clone().map(|columns| Output { columns, ordered: true });
+        }
+        if self.expansions >= EXPANSIONS_MAX {
+            return None;
+        }
         self.expansions += 1;
         cte.uses.set(cte.uses.get() + 1);
         let output = self.subquery(cte.query?, level.inside(place, false))?;

@@ -76,10 +76,7 @@ impl Analyzer<'_> {
             output.columns.extend(names.map(|name| OutputColumn::bound(name, None)));
             return Some(output);
         }
-        for target in &select.target_list {
-            let Some(NodeEnum::ResTarget(target)) = inner(target) else { return None };
-            self.output_target(target, scope, &mut output)?;
-        }
+        output = self.targets(&select.target_list, scope)?;
         let shape = self.shape;
         let keeps_rows = self.statement.effects.contains(Effects::VOLATILE) || self.has_escaping_aggregate;
         let grouped = select.group_clause.iter().filter_map(|item| self.plain_column(item, scope));
@@ -88,6 +85,16 @@ impl Analyzer<'_> {
         for column in &mut output.columns {
             let is_key = || column.columns.iter().all(|used| grouped.contains(used));
             column.pushable &= !shape.cuts && !keeps_rows && (!is_grouped || is_key());
+        }
+        Some(output)
+    }
+
+    /// The columns of a list of targets.
+    pub(super) fn targets(&self, targets: &[Node], scope: &Scope<'_>) -> Option<Output> {
+        let mut output = Output { columns: Vec::new(), ordered: true };
+        for target in targets {
+            let Some(NodeEnum::ResTarget(target)) = inner(target) else { return None };
+            self.output_target(target, scope, &mut output)?;
         }
         Some(output)
     }

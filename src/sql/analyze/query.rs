@@ -5,7 +5,7 @@ use pg_query::{Node, NodeEnum, protobuf as pg};
 
 use super::condition::Filter;
 use super::cte::{Ctes, Visible};
-use super::output::Output;
+use super::output::{Output, OutputColumn};
 use super::scope::{Env, Scope, Source, Sources};
 use super::{Analyzer, inner, node_name};
 use crate::sql::facts::{
@@ -17,11 +17,10 @@ impl<'a> Analyzer<'a> {
     pub(super) fn subquery(&mut self, query: &NodeEnum, env: Env<'_>) -> Option<Output> {
         match query {
             NodeEnum::SelectStmt(select) => self.select(select, env),
-            // Data-modifying WITH queries: their effects count, their routing is not worked out.
             NodeEnum::InsertStmt(_) | NodeEnum::UpdateStmt(_) | NodeEnum::DeleteStmt(_) | NodeEnum::MergeStmt(_) => {
+                self.returned = None;
                 self.data_modification(query, env);
-                self.refused("a data-modifying WITH query");
-                None
+                self.returned.take()
             }
             other => {
                 self.unknown(node_name(other));
@@ -67,7 +66,7 @@ impl<'a> Analyzer<'a> {
         let Some(with) = with else { return body(self, env) };
         let level = Ctes::new(with, env);
         for (place, _) in level.queries.iter().enumerate().filter(|(_, cte)| cte.stands_alone) {
-            self.unreferenced(&level, place, with.recursive);
+            self.alone(&level, place, with.recursive);
         }
         for cte in &with.ctes {
             match inner(cte) {
@@ -80,20 +79,10 @@ impl<'a> Analyzer<'a> {
         // The last first: it may refer to those before it.
         for place in (0..level.queries.len()).rev() {
             if level.queries[place].uses.get() == 0 {
-                self.unreferenced(&level, place, with.recursive);
+                self.alone(&level, place, with.recursive);
             }
         }
         result
-    }
-
-    /// A WITH query where it stands.
-    fn unreferenced(&mut self, level: &Ctes<'_>, place: usize, recursive: bool) {
-        let cte = &level.queries[place];
-        cte.uses.set(1);
-        match cte.query {
-            Some(query) => drop(self.subquery(query, level.inside(place, recursive))),
-            None => self.unknown("a WITH query without a query"),
-        }
     }
 
     fn cycle_marks(&mut self, cte: &pg::CommonTableExpr, inside: Env<'_>) {
@@ -179,7 +168,7 @@ impl<'a> Analyzer<'a> {
     }
 
     /// ORDER BY, LIMIT, locking and INTO.
-    fn select_tail(&mut self, select: &pg::SelectStmt, scope: &Scope<'_>) {
+    pub(super) fn select_tail(&mut self, select: &pg::SelectStmt, scope: &Scope<'_>) {
         self.expressions(&select.sort_clause, scope);
         self.optional(select.limit_count.as_deref(), scope);
         self.optional(select.limit_offset.as_deref(), scope);
@@ -215,7 +204,10 @@ impl<'a> Analyzer<'a> {
             let source = analyzer.insert_source(insert, target, columns.as_deref(), env);
             let upsert = analyzer.on_conflict(insert, target, &mut scope);
             analyzer.returning(insert.returning_clause.as_ref(), &scope);
-            analyzer.statement.insert = Some(InsertShape { relation: target, columns, source, upsert });
+            let shape = InsertShape { relation: target, columns, source, upsert };
+            if analyzer.statement.insert.replace(shape).is_some() {
+                analyzer.refused("more than one INSERT");
+            }
         });
     }
 
@@ -325,9 +317,18 @@ impl<'a> Analyzer<'a> {
     }
 
     fn returning(&mut self, clause: Option<&pg::ReturningClause>, scope: &Scope<'_>) {
-        if let Some(clause) = clause {
-            self.expressions(&clause.exprs, scope);
-        }
+        let Some(clause) = clause else { return };
+        self.expressions(&clause.exprs, scope);
+        let assigned = &self.statement.assigned;
+        let is_stored = |column: &OutputColumn| !column.columns.iter().any(|used| assigned.contains(used));
+        self.returned = self.targets(&clause.exprs, scope).map(|output| {
+            // A column that is assigned has another value now.
+            let known = |column: OutputColumn| match is_stored(&column) {
+                true => column,
+                false => OutputColumn::bound(column.name, None),
+            };
+            Output { columns: output.columns.into_iter().map(known).collect(), ordered: output.ordered }
+        });
     }
 
     fn update(&mut self, update: &pg::UpdateStmt, env: Env<'_>) {

@@ -1,9 +1,10 @@
 //! SET, SHOW and transaction control.
 
-use pg_query::protobuf::{TransactionStmtKind, VariableSetKind};
+use pg_query::protobuf::{SetOperation, TransactionStmtKind, VariableSetKind};
 use pg_query::{Node, NodeEnum, ParserOptions, protobuf as pg};
 
-use super::{Analyzer, inner};
+use super::operand::builtin_type;
+use super::{Analyzer, inner, strings};
 use crate::sql::facts::{Effects, Facets, Isolation, Operand, SetConfig, StatementKind, TransactionCommand};
 
 /// One setting that a SET changes.
@@ -41,6 +42,82 @@ fn set_assignments(set: &pg::VariableSetStmt) -> Vec<Assignment> {
         _ => None,
     };
     set.args.iter().filter_map(mode).collect()
+}
+
+/// A statement that is nothing but a call of set_config().
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetConfigCall {
+    pub name: Argument,
+    pub value: Argument,
+    /// The value ends with the transaction.
+    pub local: bool,
+}
+
+/// An argument that is plain to see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Argument {
+    Null,
+    Text(String),
+    /// `$n`, counted from 1.
+    Parameter(u16),
+}
+
+/// The call that a text's only statement consists of; `None` for any other text.
+pub fn set_config_call(text: &str) -> Option<SetConfigCall> {
+    let parsed = pg_query::parse(text, ParserOptions::DEFAULT).ok()?;
+    let [raw] = parsed.protobuf.stmts.as_slice() else { return None };
+    let Some(NodeEnum::SelectStmt(select)) = raw.stmt.as_deref().and_then(inner) else { return None };
+    let [target] = select.target_list.as_slice() else { return None };
+    let Some(NodeEnum::ResTarget(target)) = inner(target) else { return None };
+    let Some(NodeEnum::FuncCall(call)) = target.val.as_deref().and_then(inner) else { return None };
+    let is_named = matches!(strings(&call.funcname).as_slice(), ["set_config"] | ["pg_catalog", "set_config"]);
+    let ([name, value, local], true, true) = (call.args.as_slice(), is_named, is_bare(select)) else { return None };
+    Some(SetConfigCall { name: argument(name)?, value: argument(value)?, local: boolean(local)? })
+}
+
+/// A SELECT without any clause behind its list.
+fn is_bare(select: &pg::SelectStmt) -> bool {
+    let lists = [
+        &select.distinct_clause,
+        &select.from_clause,
+        &select.group_clause,
+        &select.window_clause,
+        &select.values_lists,
+        &select.sort_clause,
+        &select.locking_clause,
+    ];
+    lists.iter().all(|list| list.is_empty())
+        && [&select.where_clause, &select.having_clause, &select.limit_count, &select.limit_offset]
+            .iter()
+            .all(|clause| clause.is_none())
+        && select.with_clause.is_none()
+        && select.into_clause.is_none()
+        && select.op() == SetOperation::SetopNone
+}
+
+fn argument(node: &Node) -> Option<Argument> {
+    match inner(node)? {
+        NodeEnum::AConst(constant) if constant.isnull => Some(Argument::Null),
+        NodeEnum::AConst(constant) => match &constant.val {
+            Some(pg::a_const::Val::Sval(string)) => Some(Argument::Text(string.sval.clone())),
+            _ => None,
+        },
+        NodeEnum::ParamRef(parameter) => u16::try_from(parameter.number).ok().map(Argument::Parameter),
+        NodeEnum::TypeCast(cast) if builtin_type(cast.type_name.as_ref()).as_deref() == Some("text") => {
+            argument(cast.arg.as_deref()?)
+        }
+        _ => None,
+    }
+}
+
+fn boolean(node: &Node) -> Option<bool> {
+    match inner(node)? {
+        NodeEnum::AConst(constant) => match &constant.val {
+            Some(pg::a_const::Val::Boolval(boolean)) => Some(boolean.boolval),
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 fn joined(values: &[Node]) -> Option<String> {
@@ -116,15 +193,6 @@ impl Analyzer<'_> {
                 TransactionCommand::TwoPhase
             }
         })
-    }
-}
-
-fn boolean(node: &Node) -> Option<bool> {
-    match inner(node) {
-        Some(NodeEnum::AConst(pg::AConst { val: Some(pg::a_const::Val::Boolval(boolean)), .. })) => {
-            Some(boolean.boolval)
-        }
-        _ => None,
     }
 }
 

@@ -32,7 +32,13 @@ fn schema() -> Schema {
         ("my_random", class(false, Volatile, false)),
         ("my_dynamic", class(false, Volatile, false)),
     ];
-    let column = |name: &str| Column { name: name.into(), type_oid: 20, type_modifier: -1, computed_default: false };
+    let column = |name: &str| Column {
+        name: name.into(),
+        type_oid: 20,
+        type_modifier: -1,
+        computed_default: false,
+        ordered_by_bytes: false,
+    };
     let table =
         |names: &[&str]| Relation { columns: names.iter().map(|name| column(name)).collect(), ..Relation::default() };
     let with = |relation: Relation, change: fn(&mut Relation)| {
@@ -640,7 +646,7 @@ fn kinds() {
 fn unknown_parts_are_named() {
     let cases = [
         ("MERGE INTO a USING b ON a.k = b.k WHEN MATCHED THEN DELETE", "MERGE"),
-        ("WITH d AS (DELETE FROM a RETURNING *) SELECT * FROM d", "a data-modifying WITH query"),
+        ("WITH d AS (INSERT INTO a VALUES (1)) INSERT INTO b VALUES (1)", "more than one INSERT"),
         ("CREATE TABLE q AS SELECT 1", "a table made from a query"),
         ("SELECT JSON_VALUE('{}', '$')", "JsonFuncExpr"),
         ("SELEKT", "text that PostgreSQL 18's grammar does not know"),

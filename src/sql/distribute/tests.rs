@@ -26,6 +26,7 @@ fn schema() -> Schema {
                 name: (*name).into(),
                 type_oid: *type_oid,
                 computed_default: false,
+                ordered_by_bytes: false,
                 type_modifier: -1,
             })
             .collect();

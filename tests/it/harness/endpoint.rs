@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::io::Write;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use tokio_postgres::{Client, Config, NoTls};
@@ -47,6 +48,21 @@ impl Endpoint {
         command.env("PGUSER", &self.user).env("PGPASSWORD", &self.password).env("PGDATABASE", &self.database);
         command.env("PGCONNECT_TIMEOUT", "20").env("PSQL_HISTORY", "/dev/null").env("LC_ALL", "C.UTF-8");
         command
+    }
+
+    /// Runs a script of `tests/drivers` with the Python that `make setup` made; it must succeed. `more` is
+    /// what it finds in its environment beside the way to here.
+    pub fn drive(&self, script: &str, more: &[(&str, &str)]) {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let python = root.join(".venv/bin/python");
+        assert!(python.exists(), "{} is missing: run make setup", python.display());
+        let mut command = Command::new(python);
+        command.arg(root.join("tests/drivers").join(script));
+        command.env("PGHOST", self.address.ip().to_string()).env("PGPORT", self.address.port().to_string());
+        command.env("PGUSER", &self.user).env("PGPASSWORD", &self.password).env("PGDATABASE", &self.database);
+        command.envs(more.iter().copied());
+        let run = Run::of(command.output().expect("Python runs"));
+        assert!(run.status == 0, "{}{}", run.stdout, run.stderr);
     }
 
     /// Runs psql with these arguments; `-X` is given.

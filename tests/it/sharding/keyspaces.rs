@@ -52,17 +52,37 @@ impl Three {
         self.weir.endpoint("weir").raw()
     }
 
+    /// Runs a statement on both sides. One that Weir refuses is not run by PostgreSQL.
+    pub fn ask_both(&mut self, sql: &str) -> (Answer, Answer) {
+        let ours = ask(&mut self.sharded, sql);
+        let theirs = if ours.refusal().is_some() { ours.clone() } else { ask(&mut self.single, sql) };
+        (ours, theirs)
+    }
+
+    /// Puts rows on a shard itself, and into the one PostgreSQL.
+    pub fn put(&mut self, shard: usize, sql: &str) {
+        self.shard(shard).execute(sql);
+        must(&mut self.single, sql);
+    }
+
+    /// The same for a statement with parameters in text format.
+    pub fn extended_both(&mut self, sql: &str, values: &[Option<&str>]) -> (Answer, Answer) {
+        let ours = extended(&mut self.sharded, sql, values);
+        let refused = ours.refusal().is_some();
+        let theirs = if refused { ours.clone() } else { extended(&mut self.single, sql, values) };
+        (ours, theirs)
+    }
+
     /// Runs a statement that must succeed on both sides, and be answered alike.
     pub fn both(&mut self, sql: &str) {
-        let (ours, theirs) = (ask(&mut self.sharded, sql), ask(&mut self.single, sql));
+        let (ours, theirs) = self.ask_both(sql);
         assert_eq!(ours.error, None, "{sql}");
         assert_eq!(ours.difference(&theirs, Order::Keys { sorted: 0 }), None, "{sql}");
     }
 
     /// The same for a statement with parameters in text format.
     pub fn both_extended(&mut self, sql: &str, values: &[Option<&str>]) {
-        let ours = extended(&mut self.sharded, sql, values);
-        let theirs = extended(&mut self.single, sql, values);
+        let (ours, theirs) = self.extended_both(sql, values);
         assert_eq!(ours.error, None, "{sql} {values:?}");
         assert_eq!(ours.difference(&theirs, Order::Keys { sorted: 0 }), None, "{sql} {values:?}");
     }

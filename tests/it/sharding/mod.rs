@@ -2,6 +2,7 @@
 
 mod answer;
 mod blocks;
+mod copy_in;
 mod corpus;
 mod differential;
 mod everywhere;
@@ -15,4 +16,5 @@ mod routed;
 mod session;
 mod shop;
 mod tools;
+mod traps;
 mod types;

@@ -229,3 +229,101 @@ fn weirs_of_a_fleet_share_one_catalog() {
     await_answer(&three.weir.endpoint("weir"), "SHOW KEYSPACES", "|y|hash");
     assert!(ask(&mut console, "SHOW KEYSPACES").brief().contains("|x|hash"));
 }
+
+#[test]
+fn an_entry_leaves_its_directory_when_nothing_has_its_key() {
+    let mut three = empty();
+    let mut console = three.console();
+    for command in [
+        "CREATE KEYSPACE tenant DIRECTORY (text, int4) VALUES (('acme', 1), ('it''s', 2)) ON two UNKNOWN ASSIGN ON (three)",
+        "CREATE KEYSPACE space DIRECTORY SCHEMA VALUES ('old') ON two",
+        "ALTER TABLE tasks SHARD BY (tenant, part) IN tenant",
+        "ALTER TABLE notes SHARD BY (tenant, part) IN tenant",
+    ] {
+        operate(&mut console, command);
+    }
+    three.both("CREATE TABLE tasks (tenant varchar(20), part int, id int, PRIMARY KEY (tenant, part, id))");
+    three.both("CREATE TABLE notes (tenant text, part int, text text)");
+    three.both("INSERT INTO tasks VALUES ('acme', 1, 1)");
+    three.both("INSERT INTO notes VALUES ('it''s', 2, 'x')");
+    let entries = |three: &Three| ask(&mut three.console(), "SHOW SHARD MAP").brief();
+    for (command, words) in [
+        ("ALTER KEYSPACE tenant DROP VALUE ('acme', 1)", "table public.tasks has rows"),
+        ("ALTER KEYSPACE tenant RENAME VALUE ('it''s', 2) TO ('its', 2)", "table public.notes has rows"),
+        ("ALTER KEYSPACE tenant DROP VALUE ('nobody', 1)", "has no entry"),
+    ] {
+        let error = refused(&mut console, command);
+        assert!(error.contains(words), "{command}: {error}");
+    }
+    three.both("DELETE FROM tasks WHERE tenant = 'acme' AND part = 1");
+    three.both("DELETE FROM notes WHERE tenant = 'it''s' AND part = 2");
+    operate(&mut console, "ALTER KEYSPACE tenant RENAME VALUE ('it''s', 2) TO ('its', 3)");
+    operate(&mut console, "ALTER KEYSPACE tenant DROP VALUE ('acme', 1)");
+    assert!(!entries(&three).contains("acme") && entries(&three).contains("its"), "{}", entries(&three));
+    // The old key is new again, and the renamed one is where the entry was.
+    three.both("INSERT INTO tasks VALUES ('acme', 1, 1)");
+    three.both("INSERT INTO tasks VALUES ('its', 3, 1)");
+    assert_eq!(three.counts("tasks"), ["0", "1", "1"]);
+
+    let mut writer = three.weir.endpoint("shop").raw();
+    story(&mut writer, &[("BEGIN", "BEGIN"), ("INSERT INTO notes VALUES ('its', 3, 'late')", "INSERT 0 1")]);
+    three.both("DELETE FROM tasks WHERE tenant = 'its' AND part = 3");
+    let waiting = thread::spawn({
+        let mut console = three.console();
+        move || refused(&mut console, "ALTER KEYSPACE tenant DROP VALUE ('its', 3)")
+    });
+    // The search waits for the writer, and finds its row.
+    let locks = "SELECT count(*) FROM pg_locks WHERE NOT granted AND database = \
+                 (SELECT oid FROM pg_database WHERE datname = current_database())";
+    await_answer(&three.shard(1), locks, "1");
+    story(&mut writer, &[("COMMIT", "COMMIT")]);
+    let error = waiting.join().expect("an answer");
+    assert!(error.contains("table public.notes has rows"), "{error}");
+    assert!(entries(&three).contains("its"));
+
+    three.both("CREATE SCHEMA old");
+    three.both("CREATE TABLE old.t (id int)");
+    let error = refused(&mut console, "ALTER KEYSPACE space DROP VALUE 'old'");
+    assert!(error.contains("schema old has relations"), "{error}");
+    three.both("DROP TABLE old.t");
+    operate(&mut console, "ALTER KEYSPACE space RENAME VALUE 'old' TO 'new'");
+    assert!(entries(&three).contains("new"));
+}
+
+#[test]
+fn a_weir_learns_that_another_one_changed_the_schema() {
+    let name = unique("catalog");
+    let reference = &servers().reference;
+    endpoint_of(reference, "postgres").execute(&format!("CREATE DATABASE {name}"));
+    let url = format!("catalog = \"postgres://weir:weir@{}/{name}\"", reference.address());
+    let mut three = Three::with(Setup::new().weir(&url), Database::new("shop").option("sharded = true"));
+    let mut console = three.console();
+    operate(&mut console, "CREATE KEYSPACE customer HASH (int8)");
+    operate(&mut console, "ALTER TABLE customers SHARD BY (id) IN customer");
+    let other = Weir::start_in(&fresh_dir("fleet"), &three.setup);
+    let shop = other.endpoint("shop");
+    assert_eq!(shop.value("SELECT 'it serves'"), "it serves");
+    three.both("CREATE TABLE customers (name text, id int8 PRIMARY KEY)");
+    // Without its columns the other one could not tell the key.
+    let insert = "INSERT INTO customers VALUES ('a', 1) ON CONFLICT DO NOTHING RETURNING 'taken'";
+    await_success(&shop, insert);
+    three.both("CREATE FUNCTION noted() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'");
+    three.both("CREATE TRIGGER noted AFTER INSERT ON customers EXECUTE FUNCTION noted()");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let mut client = shop.raw();
+    // What it takes for harmless until then is refused when it knows of the trigger.
+    while ask(&mut client, "INSERT INTO customers VALUES ('b', 2) ON CONFLICT DO NOTHING").sqlstate() != Some("0A000") {
+        assert!(Instant::now() < deadline);
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Waits until a statement succeeds.
+fn await_success(endpoint: &Endpoint, sql: &str) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let mut client = endpoint.raw();
+    while let Some(error) = ask(&mut client, sql).error {
+        assert!(Instant::now() < deadline, "{sql}: {error:?}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}

@@ -87,7 +87,7 @@ DECLARE c CURSOR FOR SELECT * FROM customers
 PREPARE p AS SELECT * FROM customers
 DO $$ BEGIN PERFORM 1; END $$
 LOCK TABLE customers
-SET search_path = pg_catalog
+SET search_path = public, pg_catalog
 SET ROLE weir
 VACUUM customers
 CREATE INDEX CONCURRENTLY ON customers (name)

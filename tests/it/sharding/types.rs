@@ -8,7 +8,7 @@ use weir::wire::frontend::{self, Target};
 use super::answer::{Answer, Order, answers, arguments, ask, extended, story};
 use super::keyspaces::Three;
 use super::shop::must;
-use crate::harness::{Endpoint, Message, RawClient, driver_script};
+use crate::harness::{Endpoint, Message, RawClient};
 
 const MAP: &str = r#"
 [keyspaces.number]
@@ -635,14 +635,8 @@ fn python_drivers_find_the_types_that_they_meet() {
         let Endpoint { address, database, user, password } = endpoint;
         format!("postgresql://{user}:{password}@{address}/{database}")
     };
-    let mut script = driver_script("types_test.py");
-    let output = script
-        .env("WEIR_DSN", dsn(&three.weir.endpoint("shop")))
-        .env("DIRECT_DSN", dsn(&three.reference))
-        .output()
-        .unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    let weir = three.weir.endpoint("shop");
+    weir.drive("types_test.py", &[("WEIR_DSN", &dsn(&weir)), ("DIRECT_DSN", &dsn(&three.reference))]);
 }
 
 const KEYS: &str = r#"

@@ -99,7 +99,7 @@ INSERT INTO products SELECT customer_id, name FROM customers WHERE customer_id =
 UPDATE products SET price = random()
 UPDATE products SET name = c.name FROM customers c WHERE c.customer_id = 1
 UPDATE products SET name = (SELECT name FROM customers WHERE customer_id = 1)
-COPY customers FROM STDIN
+COPY customers FROM '/tmp/customers'
 CREATE TABLE unmapped (id int)
 CREATE TABLE customers (id int)
 CREATE TEMP TABLE scratch (id int)

@@ -1,0 +1,178 @@
+//! COPY FROM STDIN: how its data is written. Options are literals, which facts do not hold, so this is read from the text.
+
+use pg_query::protobuf::{CopyStmt, DefElem, a_const};
+use pg_query::{NodeEnum, ParserOptions};
+
+use super::{inner, strings};
+use crate::types::{Error, Result};
+use crate::wire::copy::CopyFormat;
+
+/// What a COPY FROM STDIN says of its data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CopyData {
+    /// The columns of each row; `None` when the statement lists none.
+    pub columns: Option<Vec<String>>,
+    pub format: CopyFormat,
+    /// The first line is no row.
+    pub header: bool,
+}
+
+/// The options of a COPY, as far as they say how rows and fields are told apart.
+#[derive(Default)]
+struct Options {
+    format: Option<String>,
+    header: bool,
+    delimiter: Option<String>,
+    null: Option<String>,
+    quote: Option<String>,
+    escape: Option<String>,
+}
+
+/// Reads the text of one COPY FROM STDIN.
+///
+/// # Errors
+/// [`crate::types::Kind::NotSupported`] for options under which rows or fields would be read otherwise than here.
+pub fn copy_data(text: &str) -> Result<CopyData> {
+    let parsed = pg_query::parse(text, ParserOptions::DEFAULT).map_err(|_| Error::internal("a COPY that is none"))?;
+    let statement = parsed.protobuf.stmts.first().and_then(|raw| raw.stmt.as_deref()).and_then(inner);
+    let Some(NodeEnum::CopyStmt(copy)) = statement else { return Err(Error::internal("a COPY that is none")) };
+    let options = options(copy)?;
+    let columns: Vec<String> = strings(&copy.attlist).into_iter().map(str::to_owned).collect();
+    let columns = (!columns.is_empty()).then_some(columns);
+    Ok(CopyData { columns, header: options.header, format: options.into_format()? })
+}
+
+fn options(copy: &CopyStmt) -> Result<Options> {
+    let mut options = Options::default();
+    for option in &copy.options {
+        let Some(NodeEnum::DefElem(option)) = inner(option) else { return Err(unclear("an option that is none")) };
+        let value = || text_of(option).ok_or_else(|| unclear(&option.defname));
+        match option.defname.as_str() {
+            "format" => options.format = Some(value()?),
+            "header" => options.header = is_on(option),
+            "delimiter" => options.delimiter = Some(value()?),
+            "null" => options.null = Some(value()?),
+            "quote" => options.quote = Some(value()?),
+            "escape" => options.escape = Some(value()?),
+            // They do not change what rows and fields are.
+            "freeze" | "on_error" | "log_verbosity" | "reject_limit" => {}
+            other => return Err(unclear(other)),
+        }
+    }
+    Ok(options)
+}
+
+impl Options {
+    fn into_format(self) -> Result<CopyFormat> {
+        let Self { format, delimiter, null, quote, escape, .. } = self;
+        let null = |default: &str| null.clone().unwrap_or_else(|| default.to_owned()).into_bytes();
+        Ok(match format.as_deref() {
+            None | Some("text") => {
+                CopyFormat::Text { delimiter: byte("delimiter", delimiter, b'\t')?, null: null("\\N") }
+            }
+            Some("csv") => {
+                let quote = byte("quote", quote, b'"')?;
+                let escape = byte("escape", escape, quote)?;
+                CopyFormat::Csv { delimiter: byte("delimiter", delimiter, b',')?, null: null(""), quote, escape }
+            }
+            Some("binary") => CopyFormat::Binary,
+            Some(_) => return Err(unclear("format")),
+        })
+    }
+}
+
+/// The one byte that an option must have; PostgreSQL refuses others itself, but reads the data later.
+fn byte(option: &str, value: Option<String>, default: u8) -> Result<u8> {
+    match value.as_deref().map(str::as_bytes) {
+        None => Ok(default),
+        Some([byte]) if byte.is_ascii() && !matches!(byte, b'\n' | b'\r') => Ok(*byte),
+        Some(_) => Err(unclear(option)),
+    }
+}
+
+fn text_of(option: &DefElem) -> Option<String> {
+    match option.arg.as_deref().and_then(inner)? {
+        NodeEnum::String(string) => Some(string.sval.clone()),
+        _ => None,
+    }
+}
+
+/// Whether a header is announced: by the bare word, `true`, `on`, a number other than 0, or `match`.
+fn is_on(option: &DefElem) -> bool {
+    match option.arg.as_deref().and_then(inner) {
+        None => true,
+        Some(NodeEnum::Boolean(value)) => value.boolval,
+        Some(NodeEnum::Integer(value)) => value.ival != 0,
+        Some(NodeEnum::String(word)) => !["false", "off"].iter().any(|off| word.sval.eq_ignore_ascii_case(off)),
+        Some(NodeEnum::AConst(constant)) => match &constant.val {
+            Some(a_const::Val::Boolval(value)) => value.boolval,
+            Some(a_const::Val::Ival(value)) => value.ival != 0,
+            _ => true,
+        },
+        Some(_) => true,
+    }
+}
+
+fn unclear(option: &str) -> Error {
+    Error::refuse(
+        "this COPY FROM is not supported on a sharded database",
+        format!("Weir reads the data to send each row to its shard, and does not know the option \"{option}\"."),
+    )
+    .hint("Use the formats text, csv or binary with their usual options.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> String {
+        match copy_data(text) {
+            Ok(CopyData { columns, format, header }) => {
+                let columns = columns.map_or_else(|| "*".to_owned(), |columns| columns.join(","));
+                let header = if header { " header" } else { "" };
+                let shown = |byte: u8| char::from(byte).escape_default().to_string();
+                match format {
+                    CopyFormat::Text { delimiter, null } => {
+                        format!("{columns} text {} {}{header}", shown(delimiter), String::from_utf8_lossy(&null))
+                    }
+                    CopyFormat::Csv { delimiter, null, quote, escape } => format!(
+                        "{columns} csv {} {:?} {} {}{header}",
+                        shown(delimiter),
+                        String::from_utf8_lossy(&null),
+                        char::from(quote),
+                        char::from(escape)
+                    ),
+                    CopyFormat::Binary => format!("{columns} binary"),
+                }
+            }
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn options_say_how_the_data_is_written() {
+        for (text, expected) in [
+            ("COPY t FROM stdin", "* text \\t \\N"),
+            ("COPY s.t (a, \"B c\") FROM STDIN", "a,B c text \\t \\N"),
+            ("COPY t FROM stdin WITH (DELIMITER '|', NULL 'nix', HEADER)", "* text | nix header"),
+            ("COPY t FROM stdin (FORMAT csv)", "* csv , \"\" \" \""),
+            ("COPY t FROM stdin (FORMAT 'csv', HEADER match, QUOTE '''')", "* csv , \"\" ' ' header"),
+            ("COPY t FROM stdin CSV HEADER DELIMITER ';' NULL 'x' ESCAPE '\\'", "* csv ; \"x\" \" \\ header"),
+            ("COPY t FROM stdin (FORMAT csv, HEADER false)", "* csv , \"\" \" \""),
+            ("COPY t FROM stdin (FORMAT csv, HEADER 0, FREEZE)", "* csv , \"\" \" \""),
+            ("COPY t FROM stdin BINARY", "* binary"),
+            ("COPY t (k) FROM stdin (FORMAT binary) WHERE k > 5", "k binary"),
+        ] {
+            assert_eq!(read(text), expected, "{text}");
+        }
+        for text in [
+            "COPY t FROM stdin (DELIMITER 'ab')",
+            "COPY t FROM stdin (ENCODING 'latin1')",
+            "COPY t FROM stdin (FORMAT csv, FORCE_NULL (a))",
+            "COPY t FROM stdin (FORMAT parquet)",
+            "COPY t FROM stdin (FORMAT csv, QUOTE 'ä')",
+        ] {
+            assert!(read(text).contains("does not know the option"), "{text}");
+        }
+    }
+}
