@@ -6,6 +6,10 @@ INSERT INTO orders (customer_id, order_id, total) SELECT customer_id, 77, credit
 DELETE FROM orders WHERE customer_id = ANY ('{201}') AND order_id = 77 RETURNING total
 DELETE FROM customers WHERE (customer_id, name) IN ((201, 'computed'), (201, 'x')) RETURNING *
 DELETE FROM customers WHERE customer_id = 200 + 2 RETURNING name
+INSERT INTO customers (customer_id, name) VALUES (190, 'short')
+WITH gone AS (DELETE FROM customers WHERE customer_id = 190 RETURNING *) INSERT INTO customers SELECT * FROM gone RETURNING *
+WITH there AS (UPDATE customers SET name = 'longer' WHERE customer_id = 190 RETURNING name, customer_id) SELECT * FROM there
+WITH gone AS (DELETE FROM customers WHERE customer_id = 190 RETURNING *) SELECT g.name, o.total FROM gone g LEFT JOIN orders o USING (customer_id)
 INSERT INTO customers (customer_id, name) VALUES (100, 'new')
 INSERT INTO customers (name, customer_id) VALUES ('other', 101) RETURNING customer_id, name
 INSERT INTO customers (customer_id, name) VALUES ($1, $2) <- 102, bound
@@ -89,8 +93,10 @@ UPDATE customers SET name = 'x' WHERE customer_id = 1 OR name = 'Ada'
 DELETE FROM customers
 DELETE FROM customers WHERE name = 'Ada'
 DELETE FROM orders USING customers WHERE customers.customer_id = 1
-WITH gone AS (DELETE FROM customers WHERE customer_id = 1 RETURNING *) SELECT * FROM gone
-WITH gone AS (DELETE FROM customers WHERE customer_id = 1 RETURNING *) INSERT INTO customers SELECT * FROM gone
+WITH gone AS (DELETE FROM customers RETURNING *) SELECT * FROM gone WHERE customer_id = 1
+WITH gone AS (DELETE FROM customers WHERE customer_id = 1 RETURNING *) SELECT * FROM gone, orders
+WITH gone AS (DELETE FROM customers WHERE customer_id = 1 RETURNING name) INSERT INTO products (product_id, name) SELECT 77, name FROM gone
+WITH gone AS (DELETE FROM customers WHERE customer_id = 1 RETURNING name) DELETE FROM customers WHERE customer_id IN (2, 3, 4, 11, 12, 13)
 MERGE INTO customers USING products ON customer_id = product_id WHEN MATCHED THEN DELETE
 INSERT INTO products VALUES (40, 'now', NULL, 1, now())
 INSERT INTO products VALUES (40, 'today', NULL, 1, 'today')
