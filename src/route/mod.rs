@@ -261,16 +261,17 @@ impl<'a> Router<'a> {
         let is_plain = statement.kind == StatementKind::Select && statement.relations.is_empty();
         match (self.plain_text(&call.name), self.plain_text(&call.value)) {
             (Some(name), Some(value)) if is_plain && call.local == Some(false) && !name.starts_with(OWN_SETTINGS) => {
+                // What pg_dump begins with.
+                let hint = "To dump or restore, let pg_dump and pg_restore work on the shards themselves.";
+                let is_path = name.eq_ignore_ascii_case("search_path");
                 check_setting(&name.to_ascii_lowercase(), Some(&value))
+                    .map_err(|error| if is_path { error.hint(hint) } else { error })
             }
             _ => Err(Error::refuse(
                 "set_config() is not supported in this way on a sharded database",
                 "The setting would change on one shard only.",
             )
-            .hint(
-                "Use SET or SET LOCAL, or SELECT set_config(name, value, false) without tables. To dump or restore, let \
-                 pg_dump and pg_restore work on the shards themselves.",
-            )),
+            .hint("Use SET or SET LOCAL, or SELECT set_config(name, value, false) without tables.")),
         }
     }
 
