@@ -190,7 +190,7 @@ fn results_in_text_have_the_home_shards_oids() {
     }
     // What PostgreSQL alone can order or compare.
     for sql in
-        ["SELECT id FROM things ORDER BY m", "SELECT m, count(*) FROM things GROUP BY m", "SELECT max(m) FROM things"]
+        ["SELECT id FROM things ORDER BY m", "SELECT p, count(*) FROM things GROUP BY p", "SELECT max(m) FROM things"]
     {
         assert!(ask(&mut three.sharded, sql).refusal().is_some(), "{sql}");
     }
