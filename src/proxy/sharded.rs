@@ -14,7 +14,7 @@ use crate::route::{self, Named, Parameter};
 use crate::session::statements::Prepared;
 use crate::shardmap::ShardMap;
 use crate::sql::analyze::assignments;
-use crate::sql::facts::{DiscardTarget, Effects, Facts, Statement, StatementKind, TransactionCommand};
+use crate::sql::facts::{DiscardTarget, Effects, Facts, Operand, Statement, StatementKind, TransactionCommand};
 use crate::sql::scan::LiteralSpan;
 use crate::sql::schema::Schema;
 use crate::types::{Error, Result, ShardId};
@@ -71,7 +71,7 @@ impl Client {
         facts: &Facts,
         literals: &[LiteralSpan],
     ) -> Step {
-        if facts.statements.iter().any(changes_path) {
+        if facts.statements.iter().any(|statement| changes_path(statement, text, literals)) {
             return Err(Error::refuse(
                 "search_path cannot be changed among other statements of one query",
                 "The statements behind it would be routed by the names that were known before.",
@@ -383,10 +383,16 @@ fn home_plan(epoch: crate::types::Epoch) -> Plan {
 }
 
 /// Whether names may lead elsewhere behind a statement.
-fn changes_path(statement: &Statement) -> bool {
+fn changes_path(statement: &Statement, text: &str, literals: &[LiteralSpan]) -> bool {
     match &statement.kind {
         StatementKind::Set { name, .. } => name == route::SEARCH_PATH,
-        StatementKind::Select => !statement.set_configs.is_empty(),
+        StatementKind::Select => statement.set_configs.iter().any(|call| {
+            let name = match &call.name {
+                Operand::Literal { slot, .. } => literals.get(*slot).and_then(|literal| literal.value(text)),
+                _ => None,
+            };
+            name.is_none_or(|name| name.eq_ignore_ascii_case(route::SEARCH_PATH))
+        }),
         _ => false,
     }
 }

@@ -138,7 +138,11 @@ impl<'a> Router<'a> {
         let statement = self.statement();
         if statement.kind == StatementKind::Select
             && !statement.set_configs.is_empty()
-            && let Some(action) = session::set_config(statement.text(self.request.text), self.request.parameters)
+            && let Some(action) = session::set_config(
+                statement.text(self.request.text),
+                self.request.parameters,
+                self.request.named.is_none(),
+            )
         {
             return action;
         }

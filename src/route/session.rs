@@ -133,9 +133,10 @@ pub fn configured(text: &str, parameters: &[Parameter<'_>]) -> Option<Configured
     Some(Configured { name, value, local: call.local })
 }
 
-/// SELECT set_config(...) and nothing else: as good as SET.
-pub(super) fn set_config(text: &str, parameters: &[Parameter<'_>]) -> Option<Result<Action>> {
-    let Configured { name, value, .. } = configured(text, parameters)?;
+/// SELECT set_config(...) and nothing else: as good as SET. `None` where it may run on the home shard as any other
+/// statement does, after which the other servers are told of what it set.
+pub(super) fn set_config(text: &str, parameters: &[Parameter<'_>], on_home: bool) -> Option<Result<Action>> {
+    let Configured { name, value, local } = configured(text, parameters)?;
     if name.starts_with(OWN_SETTINGS) {
         let detail = "Weir's own settings are read from SET and RESET.";
         return Some(Err(cannot_change(&name, detail).hint(format!("Use SET {name}."))));
@@ -147,7 +148,8 @@ pub(super) fn set_config(text: &str, parameters: &[Parameter<'_>]) -> Option<Res
         true => check_setting(&name, value.as_deref()),
         false => Err(cannot_change(&name, "It belongs to the transaction.").hint("Use SET TRANSACTION.")),
     };
-    Some(checked.map(|()| Action::Session))
+    let may_run = on_home && !local && value.is_some() && name != SEARCH_PATH;
+    if may_run && checked.is_ok() { None } else { Some(checked.map(|()| Action::Session)) }
 }
 
 impl Configured {
@@ -275,9 +277,9 @@ mod tests {
         ] {
             assert_eq!(configured(text, &parameters), None, "{text}");
         }
-        assert!(matches!(set_config("SELECT set_config('role', 'x', false)", &[]), Some(Err(_))));
-        assert!(matches!(set_config("SELECT set_config('weir.shard', 'x', false)", &[]), Some(Err(_))));
-        assert!(matches!(set_config("SELECT set_config('search_path', '', false)", &[]), Some(Ok(_))));
+        assert!(matches!(set_config("SELECT set_config('role', 'x', false)", &[], false), Some(Err(_))));
+        assert!(matches!(set_config("SELECT set_config('weir.shard', 'x', false)", &[], false), Some(Err(_))));
+        assert!(matches!(set_config("SELECT set_config('search_path', '', false)", &[], false), Some(Ok(_))));
     }
 
     #[test]
