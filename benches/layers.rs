@@ -16,7 +16,7 @@ use weir::shardmap::{Distribution, Hash, HashFunction, KeyType, KeyValue, Keyspa
 use weir::sql::analyze::analyze;
 use weir::sql::cache::FactsCache;
 use weir::sql::scan::scan;
-use weir::sql::schema::{Column, Relation, Schema};
+use weir::sql::schema::{Column, FunctionClass, Relation, Schema, Volatility};
 use weir::types::{Epoch, ShardId};
 use weir::wire::frame::{self, Sender};
 use weir::wire::{TransactionStatus, backend};
@@ -115,7 +115,9 @@ fn schema() -> Schema {
         ordered_by_bytes: false,
     };
     let accounts = Relation { columns: vec![column("aid"), column("abalance")], ..Relation::default() };
+    let count = FunctionClass { builtin: true, volatility: Volatility::Immutable, aggregate: true, window: false };
     Schema {
+        functions: [("count".to_owned(), count)].into_iter().collect(),
         relations: [(("public".into(), "accounts".into()), accounts)].into_iter().collect(),
         search_path: vec!["public".into()],
         ..Schema::default()
