@@ -91,10 +91,10 @@ impl Client {
         }
         let access = facts.statements.iter().map(route::unsharded).fold(Access::Read, Access::and);
         let before = self.state.mark();
-        facts.statements.iter().for_each(|statement| self.note(statement, values));
         if only.is_none() {
             self.note_several(facts.statements.iter());
         }
+        facts.statements.iter().for_each(|statement| self.note(statement, values));
         let at = self.link(ShardId(0), access).await?;
         self.bring_statements(at).await?;
         let link = &mut self.links[at];
@@ -263,8 +263,7 @@ impl Client {
     /// Takes note of what a statement will do to the session, before it is sent.
     pub fn note(&mut self, statement: &Statement, values: &Values<'_>) {
         self.note_names(statement);
-        // What is prepared only has effects when it is executed.
-        if !matches!(statement.kind, StatementKind::Prepare { .. }) {
+        if self.has_effects_now(statement) {
             self.note_effects(statement, values);
         }
     }
@@ -272,18 +271,18 @@ impl Client {
     /// Takes note of what a statement will do, beside what it has to do with prepared statements.
     pub fn note_effects(&mut self, statement: &Statement, values: &Values<'_>) {
         self.heed(statement);
-        self.state.touch(statement.makes, statement.ends);
+        let named = matches!(statement.kind, StatementKind::Set { .. } | StatementKind::Reset { .. });
+        let any_setting = if named { Facets::empty() } else { Facets::SETTINGS };
+        self.state.touch(statement.makes & (any_setting | !Facets::SETTINGS), statement.ends);
         if let Some(dbname) = &statement.vacates {
             self.vacate(dbname);
         }
         match &statement.kind {
             StatementKind::Set { name, local } => {
                 self.local_settings |= *local;
-                if *local || name.contains('.') {
-                    self.state.touch_setting(name, *local);
-                }
+                self.state.touch_setting(name, *local);
             }
-            StatementKind::Reset { name } if name.contains('.') => self.state.touch_setting(name, false),
+            StatementKind::Reset { name } => self.state.touch_setting(name, false),
             _ => {}
         }
         for call in &statement.set_configs {
