@@ -8,7 +8,7 @@ use std::rc::Rc;
 use bytes::BytesMut;
 
 use super::answer::Preface;
-use super::client::Client;
+use super::client::{BATCH_PIECE, Client};
 use super::outcome::Step;
 use super::prepare::{first_use, redescribes};
 use super::sharded::{Asked, Task, is_plain};
@@ -121,7 +121,11 @@ impl Client {
         }
         let mut ended = self.write_requests(at, requests, None).await?;
         if !complete {
-            // The replies are passed on while the rest is awaited.
+            // The replies are passed on while the rest is awaited. A client that always has more to send must not keep them
+            // from being heard: it may stop at an error.
+            if received >= BATCH_PIECE {
+                tokio::task::yield_now().await;
+            }
             return Ok(());
         }
         ended = ended.then(self.finish(at).await?);

@@ -36,7 +36,7 @@ use crate::wire::frontend::tag;
 use crate::wire::{Frame, TransactionStatus};
 
 /// Complete messages of an unsharded batch are passed on when they come to this many bytes without a Sync.
-const BATCH_PIECE: usize = 64 * 1024;
+pub const BATCH_PIECE: usize = 64 * 1024;
 
 /// A batch for a sharded database is looked at whole; it may have this many bytes.
 const SHARDED_BATCH_MAX: usize = 256 * 1024 * 1024;

@@ -36,6 +36,15 @@ pub struct Ended {
     pub withheld: bool,
 }
 
+/// What a Query means to a batch that no Sync has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum BatchEnd {
+    /// It ends it: the next ReadyForQuery is the Query's.
+    Ended,
+    /// The batch has failed, and everything up to Sync is ignored.
+    Ignored,
+}
+
 impl Ended {
     /// How a unit ended of which this is the first part.
     pub fn then(self, rest: Self) -> Self {
@@ -56,6 +65,9 @@ impl Ended {
 impl Client {
     /// Serves a simple Query.
     pub async fn query(&mut self, message: &[u8]) -> Step {
+        if self.ends_batch() == BatchEnd::Ignored {
+            return Ok(());
+        }
         self.names.clear_unnamed();
         let schema = self.schema()?;
         let text = frontend::query_text(&message[frame::HEADER_LEN..])?;
@@ -111,8 +123,21 @@ impl Client {
         Ok(())
     }
 
+    /// A Query or a FunctionCall comes where a batch may be open that was flushed and not synced.
+    fn ends_batch(&mut self) -> BatchEnd {
+        let skips = |link: &Link| link.server.session.ledger.is_skipping();
+        if self.batch_open && (self.skip_to_sync || self.links.iter().any(skips)) {
+            return BatchEnd::Ignored;
+        }
+        self.batch_open = false;
+        BatchEnd::Ended
+    }
+
     /// Serves a FunctionCall: a function by its OID, about which nothing is known.
     pub async fn function_call(&mut self, message: &[u8]) -> Step {
+        if self.ends_batch() == BatchEnd::Ignored {
+            return Ok(());
+        }
         if self.database.is_sharded() {
             return Err(Error::refuse("a FunctionCall cannot be routed", "The function's arguments name no shard.")
                 .hint("Call the function with SELECT.")

@@ -262,14 +262,14 @@ fn what_code_drops_is_gone_on_every_server() {
     ] {
         client.query(sql);
     }
-    assert!(!is_pinned(&twins.front));
+    assert_eq!(twins.front.shown("SHOW CLIENTS", "pinned_by"), [""]);
     // A name that code gives to another statement is one that only the server knows.
     client.query("DO $$BEGIN DEALLOCATE kept; PREPARE kept AS SELECT 1234; END$$");
     assert!(is_pinned(&twins.front));
     for _ in 0..3 {
         assert!(client.query("EXECUTE kept").contains("D 1234"));
     }
-    client.query("DEALLOCATE kept");
+    client.query("DISCARD ALL");
     client.query("EXECUTE kept");
     assert!(!is_pinned(&twins.front));
 }
