@@ -205,8 +205,11 @@ impl Database {
         let place = self.shards.get(id.shard.index())?.nodes.get(usize::from(id.node.0))?;
         let mut pools = pools.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let (address, dbname) = (Arc::clone(&place.address), Arc::clone(&place.dbname));
-        let make =
-            |id: &PoolId| Arc::new(Shared::new(id.clone(), address, dbname, password.cloned(), limits.clone(), mail));
+        // The home shard's primary has the database's notifications.
+        let is_home = id.shard == ShardId(0) && id.node.is_primary();
+        let notifiers = is_home.then(|| Arc::clone(self.listener.notifiers()));
+        let (password, limits) = (password.cloned(), limits.clone());
+        let make = |id: &PoolId| Arc::new(Shared::new(id.clone(), address, dbname, password, limits, notifiers, mail));
         Some(Arc::clone(pools.entry(id).or_insert_with_key(make)))
     }
 

@@ -11,7 +11,7 @@
 
 use std::collections::hash_map::Entry;
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -20,11 +20,13 @@ use bytes::{Bytes, BytesMut};
 use rand::Rng;
 use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::Instant;
 
 use super::mailbox::{End, Mailbox};
 use super::server::{self, Server};
 use super::shared::Shared;
 use crate::net::Conn;
+use crate::session::notifiers::{Arrival, Moment, Notifiers};
 use crate::types::{Error, Kind, Origin, Result, ShardId};
 use crate::wire::backend::{ErrorFields, Notification, tag};
 use crate::wire::frame::{self, Frame, Sender};
@@ -35,6 +37,9 @@ pub type Channel = Bytes;
 
 /// How long the connection may take to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long the end of a transaction that may have notified waits for others, so that one question does for all.
+const HEAR_PAUSE: Duration = Duration::from_millis(1);
 
 /// How long the connection stays when nobody listens any more. DROP DATABASE waits five seconds for sessions to end.
 const LINGER: Duration = Duration::from_secs(2);
@@ -51,6 +56,8 @@ pub enum Order {
     Unlisten { mailbox: u64, channels: Vec<Channel> },
     /// The client listens to nothing any more.
     Leave { mailbox: u64 },
+    /// Hear soon what was committed up to now.
+    Hear,
 }
 
 impl Order {
@@ -88,6 +95,10 @@ pub struct Listener {
     own_channel: String,
     numbers: AtomicU64,
     counts: Counts,
+    /// The servers that clients notify on.
+    notifiers: Arc<Notifiers>,
+    /// An order to hear is on its way.
+    hears: AtomicBool,
 }
 
 /// What the console and the metrics show.
@@ -114,6 +125,8 @@ impl Default for Listener {
             own_channel: format!("weir_{:016x}", rand::rng().random::<u64>()),
             numbers: AtomicU64::new(1),
             counts: Counts::default(),
+            notifiers: Arc::default(),
+            hears: AtomicBool::new(false),
         }
     }
 }
@@ -133,6 +146,19 @@ impl Listener {
 
     pub fn counts(&self) -> &Counts {
         &self.counts
+    }
+
+    /// The servers that clients notify on.
+    pub fn notifiers(&self) -> &Arc<Notifiers> {
+        &self.notifiers
+    }
+
+    /// A client that may have notified is done: when the listener has heard what it sent, the next one on that server can
+    /// be told from it. Nobody waits for that.
+    pub fn hear_soon(&self) {
+        if self.counts.clients.load(Ordering::Relaxed) > 0 && !self.hears.swap(true, Ordering::Relaxed) {
+            self.order(Order::Hear);
+        }
     }
 
     /// SQL that puts a mark into the streams of notifications of all that listen in the database: both of the server that
@@ -212,6 +238,12 @@ struct Desk<'l> {
     next: Vec<Marking>,
     /// Marks to be set when the query that was sent is answered; `None` when none was.
     asked: Option<Vec<Marking>>,
+    /// When it was sent.
+    asked_at: Moment,
+    /// What comes now was committed after this moment.
+    heard_up_to: Moment,
+    /// When a query is to be sent without other reasons.
+    hear_at: Option<Instant>,
 }
 
 struct Subscriber {
@@ -231,6 +263,10 @@ impl<'l> Desk<'l> {
             changed: Vec::new(),
             next: Vec::new(),
             asked: None,
+            asked_at: Moment::default(),
+            // The connection hears nothing yet.
+            heard_up_to: listener.notifiers.now(),
+            hear_at: None,
         }
     }
 
@@ -249,6 +285,7 @@ impl<'l> Desk<'l> {
                     self.take(order?);
                     self.take_all(orders);
                 }
+                () = until(self.hear_at), if self.asked.is_none() => {}
                 () = tokio::time::sleep(limit), if is_timed => return self.asked.is_some().then(no_answer),
             }
         }
@@ -256,9 +293,11 @@ impl<'l> Desk<'l> {
 
     /// Writes a query for what has changed and for the marks that are wanted, unless one is on its way.
     fn ask(&mut self, out: &mut BytesMut) {
-        if self.asked.is_some() || (self.changed.is_empty() && self.next.is_empty()) {
+        let hears = self.hear_at.is_some_and(|at| at <= Instant::now());
+        if self.asked.is_some() || (self.changed.is_empty() && self.next.is_empty() && !hears) {
             return;
         }
+        (self.asked_at, self.hear_at) = (self.listener.notifiers.now(), None);
         let mut sql = Vec::new();
         for channel in self.changed.drain(..) {
             match (self.channels.contains_key(&channel), self.heard.contains(&channel)) {
@@ -291,6 +330,7 @@ impl<'l> Desk<'l> {
         match frame.tag {
             tag::NOTIFICATION_RESPONSE => self.notification(frame)?,
             tag::READY_FOR_QUERY => {
+                self.heard_up_to = self.asked_at;
                 for (mailbox, mark) in self.asked.take().into_iter().flatten() {
                     mailbox.mark(mark);
                 }
@@ -317,7 +357,12 @@ impl<'l> Desk<'l> {
             return Ok(());
         }
         let Some(mailboxes) = self.channels.get(notification.channel) else { return Ok(()) };
-        let message = Bytes::copy_from_slice(frame.raw);
+        // The connection is never in a transaction.
+        let sender = self.listener.notifiers.client_of(notification.process_id, self.heard_up_to, Arrival::AtOnce);
+        let message = match sender {
+            Some(process_id) => Notification { process_id, ..notification }.message(),
+            None => Bytes::copy_from_slice(frame.raw),
+        };
         let full: Vec<u64> =
             mailboxes.iter().filter(|mailbox| !mailbox.put(&message)).map(|mailbox| mailbox.id).collect();
         let delivered = mailboxes.len() - full.len();
@@ -348,6 +393,10 @@ impl<'l> Desk<'l> {
                 channels.into_iter().for_each(|channel| self.part(mailbox, channel));
             }
             Order::Leave { mailbox } => self.leave(mailbox),
+            Order::Hear => {
+                self.listener.hears.store(false, Ordering::Relaxed);
+                self.hear_at.get_or_insert_with(|| Instant::now() + HEAR_PAUSE);
+            }
         }
         self.count();
     }
@@ -415,6 +464,14 @@ impl<'l> Desk<'l> {
 impl Drop for Desk<'_> {
     fn drop(&mut self) {
         self.end_all(&stopping());
+    }
+}
+
+/// Waits until then, for ever if there is no such moment.
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -582,6 +639,33 @@ mod tests {
         assert_eq!(taken(&one), ["x", "y", "#1"]);
         assert_eq!(taken(&two), ["y", "#2"]);
         assert_eq!(listener.counts().delivered.load(Ordering::Relaxed), 3);
+    }
+
+    #[test]
+    fn who_notified_is_named_as_far_as_that_is_known() {
+        let (listener, [one, _]) = (Listener::default(), mailboxes());
+        let (mut case, mut server) = (Case::new(&listener), listener.notifiers().register(1));
+        let sender = |case: &mut Case<'_>| {
+            case.notify("a", "x");
+            let Some(Item::Notification(message)) = one.take().unwrap().pop_back() else { panic!("nothing came") };
+            Notification::read(&message[frame::HEADER_LEN..]).unwrap().process_id
+        };
+        case.listen(&one, &["a"], 1);
+        case.asked();
+        case.ready();
+        server.claim(70);
+        assert_eq!(sender(&mut case), 70);
+        server.end();
+        listener.hear_soon();
+        server.claim(80);
+        assert_eq!(sender(&mut case), 1, "70's or 80's");
+        case.desk.take(Order::Hear);
+        case.desk.hear_at = Some(Instant::now());
+        assert_eq!(case.asked().as_deref(), Some(""));
+        assert_eq!(sender(&mut case), 1, "the question is not answered");
+        case.ready();
+        assert_eq!(sender(&mut case), 80);
+        assert_eq!(case.asked(), None);
     }
 
     #[test]

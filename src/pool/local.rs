@@ -136,6 +136,8 @@ impl Local {
     /// is closed.
     pub fn check_in(self: &Rc<Self>, mut server: Box<Server>, now: Instant) {
         debug_assert!(Arc::ptr_eq(server.shared(), &self.shared), "a server came back to another pool");
+        server.session.end_claim();
+        server.shown.clear();
         if !server.is_reusable() || now.saturating_duration_since(server.opened) > self.shared.limits.lifetime {
             server::close(server);
             return;

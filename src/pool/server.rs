@@ -24,6 +24,8 @@ pub struct Server {
     pub opened: Instant,
     /// Since when the server has been idle, while it is.
     pub since: Instant,
+    /// What came for the client while Weir itself had asked something: notifications.
+    pub shown: BytesMut,
     /// Why the server must not be given to another client, if it must not.
     pub retired: Option<&'static str>,
     place: Place,
@@ -132,14 +134,16 @@ impl Server {
     pub async fn finish_own_queries(&mut self) -> Result<Vec<Option<Bytes>>> {
         let mut failure = None;
         let mut row = Vec::new();
-        let mut hidden = BytesMut::new();
         let shard = self.shard();
         self.conn.flush().await.map_err(|error| lost(shard, error))?;
         while !self.session.ledger.owes_nothing() {
             if let Some(later) = last_row(&self.conn.input)? {
                 row = later;
             }
-            let scanned = self.session.ledger.scan(&self.conn.input, &mut hidden)?;
+            let scanned = self.session.ledger.scan(&self.conn.input, &mut self.shown)?;
+            if let Some(shown) = scanned.verbatim {
+                self.shown.extend_from_slice(&self.conn.input[shown]);
+            }
             let _used = self.conn.input.split_to(scanned.consumed);
             for event in self.session.ledger.take_events() {
                 self.session.note(&event);
@@ -182,7 +186,16 @@ impl InTransit {
         let Self { socket, session, cancel_key, opened, mut place } = self;
         place.move_to(worker);
         let conn = Conn::from_std(socket).ok()?;
-        Some(Box::new(Server { conn, session, cancel_key, opened, since: Instant::now(), retired: None, place }))
+        Some(Box::new(Server {
+            conn,
+            session,
+            cancel_key,
+            opened,
+            since: Instant::now(),
+            shown: BytesMut::new(),
+            retired: None,
+            place,
+        }))
     }
 
     /// The pool that the server belongs to.
@@ -281,14 +294,18 @@ impl<'p> Login<'p> {
         Ok(())
     }
 
-    fn finish(self, conn: Conn, place: Place) -> Server {
+    fn finish(mut self, conn: Conn, place: Place) -> Server {
         let now = Instant::now();
+        if let (Purpose::Pool, Some(notifiers)) = (self.purpose, &place.shared().notifiers) {
+            self.session.notifier = Some(notifiers.register(self.cancel_key.process_id));
+        }
         Server {
             conn,
             session: self.session,
             cancel_key: self.cancel_key,
             opened: now,
             since: now,
+            shown: BytesMut::new(),
             retired: None,
             place,
         }

@@ -10,6 +10,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::server::InTransit;
 use crate::auth::Password;
+use crate::session::notifiers::Notifiers;
 use crate::types::{Role, ShardId};
 
 /// Which servers a pool has: those of one node, for one database and one user.
@@ -92,6 +93,8 @@ pub struct Shared {
     pub dbname: Arc<str>,
     pub password: Option<Password>,
     pub limits: Limits,
+    /// Those who may notify, where the pool's servers are among them.
+    pub notifiers: Option<Arc<Notifiers>>,
     /// Servers that are open or being opened, over all workers.
     open: AtomicUsize,
     workers: Box<[WorkerShare]>,
@@ -157,6 +160,7 @@ impl Shared {
         dbname: Arc<str>,
         password: Option<Password>,
         limits: Limits,
+        notifiers: Option<Arc<Notifiers>>,
         mail: &[MailSender],
     ) -> Self {
         let share = |mail: &MailSender| WorkerShare {
@@ -167,7 +171,8 @@ impl Shared {
             mail: mail.clone(),
         };
         let workers = mail.iter().map(share).collect();
-        Self { id, address, dbname, password, limits, open: AtomicUsize::new(0), workers, created: Instant::now() }
+        let (open, created) = (AtomicUsize::new(0), Instant::now());
+        Self { id, address, dbname, password, limits, notifiers, open, workers, created }
     }
 
     /// Takes a place for one more server on `worker`; `None` when the pool is full.
@@ -273,7 +278,7 @@ mod tests {
             prepared_max: 1,
             round_robin: false,
         };
-        (Arc::new(Shared::new(id, "host:1".into(), "d".into(), None, limits, &senders)), receivers)
+        (Arc::new(Shared::new(id, "host:1".into(), "d".into(), None, limits, None, &senders)), receivers)
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use bytes::BytesMut;
 
 use super::answer::Preface;
-use super::client::Client;
+use super::client::{BATCH_PIECE, Client};
 use super::outcome::Step;
 use super::prepare::{first_use, redescribes};
 use super::sharded::{Asked, Task, is_plain};
@@ -67,11 +67,12 @@ impl Client {
     /// Serves the messages of a batch; `complete` when they end with Sync.
     pub async fn batch(&mut self, messages: &[u8], complete: bool) -> Step {
         if self.skip_to_sync {
-            return self.skip(complete);
+            return Box::pin(self.skip(complete)).await;
         }
         let schema = self.schema()?;
         // Set before anything can fail, so that a failure knows whether a Sync is still to come.
         let was_open = std::mem::replace(&mut self.batch_open, !complete);
+        self.batch_failed &= was_open;
         let requests = self.resolve(&schema, messages)?;
         if !was_open && complete && self.links.is_empty() && self.needs_no_server(&requests) {
             self.answer_here(&requests);
@@ -101,13 +102,18 @@ impl Client {
         complete: bool,
     ) -> Step {
         let before = self.state.mark();
-        requests.iter().for_each(|request| self.note_request(request));
         let only = only_run(requests, complete);
         if only.is_none() {
             self.note_several(bound_statements(requests));
         }
-        let at = self.link(shard, access).await?;
-        self.bring_statements(at).await?;
+        requests.iter().for_each(|request| self.note_request(request));
+        let at = match self.link_with_statements(shard, access).await {
+            Ok(at) => at,
+            Err(stop) => {
+                self.forget_parsed(requests);
+                return Err(stop);
+            }
+        };
         self.links[at].stats.received(received);
         let untried = if complete { self.untried_use(at, requests) } else { None };
         if untried.is_some() {
@@ -115,7 +121,11 @@ impl Client {
         }
         let mut ended = self.write_requests(at, requests, None).await?;
         if !complete {
-            // The replies are passed on while the rest is awaited.
+            // The replies are passed on while the rest is awaited. A client that always has more to send must not keep them
+            // from being heard: it may stop at an error.
+            if received >= BATCH_PIECE {
+                tokio::task::yield_now().await;
+            }
             return Ok(());
         }
         ended = ended.then(self.finish(at).await?);
@@ -126,6 +136,7 @@ impl Client {
             ended = self.write_requests(at, &requests[place..], Some(&renewed)).await?;
             ended = ended.then(self.finish(at).await?);
         }
+        ended.failed |= self.batch_failed;
         self.after(bound_statements(requests), ended, before);
         if self.database.is_sharded() && !ended.failed {
             for request in requests {
@@ -135,6 +146,21 @@ impl Client {
         match only.filter(|_| !ended.failed) {
             Some((statement, text)) => Ok(self.keep_prepared(at, statement, text)?),
             None => Ok(()),
+        }
+    }
+
+    async fn link_with_statements(&mut self, shard: ShardId, access: Access) -> Step<usize> {
+        let at = self.link(shard, access).await?;
+        self.bring_statements(at).await?;
+        Ok(at)
+    }
+
+    /// No server saw the requests: what they would have prepared is not there.
+    fn forget_parsed(&mut self, requests: &[Request<'_>]) {
+        for request in requests {
+            if let Request::Parse { name, .. } = request {
+                self.names.remove(name);
+            }
         }
     }
 
@@ -240,8 +266,8 @@ impl Client {
 
     /// With whom a statement that the client prepares now may be shared.
     pub fn sharing(&self) -> Sharing {
-        match self.state.is_pinned() || self.schema_touched {
-            _ if self.own_settings => Sharing::OwnSettings,
+        match self.state.is_pinned() || self.schema_touched || self.own_settings {
+            _ if self.own_reading => Sharing::OwnReading,
             true => Sharing::Own,
             false => Sharing::Shared,
         }
@@ -249,7 +275,7 @@ impl Client {
 
     /// A statement that another server would read otherwise, at another moment or under other settings, stays where it is.
     pub fn keep_constants(&mut self, prepared: &Prepared) {
-        if !prepared.is_repeatable() || self.own_settings && prepared.has_constants() {
+        if !prepared.is_repeatable() || self.own_reading && prepared.has_constants() {
             self.state.hold(Facets::CONSTANTS);
             self.show_pin();
         }
@@ -282,11 +308,12 @@ impl Client {
         Ok(refreshed)
     }
 
-    /// Ignores what follows a failure, up to Sync.
-    fn skip(&mut self, complete: bool) -> Step {
+    /// Ignores what follows a failure, up to Sync. What the batch did before is undone then.
+    async fn skip(&mut self, complete: bool) -> Step {
         if complete {
             self.skip_to_sync = false;
             self.batch_open = false;
+            self.end_open_batches(true).await?;
             let status = self.status();
             backend::ready_for_query(self.conn.queue(), status);
         }

@@ -36,7 +36,7 @@ use crate::wire::frontend::tag;
 use crate::wire::{Frame, TransactionStatus};
 
 /// Complete messages of an unsharded batch are passed on when they come to this many bytes without a Sync.
-const BATCH_PIECE: usize = 64 * 1024;
+pub const BATCH_PIECE: usize = 64 * 1024;
 
 /// A batch for a sharded database is looked at whole; it may have this many bytes.
 const SHARDED_BATCH_MAX: usize = 256 * 1024 * 1024;
@@ -72,6 +72,8 @@ pub struct Client {
     pub marks: Vec<Mark>,
     /// An extended batch is open: no Sync yet.
     pub batch_open: bool,
+    /// Something of the batch failed: the rest is ignored, and what was done is undone.
+    pub batch_failed: bool,
     /// The open batch failed before a server took part: everything up to Sync is ignored.
     pub skip_to_sync: bool,
     /// Bytes of the client's next message that nobody wants any more.
@@ -84,8 +86,12 @@ pub struct Client {
     pub ran_code: bool,
     /// What is known of the database's code may be out of date.
     pub doubts_code: bool,
+    /// A cancel came while the unit at hand waited for the schema.
+    pub canceled: bool,
     /// The open transaction had settings of its own when the unit came.
     pub own_settings: bool,
+    /// They may decide how constants are read.
+    pub own_reading: bool,
     /// It could not be read; it is not waited for again.
     code_unread: bool,
     /// SET LOCAL was used in the open transaction.
@@ -153,13 +159,16 @@ impl Client {
             lasting: Lasting::default(),
             marks,
             batch_open: false,
+            batch_failed: false,
             skip_to_sync: false,
             unwanted: 0,
             schema_touched: false,
             defined: CodeClass::default(),
             ran_code: false,
             doubts_code: false,
+            canceled: false,
             own_settings: false,
+            own_reading: false,
             code_unread: false,
             local_settings: false,
             now: Instant::now(),
@@ -202,6 +211,7 @@ impl Client {
         self.now = Instant::now();
         self.handle.state.set(State::Active(self.now));
         self.transaction_began.get_or_insert(self.now);
+        self.canceled = false;
         match self.database.unknown_code() {
             Some(ticket) => Box::pin(self.learn_code(ticket)).await,
             None => (self.doubts_code, self.code_unread) = (false, false),
@@ -223,13 +233,22 @@ impl Client {
 
     /// Waits until it is known what changes of the schema do to sessions. Where that cannot be read, the worst is assumed
     /// until it can: the reading may wait for a lock that this client's own block holds. A client that keeps its server
-    /// anyway needs no wait.
+    /// anyway needs no wait. A cancel ends the wait, and fails the unit when it comes to a server.
     async fn learn_code(&mut self, ticket: u64) {
         let waits = self.pool_mode != PoolMode::Session;
         if waits && !self.code_unread {
-            self.code_unread = self.database.schema_as_of(ticket).await == SchemaRead::Failed;
+            let handle = Rc::clone(&self.handle);
+            let state = handle.state.replace(State::Waiting(self.now));
+            let read = tokio::select! {
+                biased;
+                read = self.database.schema_as_of(ticket) => Some(read),
+                () = handle.canceled_waiting() => None,
+            };
+            handle.state.set(state);
+            self.canceled = read.is_none();
+            self.code_unread = read == Some(SchemaRead::Failed);
         }
-        self.doubts_code = !waits || self.code_unread;
+        self.doubts_code = !waits || self.code_unread || self.canceled;
     }
 
     /// Answers a unit that failed, gives servers back, and sends what is left to send.
@@ -243,7 +262,7 @@ impl Client {
         self.handle.prepared.set(self.names.len());
         self.mentioned = Mentioned::default();
         if !self.batch_open {
-            self.end_open_batches(failed).await?;
+            self.end_open_batches(failed || self.batch_failed).await?;
         }
         if self.pool_mode == PoolMode::Statement {
             self.end_stray_block()?;
@@ -291,7 +310,7 @@ impl Client {
         }
         backend::error_response(self.conn.queue(), Severity::Error, error);
         if self.batch_open {
-            self.skip_to_sync = true;
+            (self.skip_to_sync, self.batch_failed) = (true, true);
         } else {
             let status = self.status();
             backend::ready_for_query(self.conn.queue(), status);

@@ -101,7 +101,7 @@ impl Client {
             return Ok(());
         }
         let schema = self.schema()?;
-        self.batch_open = true;
+        self.batch_failed &= std::mem::replace(&mut self.batch_open, true);
         let (portal, name, arguments) = Bind::names(&message[frame::HEADER_LEN..])?;
         let prepared = match self.statement(&schema, name) {
             Ok(prepared) => prepared,

@@ -74,6 +74,9 @@ impl Client {
     /// holds none.
     pub async fn link_apart(&mut self, shard: ShardId, access: Access) -> Step<usize> {
         let held = self.links.iter().position(|link| link.server.shard() == shard);
+        if std::mem::take(&mut self.canceled) {
+            return Err(self.cancel_unsent(held).await);
+        }
         if self.needs_listener(shard) {
             Box::pin(self.reach_listener(held)).await?;
         }
@@ -86,6 +89,7 @@ impl Client {
             }
             self.use_numbers(at)?;
             self.use_sequences(at);
+            self.claim_server(at);
             return Ok(at);
         }
         let mut at = self.add_server(shard, access).await?;
@@ -103,6 +107,7 @@ impl Client {
         }
         self.use_numbers(at)?;
         self.use_sequences(at);
+        self.claim_server(at);
         Ok(at)
     }
 
@@ -114,6 +119,18 @@ impl Client {
             self.links[at].server.session.set_translation(schema.translation(shard));
         }
         Ok(())
+    }
+
+    /// A unit was canceled before its server, if the client holds one, saw anything of it.
+    #[cold]
+    async fn cancel_unsent(&mut self, held: Option<usize>) -> Stop {
+        match held {
+            Some(at) => match Box::pin(self.fail_transaction(at)).await {
+                Ok(()) => Stop::Failed(canceled()),
+                Err(stop) => stop,
+            },
+            None => Stop::Failed(canceled()),
+        }
     }
 
     async fn add_server(&mut self, shard: ShardId, access: Access) -> Step<usize> {
@@ -160,9 +177,14 @@ impl Client {
         if prelude.len() > 1 { self.own_replies(at).await } else { Ok(()) }
     }
 
-    /// Waits for the replies to Weir's own queries on a link.
+    /// Waits for the replies to Weir's own queries on a link. What comes for the client meanwhile, it gets.
     pub async fn own_replies(&mut self, at: usize) -> Step {
-        match Box::pin(self.links[at].server.finish_own_queries()).await {
+        let result = Box::pin(self.links[at].server.finish_own_queries()).await;
+        let shown = &mut self.links[at].server.shown;
+        if !shown.is_empty() {
+            self.conn.queue().extend_from_slice(&std::mem::take(shown));
+        }
+        match result {
             Ok(_) => Ok(()),
             Err(error) if error.kind == Kind::Reported => Err(Stop::Failed(error)),
             Err(error) => Err(self.lose(at, error)),
@@ -284,12 +306,8 @@ impl Client {
                     Rc::make_mut(&mut self.told).report(name, value);
                     texts_read_otherwise |= name == b"standard_conforming_strings";
                 }
-                Event::ClientError(_)
-                | Event::PrepareError(_)
-                | Event::Withheld
-                | Event::NotEvicted(_)
-                | Event::OwnParameter { .. }
-                | Event::Fatal(_) => {}
+                Event::ClientError(_) | Event::PrepareError(_) => self.batch_failed = true,
+                Event::Withheld | Event::NotEvicted(_) | Event::OwnParameter { .. } | Event::Fatal(_) => {}
             }
         }
         if texts_read_otherwise {
@@ -359,6 +377,7 @@ impl Client {
             self.transaction_began = None;
             return Ok(());
         }
+        self.end_claims();
         self.survey().await?;
         self.settle_links().await?;
         if self.heeds() {
@@ -421,6 +440,7 @@ impl Client {
             }
         }
         self.local_settings = false;
+        self.state.transaction_ended();
         if std::mem::take(&mut self.schema_touched) {
             match std::mem::take(&mut self.defined) == CodeClass::default() {
                 true => drop(self.database.want_schema()),

@@ -25,6 +25,7 @@ use crate::pool::database::Database;
 use crate::pool::listener::{self, Channel, Order};
 use crate::pool::mailbox::{End, Item, Mailbox};
 use crate::session::ledger::{Kept, Rule};
+use crate::session::notifiers::Arrival;
 use crate::session::request::ServerSession;
 use crate::sql::facts::{Effects, Facets, Statement, StatementKind, TransactionCommand};
 use crate::types::{Error, Kind, Result, ShardId, SqlState};
@@ -149,6 +150,7 @@ impl Listening {
     fn join(&mut self, kept: &Kept, mark: u64, process_id: i32, wanted: &BTreeSet<Channel>) -> Result<()> {
         let mut joined = Vec::new();
         let mut known = 0;
+        let notifiers = self.database.listener.notifiers();
         for message in &kept.messages {
             let notification = Notification::read(&message[HEADER_LEN..])?;
             let listener = &self.database.listener;
@@ -157,7 +159,13 @@ impl Listening {
             }
             if wanted.contains(notification.channel) {
                 known += usize::from(self.channels.contains(notification.channel));
-                joined.push(Received { message: message.clone(), own: notification.process_id == process_id });
+                let own = notification.process_id == process_id;
+                let sender = notifiers.client_of(notification.process_id, kept.after, Arrival::Kept);
+                let message = match sender.filter(|_| !own) {
+                    Some(process_id) => Notification { process_id, ..notification }.message(),
+                    None => message.clone(),
+                };
+                joined.push(Received { message, own });
             }
         }
         self.keep(|channel, old| wanted.contains(channel) && old.contains(channel))?;
@@ -240,6 +248,11 @@ impl Client {
         self.heed.begins |= matches!(&statement.kind, StatementKind::Transaction(TransactionCommand::Begin { .. }));
     }
 
+    /// A statement of which nothing is known may have to do with notifications in any way.
+    pub fn heed_anything(&mut self) {
+        (self.heed.channels, self.heed.notifies) = (true, true);
+    }
+
     /// Whether notifications are to be thought of at all.
     pub fn heeds(&self) -> bool {
         (self.listening.is_some() || self.heed.channels) && self.pool_mode != PoolMode::Session
@@ -248,11 +261,32 @@ impl Client {
     /// Whose notifications a server's are that the client just got.
     pub fn claim_notifications(&mut self, at: usize) {
         let told = self.handle.key.process_id;
-        let session_pooling = self.pool_mode == PoolMode::Session;
         let server = &mut self.links[at].server;
         let own = server.cancel_key.process_id;
-        let rule = if session_pooling { Rule::Show { own, told } } else { Rule::Drop };
-        server.session.ledger.notifications.set(rule);
+        let notifications = &mut server.session.ledger.notifications;
+        match self.pool_mode {
+            PoolMode::Session => notifications.show(own, told, self.database.listener.notifiers()),
+            PoolMode::Transaction | PoolMode::Statement => notifications.set(Rule::Drop),
+        }
+    }
+
+    /// Others are to know who notifies, where the next unit may.
+    pub fn claim_server(&mut self, at: usize) {
+        if self.heed.notifies
+            && let Some(notifier) = &mut self.links[at].server.session.notifier
+        {
+            notifier.claim(self.handle.key.process_id);
+        }
+    }
+
+    /// The transaction is over: who had its servers notifies there no more, and the next one may.
+    pub fn end_claims(&mut self) {
+        if self.heed.notifies {
+            let ended = self.links.iter_mut().filter_map(|link| link.server.session.end_claim().then_some(()));
+            if ended.count() > 0 {
+                self.database.listener.hear_soon();
+            }
+        }
     }
 
     /// Brings a server to the client's channels, where the next unit may have to do with them, and finds out where its
@@ -297,7 +331,7 @@ impl Client {
     }
 
     /// A statement is refused that the server did not see: its transaction fails as it would have.
-    async fn fail_transaction(&mut self, at: usize) -> Step {
+    pub async fn fail_transaction(&mut self, at: usize) -> Step {
         let server = &mut self.links[at].server;
         if server.session.ledger.status() != TransactionStatus::Idle || server.session.ledger.is_unsynced() {
             server.session.end_batch(server.conn.queue(), true);
@@ -312,7 +346,7 @@ impl Client {
         let session = &mut self.links[at].server.session;
         let is_open = session.ledger.status() != TransactionStatus::Idle || session.ledger.is_unsynced();
         if channels {
-            session.ledger.notifications.keep();
+            session.ledger.notifications.keep(self.database.listener.notifiers().now());
         }
         session.listens |= channels;
         let Some(listening) = self.listening.as_ref().filter(|listening| !listening.channels.is_empty()) else {

@@ -11,6 +11,7 @@ use super::client::Client;
 use super::outcome::Step;
 use super::relay::{Listen, Seen};
 use super::simple::Ended;
+use super::sql_names::Paused;
 use crate::session::ledger::{Asker, Event, Look};
 use crate::session::statements::{Described, Made, Prepared};
 use crate::sql::facts::Facets;
@@ -64,7 +65,7 @@ impl Client {
         if !misreads && !server.session.must_compare(name, prepared) {
             return Ok(None);
         }
-        let back = if misreads { Some(self.read_as_before(at, prepared)?) } else { None };
+        let back = if misreads { self.read_as_before(at, prepared).await? } else { None };
         let server = &mut self.links[at].server;
         server.session.prepare(server.conn.queue(), name, prepared);
         let mut seen = Seen::default();
@@ -126,29 +127,31 @@ impl Client {
     /// Whether the statement's constants would be read under other settings now.
     pub fn reads_otherwise(&self, prepared: &Prepared) -> bool {
         prepared.has_constants()
-            && (self.own_settings || prepared.standing.reading.as_ref() != Some(&self.known.reading))
+            && (self.own_reading || prepared.standing.reading.as_ref() != Some(&self.known.reading))
     }
 
-    /// Gives the server the settings under which the statement's constants were read. Gives what takes them back.
-    pub fn read_as_before(&mut self, at: usize, prepared: &Prepared) -> Result<String> {
-        let server = &mut self.links[at].server;
-        let (now, then) = (&self.known.reading, prepared.standing.reading.as_ref());
-        match then.filter(|_| !server.session.ledger.is_unsynced()) {
-            Some(then) if !self.own_settings => {
-                server.session.own_query(server.conn.queue(), now.difference(then));
-                Ok(then.difference(now))
-            }
-            _ => Err(Error::refuse(
-                "a prepared statement cannot be read again under other settings",
-                "The server of the moment does not have it, and its constants were read under other settings.",
-            )
-            .hint("Prepare the statement again.")),
+    /// Gives the server the settings under which the statement's constants were read. Gives what takes them back, if the
+    /// server takes anything: in a batch that has failed it does not.
+    pub async fn read_as_before(&mut self, at: usize, prepared: &Prepared) -> Step<Option<String>> {
+        let Some(then) = prepared.standing.reading.as_ref().filter(|_| !self.own_reading) else {
+            return Err(unreadable().into());
+        };
+        match self.pause_batch(at).await? {
+            Paused::Yes => {}
+            Paused::Failed => return Ok(None),
+            Paused::No => return Err(unreadable().into()),
         }
+        let now = &self.known.reading;
+        let server = &mut self.links[at].server;
+        server.session.own_query(server.conn.queue(), now.difference(then));
+        Ok(Some(then.difference(now)))
     }
 
-    /// Looks, before a unit, whether the open transaction has settings of its own: what the unit's own statements set comes after their constants were read.
+    /// Looks, before a unit, whether the open transaction has settings of its own: what the unit's own statements set
+    /// comes after their constants were read.
     pub fn look_at_settings(&mut self) {
         self.own_settings = self.local_settings || self.state.touched().contains(Facets::SETTINGS);
+        self.own_reading = self.state.may_read_otherwise();
     }
 
     /// Takes note of how a server describes a statement: for the first time, or otherwise than clients know it.
@@ -171,4 +174,12 @@ impl Client {
         self.names.set(name, Rc::clone(&renewed));
         Ok(renewed)
     }
+}
+
+fn unreadable() -> Error {
+    Error::refuse(
+        "a prepared statement cannot be read again under other settings",
+        "The server of the moment does not have it, and its constants were read under other settings.",
+    )
+    .hint("Prepare the statement again.")
 }

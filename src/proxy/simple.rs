@@ -36,6 +36,15 @@ pub struct Ended {
     pub withheld: bool,
 }
 
+/// What a Query means to a batch that no Sync has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum BatchEnd {
+    /// It ends it: the next ReadyForQuery is the Query's.
+    Ended,
+    /// The batch has failed, and everything up to Sync is ignored.
+    Ignored,
+}
+
 impl Ended {
     /// How a unit ended of which this is the first part.
     pub fn then(self, rest: Self) -> Self {
@@ -56,6 +65,9 @@ impl Ended {
 impl Client {
     /// Serves a simple Query.
     pub async fn query(&mut self, message: &[u8]) -> Step {
+        if self.ends_batch() == BatchEnd::Ignored {
+            return Ok(());
+        }
         self.names.clear_unnamed();
         let schema = self.schema()?;
         let text = frontend::query_text(&message[frame::HEADER_LEN..])?;
@@ -93,10 +105,10 @@ impl Client {
         }
         let access = facts.statements.iter().map(route::unsharded).fold(Access::Read, Access::and);
         let before = self.state.mark();
-        facts.statements.iter().for_each(|statement| self.note(statement, values));
         if only.is_none() {
             self.note_several(facts.statements.iter());
         }
+        facts.statements.iter().for_each(|statement| self.note(statement, values));
         let at = self.link(ShardId(0), access).await?;
         self.bring_statements(at).await?;
         let link = &mut self.links[at];
@@ -113,8 +125,21 @@ impl Client {
         Ok(())
     }
 
+    /// A Query or a FunctionCall comes where a batch may be open that was flushed and not synced.
+    fn ends_batch(&mut self) -> BatchEnd {
+        let skips = |link: &Link| link.server.session.ledger.is_skipping();
+        if self.batch_open && (self.skip_to_sync || self.links.iter().any(skips)) {
+            return BatchEnd::Ignored;
+        }
+        self.batch_open = false;
+        BatchEnd::Ended
+    }
+
     /// Serves a FunctionCall: a function by its OID, about which nothing is known.
     pub async fn function_call(&mut self, message: &[u8]) -> Step {
+        if self.ends_batch() == BatchEnd::Ignored {
+            return Ok(());
+        }
         if self.database.is_sharded() {
             return Err(Error::refuse("a FunctionCall cannot be routed", "The function's arguments name no shard.")
                 .hint("Call the function with SELECT.")
@@ -265,8 +290,7 @@ impl Client {
     /// Takes note of what a statement will do to the session, before it is sent.
     pub fn note(&mut self, statement: &Statement, values: &Values<'_>) {
         self.note_names(statement);
-        // What is prepared only has effects when it is executed.
-        if !matches!(statement.kind, StatementKind::Prepare { .. }) {
+        if self.has_effects_now(statement) {
             self.note_effects(statement, values);
         }
     }
@@ -274,18 +298,18 @@ impl Client {
     /// Takes note of what a statement will do, beside what it has to do with prepared statements.
     pub fn note_effects(&mut self, statement: &Statement, values: &Values<'_>) {
         self.heed(statement);
-        self.state.touch(statement.makes, statement.ends);
+        let named = matches!(statement.kind, StatementKind::Set { .. } | StatementKind::Reset { .. });
+        let any_setting = if named { Facets::empty() } else { Facets::SETTINGS };
+        self.state.touch(statement.makes & (any_setting | !Facets::SETTINGS), statement.ends);
         if let Some(dbname) = &statement.vacates {
             self.vacate(dbname);
         }
         match &statement.kind {
             StatementKind::Set { name, local } => {
                 self.local_settings |= *local;
-                if *local || name.contains('.') {
-                    self.state.touch_setting(name, *local);
-                }
+                self.state.touch_setting(name, *local);
             }
-            StatementKind::Reset { name } if name.contains('.') => self.state.touch_setting(name, false),
+            StatementKind::Reset { name } => self.state.touch_setting(name, false),
             _ => {}
         }
         for call in &statement.set_configs {

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use super::batch::Request;
 use super::client::Client;
 use super::outcome::Step;
+use super::relay::{Listen, Seen};
 use super::sharded::is_plain;
 use super::values::Values;
 use crate::session::request::Brought;
@@ -23,6 +24,8 @@ use crate::wire::TransactionStatus;
 pub struct Mentioned {
     names: Vec<String>,
     reach: Reach,
+    /// What the unit prepares, and may run itself.
+    prepares: Vec<String>,
 }
 
 /// How far a unit may look.
@@ -35,6 +38,17 @@ enum Reach {
     AnyName,
     /// It reads the list of all statements.
     List,
+}
+
+/// Whether a batch that is open on a server lets Weir in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Paused {
+    Yes,
+    /// The batch has failed: its server ignores the rest.
+    Failed,
+    /// What was sent of it already would not be the same.
+    No,
 }
 
 impl Mentioned {
@@ -70,10 +84,13 @@ impl Client {
         let found = self.schema().and_then(|schema| self.statement(&schema, name.as_bytes()));
         match found {
             Ok(prepared) => self.note_prepared(&prepared),
+            // Its effects count with its PREPARE.
+            Err(_) if self.mentioned.prepares.iter().any(|own| own == name) => {}
             // The server knows the name, if anybody does: its statement may do anything.
             Err(_) if self.may_have_unknown_names() => {
                 self.state.touch(Facets::SHOWN | Facets::HIDDEN, Facets::empty());
                 self.state.sequences.asked |= Effects::SEQUENCES;
+                self.heed_anything();
             }
             Err(_) => {}
         }
@@ -106,11 +123,20 @@ impl Client {
         true
     }
 
-    /// The statements of a unit that are not the only one of it may make and drop names that only the server knows.
-    pub fn note_several<'s>(&mut self, mut statements: impl Iterator<Item = &'s Statement>) {
-        if statements.any(|statement| matches!(statement.kind, StatementKind::Prepare { .. })) {
-            self.state.touch(Facets::STATEMENTS, Facets::empty());
+    /// The statements of a unit that are not the only one of it may make and drop names that only the server knows, and
+    /// use them. To be called before anything else is noted of them.
+    pub fn note_several<'s>(&mut self, statements: impl Iterator<Item = &'s Statement>) {
+        for statement in statements {
+            if let StatementKind::Prepare { name } = &statement.kind {
+                self.state.touch(Facets::STATEMENTS, Facets::empty());
+                self.mentioned.prepares.push(name.clone());
+            }
         }
+    }
+
+    /// Whether what a statement does counts as done now: what PREPARE prepares has effects when it is executed.
+    pub fn has_effects_now(&self, statement: &Statement) -> bool {
+        !self.mentioned.prepares.is_empty() || !matches!(statement.kind, StatementKind::Prepare { .. })
     }
 
     /// Whether the session may have names that only its server knows.
@@ -124,7 +150,7 @@ impl Client {
         if self.mentioned.is_empty() {
             return Ok(());
         }
-        let Mentioned { names, reach } = std::mem::take(&mut self.mentioned);
+        let Mentioned { names, reach, .. } = std::mem::take(&mut self.mentioned);
         let ledger = &self.links[at].server.session.ledger;
         if self.database.is_sharded() || ledger.status() == TransactionStatus::Failed {
             return Ok(());
@@ -133,8 +159,14 @@ impl Client {
             return Err(reserved(name).into());
         }
         let names = self.to_bring(at, names, reach);
-        if self.links[at].server.session.ledger.is_unsynced() {
-            return if names.is_empty() && reach < Reach::List { Ok(()) } else { Err(unsynced().into()) };
+        let session = &self.links[at].server.session;
+        let closes = reach == Reach::List && session.prepared_count() > 0;
+        if (closes || !names.is_empty()) && session.ledger.is_unsynced() {
+            match self.pause_batch(at).await? {
+                Paused::Yes => {}
+                Paused::Failed => return Ok(()),
+                Paused::No => return Err(unsynced().into()),
+            }
         }
         if reach == Reach::List {
             let server = &mut self.links[at].server;
@@ -144,6 +176,29 @@ impl Client {
             self.bring_name(at, &name).await?;
         }
         Ok(())
+    }
+
+    /// Brings a server whose batch is open to where Weir can ask something of its own: everything is answered and, by a
+    /// Sync of Weir's, outside of the batch. The client does not notice that where the batch has only named statements.
+    pub async fn pause_batch(&mut self, at: usize) -> Step<Paused> {
+        let server = &mut self.links[at].server;
+        if !server.session.ledger.is_unsynced() {
+            return Ok(Paused::Yes);
+        }
+        server.session.flush(server.conn.queue());
+        self.relay(at, Listen::Open, &mut Seen::default()).await?;
+        let server = &mut self.links[at].server;
+        if server.session.ledger.is_skipping() {
+            return Ok(Paused::Failed);
+        }
+        // An unnamed statement is given again where something destroys it, and may not mean the same then.
+        let may_be_repeated = self.names.get(b"").is_none_or(|unnamed| unnamed.is_repeatable());
+        if !server.session.ledger.has_only_named() || !may_be_repeated {
+            return Ok(Paused::No);
+        }
+        server.session.own_sync(server.conn.queue());
+        self.own_replies(at).await?;
+        Ok(Paused::Yes)
     }
 
     /// The names that stand for something else on the server than for the client, as far as the unit reaches.
@@ -169,7 +224,10 @@ impl Client {
             let _closed = server.session.bring(server.conn.queue(), name, None);
             return Ok(());
         };
-        let back = if self.reads_otherwise(&prepared) { Some(self.read_as_before(at, &prepared)?) } else { None };
+        let back = match self.reads_otherwise(&prepared) {
+            true => self.read_as_before(at, &prepared).await?,
+            false => None,
+        };
         let server = &mut self.links[at].server;
         let brought = server.session.bring(server.conn.queue(), name, Some(&prepared));
         back.iter().for_each(|back| server.session.own_query(server.conn.queue(), back));

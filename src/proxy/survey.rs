@@ -56,8 +56,11 @@ impl Client {
     async fn ask_survey(&mut self, touched: Facets) -> Result<Survey, Error> {
         let schema = self.schema()?;
         let customs = schema.code.custom_settings.iter().map(String::as_str);
-        let statements =
-            self.links.first().into_iter().flat_map(|link| link.server.session.sql_names()).map(|(name, _)| name);
+        let names = self.links.first().into_iter().flat_map(|link| link.server.session.sql_names());
+        let statements = names.map(|(name, id)| {
+            let own = self.names.get(name.as_bytes()).filter(|own| own.id == id);
+            (name, own.and_then(|own| own.text.as_deref()).unwrap_or_default())
+        });
         let question = self.state.question(customs, statements);
         drop(schema);
         let (Some(question), Some(link)) = (question, self.links.first_mut()) else {
@@ -68,6 +71,7 @@ impl Client {
     }
 
     fn learn(&mut self, survey: Survey) {
+        self.forget_gone(&survey.gone);
         let Some(has) = self.state.learn(survey) else { return };
         // On a sharded database every server of the session was told the same.
         self.lasting.followed();
@@ -121,6 +125,19 @@ impl Client {
             self.spread_settings(shard, statement, &values).await?;
         }
         Ok(())
+    }
+
+    /// Code dropped statements of these places among those that the server was known to have.
+    fn forget_gone(&mut self, places: &[usize]) {
+        let Some(link) = self.links.first_mut().filter(|_| !places.is_empty()) else { return };
+        let session = &mut link.server.session;
+        let known: Vec<_> = session.sql_names().map(|(name, id)| (name.to_owned(), id)).collect();
+        for (name, id) in places.iter().filter_map(|place| known.get(*place)) {
+            session.lost_name(name);
+            if self.names.get(name.as_bytes()).is_some_and(|own| own.id == *id) {
+                self.names.remove(name.as_bytes());
+            }
+        }
     }
 
     /// The session's settings decide what texts mean, and with whom statements are shared.

@@ -96,8 +96,8 @@ pub enum Sharing {
     Shared,
     /// The session has state of its own, which decides what a text means.
     Own,
-    /// The open transaction has settings of its own, which decide how constants are read.
-    OwnSettings,
+    /// The open transaction has settings of its own, which may decide how constants are read.
+    OwnReading,
 }
 
 impl Known {
@@ -118,7 +118,7 @@ impl Known {
     ) -> Result<Rc<Prepared>> {
         let found = match sharing {
             Sharing::Shared => self.statements.borrow().find(parse.definition),
-            Sharing::Own | Sharing::OwnSettings => None,
+            Sharing::Own | Sharing::OwnReading => None,
         };
         match found.filter(|found| found.standing.stands(born)) {
             Some(found) if found.schema_version == schema.version => return Ok(found),
@@ -154,7 +154,7 @@ impl Known {
     }
 
     fn standing(&self, born: u64, sharing: Sharing) -> Standing {
-        let reading = (sharing != Sharing::OwnSettings).then(|| Arc::clone(&self.reading));
+        let reading = (sharing != Sharing::OwnReading).then(|| Arc::clone(&self.reading));
         Standing::new(born, reading)
     }
 

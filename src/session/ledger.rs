@@ -33,6 +33,7 @@ pub use self::pass::Scanned;
 pub use self::translated::NumberedColumns;
 
 use self::pass::Pass;
+use super::notifiers::Arrival;
 use super::shape::{self, Shape};
 use super::statements::{Described, StatementId};
 use crate::types::{Error, Kind, Origin, Result};
@@ -100,6 +101,18 @@ pub struct Look {
     pub expected: Option<Shape>,
 }
 
+/// What the server was sent of a batch that no Sync has ended yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Batch {
+    /// There is none.
+    #[default]
+    Ended,
+    /// Statements were prepared, described or closed: a Sync behind that changes nothing for what follows.
+    Named,
+    /// Something was bound or run.
+    Used,
+}
+
 /// Whether a COPY is under way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Copying {
@@ -164,8 +177,8 @@ pub struct Ledger {
     copying: Copying,
     /// An error was seen and no Sync has been sent yet: the server ignores everything up to it.
     skipping: bool,
-    /// Something of the extended protocol was sent and no Sync behind it: the server holds a transaction open for it.
-    unsynced: bool,
+    /// What was sent without a Sync behind it: the server holds a transaction open for it.
+    batch: Batch,
     /// Weir talks to the server by itself; the replies are not read here.
     own_exchange: bool,
     /// The client's next ReadyForQuery is kept back: Weir has a question first.
@@ -199,7 +212,7 @@ impl Default for Ledger {
             status: TransactionStatus::Idle,
             copying: Copying::No,
             skipping: false,
-            unsynced: false,
+            batch: Batch::Ended,
             own_exchange: false,
             holds_ready: false,
             held_ready: None,
@@ -236,17 +249,21 @@ impl Ledger {
                 _ => return false,
             }
         }
-        self.unsynced = match entry {
-            Entry::Query(_) | Entry::Step | Entry::Sync(_) => false,
-            Entry::ParseElided(_) | Entry::Insert(_) => self.unsynced,
-            Entry::Parse(..)
-            | Entry::Bind(_)
-            | Entry::Describe(..)
+        if self.entries.is_empty() {
+            self.notifications.ask();
+        }
+        self.batch = match entry {
+            Entry::Query(_) | Entry::Step | Entry::Sync(_) => Batch::Ended,
+            Entry::ParseElided(_) | Entry::Insert(_) => self.batch,
+            Entry::Parse(..) | Entry::Describe(_, Some(_)) | Entry::Close(Asker::Weir) | Entry::Evict(_) => {
+                self.batch.max(Batch::Named)
+            }
+            Entry::Bind(_)
+            | Entry::Describe(_, None)
             | Entry::Execute(_)
-            | Entry::Close(_)
-            | Entry::Evict(_)
+            | Entry::Close(Asker::Client)
             | Entry::Refuse(_)
-            | Entry::GiveUp => true,
+            | Entry::GiveUp => Batch::Used,
         };
         self.entries.push_back(entry);
         true
@@ -259,12 +276,18 @@ impl Ledger {
 
     /// True when the server owes nothing, no COPY is under way and no batch is open.
     pub fn is_settled(&self) -> bool {
-        self.owes_nothing() && !self.unsynced && !self.sync_in_doubt
+        self.owes_nothing() && !self.is_unsynced() && !self.sync_in_doubt
     }
 
     /// True when a batch is open on the server: a Sync is still to be sent.
     pub fn is_unsynced(&self) -> bool {
-        self.unsynced
+        self.batch != Batch::Ended
+    }
+
+    /// True when the open batch has only named statements so far. A Sync there ends nothing that the rest of the batch
+    /// could miss: no row was read or written, no portal is there, and prepared statements do not care for transactions.
+    pub fn has_only_named(&self) -> bool {
+        self.batch == Batch::Named
     }
 
     /// Until the next Bind or Describe of the client's has an answer: if that is an error that says that the schema left
@@ -338,7 +361,7 @@ impl Ledger {
     /// The server said ReadyForQuery with this status, and owes nothing.
     pub fn end_own_exchange(&mut self, status: TransactionStatus) {
         self.own_exchange = false;
-        self.unsynced = false;
+        self.batch = Batch::Ended;
         self.status = status;
     }
 
@@ -450,7 +473,11 @@ impl Ledger {
             | tag::COPY_DONE
             | tag::FUNCTION_CALL_RESPONSE
             | tag::NOTICE_RESPONSE => pass.show(len, asker),
-            tag::NOTIFICATION_RESPONSE => self.notifications.pass(body, len, pass)?,
+            tag::NOTIFICATION_RESPONSE => {
+                let waits = self.entries.is_empty() && self.status == TransactionStatus::Idle;
+                let arrival = if waits { Arrival::AtOnce } else { Arrival::Kept };
+                self.notifications.pass(arrival, body, len, pass)?;
+            }
             tag::COPY_IN_RESPONSE => self.begin_copy(Copying::In, len, pass),
             tag::COPY_OUT_RESPONSE => self.begin_copy(Copying::Out, len, pass),
             tag::COPY_BOTH_RESPONSE => self.begin_copy(Copying::Both, len, pass),
@@ -546,7 +573,7 @@ impl Ledger {
             let owed = self.entries.len();
             self.entries.retain(|entry| !matches!(entry, Entry::Sync(_)));
             if self.entries.len() < owed {
-                self.unsynced = true;
+                self.batch = Batch::Used;
                 self.sync_in_doubt = true;
                 self.events.push(Event::SyncIgnored);
             }
@@ -670,11 +697,14 @@ impl Ledger {
             Some(Entry::Query(Asker::Weir) | Entry::Sync(Asker::Weir)) => pass.show(len, Asker::Weir),
             Some(Entry::Step) => pass.show(len, Asker::Weir),
             None if self.sync_in_doubt && self.skipping => {
-                (self.sync_in_doubt, self.skipping, self.unsynced) = (false, false, false);
+                (self.sync_in_doubt, self.skipping, self.batch) = (false, false, Batch::Ended);
                 self.events.push(Event::SyncCounted);
                 self.show_ready(len, pass);
             }
             _ => return Err(unexpected(tag::READY_FOR_QUERY)),
+        }
+        if self.entries.is_empty() && self.status == TransactionStatus::Idle {
+            self.notifications.answered();
         }
         self.insert_ready(pass);
         Ok(())

@@ -6,12 +6,14 @@
 //! * [`shape`]: what a prepared statement takes and gives.
 //! * [`statements`]: prepared statements that follow the client over servers.
 //! * [`settings`]: run-time parameters that follow the client over servers.
+//! * [`notifiers`]: which client sent a notification.
 //! * [`parameters`]: run-time parameters that servers report, and clients were told.
 //! * [`state`]: what a client's session holds beyond its transaction.
 //! * [`survey`]: what a client's transaction left in its session, asked from the server.
 //! * [`transaction`]: a transaction block over several shards.
 
 pub mod ledger;
+pub mod notifiers;
 pub mod numbered;
 pub mod parameters;
 pub mod request;

@@ -8,6 +8,7 @@ use bytes::{Bytes, BytesMut};
 use hashlink::LinkedHashMap;
 
 use super::ledger::{Asker, Entry, Event, Gives, Ledger, Look, NumberedColumns};
+use super::notifiers::Notifier;
 use super::numbered;
 use super::parameters::Parameters;
 use super::settings::Settings;
@@ -64,9 +65,10 @@ pub struct ServerSession {
     custom: Vec<String>,
     /// Whose values of sequences the server's session remembers.
     pub sequences: SequenceMemory,
-    /// The run-time parameters that the server reported.
     /// The server may listen to channels of its client's, and is to stop before anybody else gets it.
     pub listens: bool,
+    /// Who may notify on the server, where clients hear that.
+    pub notifier: Option<Notifier>,
     /// The run-time parameters that the server reported.
     parameters: Parameters,
 }
@@ -112,8 +114,14 @@ impl ServerSession {
             custom: Vec::new(),
             listens: false,
             sequences: SequenceMemory::default(),
+            notifier: None,
             parameters: Parameters::default(),
         }
+    }
+
+    /// Nobody notifies on the server any more, up to the next claim. Gives whether somebody could.
+    pub fn end_claim(&mut self) -> bool {
+        self.notifier.as_mut().is_some_and(Notifier::end)
     }
 
     /// Run-time parameters as the server reported them.
@@ -323,6 +331,9 @@ impl ServerSession {
     /// Closes all statements that the server knows by names of Weir's, so that the unit does not see them.
     pub fn close_own(&mut self, out: &mut BytesMut) {
         self.lists = true;
+        if self.prepared.is_empty() {
+            return;
+        }
         while let Some((&oldest, _)) = self.prepared.front() {
             if !self.evict(out, oldest) {
                 return;
@@ -345,7 +356,8 @@ impl ServerSession {
         entered
     }
 
-    fn own_sync(&mut self, out: &mut BytesMut) {
+    /// Ends what is open of a batch; the client does not see it.
+    pub fn own_sync(&mut self, out: &mut BytesMut) {
         if self.ledger.enter(Entry::Sync(Asker::Weir)) {
             frontend::sync(out);
         }

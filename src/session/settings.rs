@@ -17,8 +17,8 @@ pub struct Settings {
     pairs: Vec<(String, String)>,
 }
 
-/// What PostgreSQL's lexer and the input functions of its types look at.
-const READS_CONSTANTS: [&str; 13] = [
+/// What PostgreSQL's lexer, its parser and the input functions of its types look at.
+const READS_CONSTANTS: [&str; 14] = [
     "array_nulls",
     "backslash_quote",
     "client_encoding",
@@ -31,6 +31,7 @@ const READS_CONSTANTS: [&str; 13] = [
     "standard_conforming_strings",
     "timezone",
     "timezone_abbreviations",
+    "transform_null_equals",
     "xmloption",
 ];
 
@@ -77,7 +78,7 @@ impl Settings {
     /// The settings that decide what constants of a text mean when it is prepared. What names mean is looked up anew
     /// whenever the statement runs.
     pub fn for_constants(&self) -> Self {
-        let decides = |(name, _): &&(String, String)| READS_CONSTANTS.contains(&name.as_str());
+        let decides = |(name, _): &&(String, String)| decides_constants(name);
         Self { pairs: self.pairs.iter().filter(decides).cloned().collect() }
     }
 
@@ -174,6 +175,11 @@ impl Settings {
     fn plain_pairs(&self) -> impl Iterator<Item = (&str, &str)> {
         self.iter().filter(|(name, _)| !IDENTITY.contains(name))
     }
+}
+
+/// Whether the setting, its name in lower case, decides what constants of a text mean when it is prepared.
+pub fn decides_constants(name: &str) -> bool {
+    READS_CONSTANTS.contains(&name)
 }
 
 /// The settings that say who the session is, in the order in which they are set: the user's change takes the role away.

@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use super::settings::Settings;
-use super::survey::{self, Survey};
+use super::settings::{self, Settings};
+use super::survey::{self, KnownStatement, Survey};
 use crate::sql::facts::{Effects, Facets, PinReason};
 
 /// A client's session.
@@ -23,6 +23,8 @@ pub struct SessionState {
     customs: Vec<Box<str>>,
     /// Any custom setting that the database's code sets may be touched.
     any_custom: bool,
+    /// The open transaction may have set what decides how constants are read.
+    reads_otherwise: bool,
     pub sequences: Sequences,
 }
 
@@ -55,6 +57,7 @@ pub struct Mark {
     touched: Facets,
     held: Facets,
     indelible: bool,
+    reads_otherwise: bool,
     sequences: Sequences,
 }
 
@@ -69,6 +72,7 @@ impl SessionState {
             indelible: false,
             customs: Vec::new(),
             any_custom: false,
+            reads_otherwise: false,
             sequences: Sequences::default(),
         }
     }
@@ -98,11 +102,13 @@ impl SessionState {
         self.held
     }
 
-    /// A statement may make these, or end them. What is not there cannot end.
+    /// A statement may make these, or end them. What is not there cannot end. Settings are any settings:
+    /// [`SessionState::touch_setting`] is for one of a known name.
     pub fn touch(&mut self, makes: Facets, ends: Facets) {
         self.touched |= (makes & Facets::SURVEYED) | (ends & self.held);
         self.hold(makes & Facets::INDELIBLE);
         self.any_custom |= makes.contains(Facets::SHOWN);
+        self.reads_otherwise |= makes.contains(Facets::SETTINGS);
     }
 
     /// A statement may set this setting. One that the transaction sets for itself is gone with it, but the name of a
@@ -110,6 +116,7 @@ impl SessionState {
     pub fn touch_setting(&mut self, name: &str, local: bool) {
         let name = name.to_ascii_lowercase();
         let custom = name.contains('.');
+        self.reads_otherwise |= settings::decides_constants(&name);
         if local && (!custom || self.wanted.get(&name).is_some()) {
             return;
         }
@@ -136,7 +143,13 @@ impl SessionState {
     }
 
     pub fn mark(&self) -> Mark {
-        Mark { touched: self.touched, held: self.held, indelible: self.indelible, sequences: self.sequences }
+        Mark {
+            touched: self.touched,
+            held: self.held,
+            indelible: self.indelible,
+            reads_otherwise: self.reads_otherwise,
+            sequences: self.sequences,
+        }
     }
 
     /// Nothing came of what was noted since the mark.
@@ -146,14 +159,25 @@ impl SessionState {
         if self.touched.is_empty() {
             self.forget_touched();
         }
+        self.reads_otherwise = mark.reads_otherwise;
+    }
+
+    /// Whether the open transaction may have set what decides how constants are read.
+    pub fn may_read_otherwise(&self) -> bool {
+        self.reads_otherwise
+    }
+
+    /// The transaction is over: what it set for itself is gone. What it set for the session is known, or still to be asked.
+    pub fn transaction_ended(&mut self) {
+        self.reads_otherwise &= self.touched.contains(Facets::SETTINGS);
     }
 
     /// What to ask the server now that the transaction is over; `None` when nothing was touched. `code` are the custom
-    /// settings that the database's code sets, `statements` the names of prepared statements that Weir knows of.
+    /// settings that the database's code sets, `statements` what Weir knows of prepared statements.
     pub fn question<'n>(
         &'n self,
         code: impl Iterator<Item = &'n str>,
-        statements: impl Iterator<Item = &'n str>,
+        statements: impl Iterator<Item = KnownStatement<'n>>,
     ) -> Option<String> {
         if self.touched.is_empty() {
             return None;
@@ -194,6 +218,7 @@ impl SessionState {
         self.touched = Facets::empty();
         self.customs.clear();
         self.any_custom = false;
+        self.reads_otherwise = false;
     }
 
     /// Whether the client has to keep its server.
@@ -279,7 +304,7 @@ mod tests {
     fn what_cannot_follow_pins_until_it_is_gone() {
         let mut state = session(&[]);
         state.touch(Facets::TEMPORARY, Facets::empty());
-        state.learn(Survey { settings: None, present: Facets::TEMPORARY });
+        state.learn(Survey { settings: None, present: Facets::TEMPORARY, ..Survey::default() });
         assert_eq!(state.pin_reason(), Some(PinReason::TemporaryTable));
         state.touch(Facets::empty(), Facets::TEMPORARY | Facets::LOCKS);
         assert_eq!(state.touched(), Facets::TEMPORARY);
@@ -291,7 +316,7 @@ mod tests {
     fn what_no_catalog_shows_lasts() {
         let mut state = session(&[]);
         state.touch(Facets::SHOWN | Facets::HIDDEN, Facets::empty());
-        state.learn(Survey { settings: Some(Settings::default()), present: Facets::empty() });
+        state.learn(Survey { settings: Some(Settings::default()), ..Survey::default() });
         assert_eq!(state.pin_reason(), Some(PinReason::Opaque));
         state.discard_all();
         assert!(state.is_indelible() && !state.is_pinned(), "nobody else gets the server, and the client may");
@@ -314,7 +339,7 @@ mod tests {
         let mut state = session(&[("app.a", "1"), ("work_mem", "1MB")]);
         let has = settings(&[("app.a", "2"), ("app.b", "3"), ("work_mem", "2MB")]);
         state.touch_setting("app.b", false);
-        state.learn(Survey { settings: Some(has), present: Facets::empty() });
+        state.learn(Survey { settings: Some(has), ..Survey::default() });
         state.discard_all();
         assert_eq!(wanted(&state), [("app.a", "1"), ("app.b", ""), ("work_mem", "1MB")]);
     }

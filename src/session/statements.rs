@@ -149,7 +149,7 @@ impl Prepared {
 
     /// Whether the text may have constants that are read when it is prepared, as the settings of that moment say.
     pub fn has_constants(&self) -> bool {
-        self.text.as_deref().is_none_or(may_quote)
+        self.text.as_deref().is_none_or(|text| may_quote(text) || mentions_null(text))
     }
 
     /// Whether a second Parse of the definition gives the same statement. A literal like `'now'` is read when the
@@ -170,6 +170,11 @@ impl Prepared {
 fn may_quote(text: &str) -> bool {
     let mut after_dollars = text.split('$').skip(1);
     text.contains('\'') || after_dollars.any(|rest| !rest.starts_with(|first: char| first.is_ascii_digit()))
+}
+
+/// Whether a text may have the constant NULL, with which `=` means what `transform_null_equals` says.
+fn mentions_null(text: &str) -> bool {
+    text.as_bytes().windows(4).any(|word| word.eq_ignore_ascii_case(b"null"))
 }
 
 #[cfg(test)]
@@ -335,6 +340,7 @@ mod tests {
         for text in ["SELECT 'a'", "SELECT $$a$$", "SELECT $1, $tag$a$tag$", "SELECT $"] {
             assert!(may_quote(text), "{text}");
         }
+        assert!(mentions_null("SELECT a = Null") && !mentions_null("SELECT a = $1"));
     }
 
     #[test]

@@ -19,7 +19,12 @@ pub struct Survey {
     pub settings: Option<Settings>,
     /// Other parts of the session that are there, of those that were asked for.
     pub present: Facets,
+    /// The statements that Weir knew of and that are not there any more, by their places in the question.
+    pub gone: Vec<usize>,
 }
+
+/// A prepared statement that Weir knows of: its name on the server, and its text, empty where that is not known.
+pub type KnownStatement<'k> = (&'k str, &'k str);
 
 /// Settings of the session. A setting that a transaction set for itself is gone when it is asked for.
 const SETTINGS: &str = "(SELECT pg_catalog.json_object_agg(s.name, s.setting) FROM pg_catalog.pg_settings s \
@@ -32,7 +37,15 @@ const IDENTITY: &str =
 
 /// Statements that SQL made, beside those that Weir knows of.
 const STATEMENTS: &str = "EXISTS (SELECT FROM pg_catalog.pg_prepared_statements p WHERE p.from_sql \
-     AND p.name OPERATOR(pg_catalog.<>) ALL (ARRAY[{known}]::pg_catalog.text[]))";
+     AND NOT EXISTS (SELECT FROM {known} WHERE {same}))";
+
+/// Statements that Weir knows of and the server does not: code drops names, too, and gives them to others.
+const GONE: &str = "(SELECT pg_catalog.string_agg(k.place::pg_catalog.text, ',') FROM {known} \
+     WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_prepared_statements p WHERE {same}))";
+
+/// The server keeps the whole text of the Query that PREPARE came in.
+const SAME: &str =
+    "p.name OPERATOR(pg_catalog.=) k.name AND pg_catalog.strpos(p.statement, k.text) OPERATOR(pg_catalog.>) 0";
 
 /// Everything in a schema depends on it.
 const TEMPORARY: &str = "EXISTS (SELECT FROM pg_catalog.pg_depend d \
@@ -55,22 +68,40 @@ const PRESENCE: [(Facets, &str); 4] = [
     (Facets::CURSORS, CURSORS),
 ];
 
-/// The question about these facets, and about custom settings of these names. `statements` are the names of prepared
-/// statements that Weir knows of.
+/// The question about these facets, about custom settings of these names, and about the prepared statements that Weir
+/// knows of.
 pub fn question<'n>(
     facets: Facets,
     customs: impl Iterator<Item = &'n str>,
-    statements: impl Iterator<Item = &'n str>,
+    statements: impl Iterator<Item = KnownStatement<'n>>,
 ) -> String {
-    let mut columns = Vec::with_capacity(3 + PRESENCE.len());
+    let mut columns = Vec::with_capacity(4 + PRESENCE.len());
     if facets.contains(Facets::SETTINGS) {
         columns.push(SETTINGS.to_owned());
         columns.push(IDENTITY.to_owned());
         columns.push(custom_settings(customs));
     }
-    let known = statements.map(quote_value).collect::<Vec<_>>().join(", ");
-    columns.extend(asked_presence(facets).map(|(_, sql)| sql.replace("{known}", &known)));
+    let known = known_statements(statements);
+    let with_known = |sql: &str| sql.replace("{same}", SAME).replace("{known}", &known);
+    columns.extend(asked_presence(facets).map(|(facet, sql)| match facet {
+        Facets::STATEMENTS => with_known(sql),
+        _ => sql.to_owned(),
+    }));
+    if facets.contains(Facets::STATEMENTS) {
+        columns.push(with_known(GONE));
+    }
     format!("SELECT {}", columns.join(", "))
+}
+
+fn known_statements<'n>(statements: impl Iterator<Item = KnownStatement<'n>>) -> String {
+    let (names, texts): (Vec<_>, Vec<_>) =
+        statements.map(|(name, text)| (quote_value(name), quote_value(text))).unzip();
+    format!(
+        "ROWS FROM (pg_catalog.unnest(ARRAY[{}]::pg_catalog.text[]), pg_catalog.unnest(ARRAY[{}]::pg_catalog.text[])) \
+         WITH ORDINALITY AS k(name, text, place)",
+        names.join(", "),
+        texts.join(", ")
+    )
 }
 
 fn custom_settings<'n>(names: impl Iterator<Item = &'n str>) -> String {
@@ -114,7 +145,17 @@ pub fn read(facets: Facets, login: &str, row: &[Option<Bytes>]) -> Result<Survey
             _ => return Err(not_an_answer()),
         }
     }
+    if facets.contains(Facets::STATEMENTS) {
+        let places = columns.next().ok_or_else(not_an_answer)?.as_deref().unwrap_or_default();
+        let places = places.split(|byte| *byte == b',').filter(|place| !place.is_empty());
+        survey.gone = places.map(place).collect::<Option<_>>().ok_or_else(not_an_answer)?;
+    }
     Ok(survey)
+}
+
+/// PostgreSQL counts from one.
+fn place(digits: &[u8]) -> Option<usize> {
+    std::str::from_utf8(digits).ok()?.parse::<usize>().ok()?.checked_sub(1)
 }
 
 pub const SESSION_AUTHORIZATION: &str = "session_authorization";
@@ -188,7 +229,20 @@ mod tests {
         assert!(locks.contains("pg_locks") && !locks.contains("pg_settings") && !locks.contains("pg_depend"));
         let settings = question(Facets::SETTINGS, ["app.it's"].into_iter(), std::iter::empty());
         assert!(settings.contains("current_setting('app.it''s', true)"), "{settings}");
-        let statements = question(Facets::STATEMENTS, std::iter::empty(), ["a", "it's"].into_iter());
-        assert!(statements.contains("ALL (ARRAY['a', 'it''s']::"), "{statements}");
+        let known = [("a", "PREPARE a AS SELECT 1"), ("it's", "")].into_iter();
+        let statements = question(Facets::STATEMENTS, std::iter::empty(), known);
+        assert!(statements.contains("unnest(ARRAY['a', 'it''s']::"), "{statements}");
+        assert!(statements.contains("unnest(ARRAY['PREPARE a AS SELECT 1', '']::"), "{statements}");
+    }
+
+    #[test]
+    fn statements_that_are_gone_are_known_by_their_places() {
+        for (places, gone) in [(None, vec![]), (Some("1"), vec![0]), (Some("2,7"), vec![1, 6])] {
+            let survey = read(Facets::STATEMENTS, "weir", &row(&[Some("t"), places])).unwrap();
+            assert_eq!((survey.present, survey.gone), (Facets::STATEMENTS, gone));
+        }
+        for rubbish in ["0", "a", "1,x", "-1"] {
+            assert!(read(Facets::STATEMENTS, "weir", &row(&[Some("f"), Some(rubbish)])).is_err(), "{rubbish}");
+        }
     }
 }

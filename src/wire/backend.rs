@@ -285,6 +285,13 @@ impl<'a> Notification<'a> {
             put_cstr(body, self.payload);
         });
     }
+
+    /// The message by itself.
+    pub fn message(&self) -> Bytes {
+        let mut bytes = BytesMut::new();
+        self.write(&mut bytes);
+        bytes.freeze()
+    }
 }
 
 /// The key that a server gave Weir, to cancel a query: process id and secret. Weir speaks version 3.0 with servers.

@@ -1,4 +1,7 @@
+use std::sync::Arc;
+
 use super::*;
+use crate::session::notifiers::{Moment, Notifiers};
 use crate::wire::backend::Severity;
 
 /// What came of a server's bytes: what the client saw, and what happened.
@@ -509,7 +512,7 @@ fn notifications_go_where_the_rule_says() {
         assert_eq!(feed(&mut ledger, &bytes, &[at]).unwrap().seen, &ready[..]);
         assert!(ledger.notifications.take().messages.is_empty());
         let mut ledger = self::ledger(&[Entry::Query(Asker::Weir)]);
-        ledger.notifications.keep();
+        ledger.notifications.keep(Moment::default());
         assert_eq!(feed(&mut ledger, &bytes, &[at]).unwrap().seen, [0; 0]);
         assert_eq!(ledger.notifications.take().messages, [own.clone(), other.clone()]);
         let mut ledger = self::ledger(&[Entry::Query(Asker::Weir)]);
@@ -519,9 +522,29 @@ fn notifications_go_where_the_rule_says() {
 }
 
 #[test]
+fn others_are_named_as_far_as_they_are_known() {
+    let notifiers = Arc::new(Notifiers::default());
+    let mut ledger = Ledger::default();
+    let (mut server, message) = (notifiers.register(8), notification(8));
+    ledger.notifications.show(7, 70, &notifiers);
+    server.claim(80);
+    assert_eq!(feed(&mut ledger, &message, &[]).unwrap().seen, notification(80));
+    server.end();
+    server.claim(90);
+    assert_eq!(feed(&mut ledger, &message, &[]).unwrap().seen, message, "80's or 90's");
+    assert!(ledger.enter(Entry::Query(Asker::Client)));
+    assert_eq!(feed(&mut ledger, &message, &[]).unwrap().seen, message, "it may have been committed before");
+    feed(&mut ledger, &replies("CF"), &[]).unwrap();
+    assert_eq!(feed(&mut ledger, &message, &[]).unwrap().seen, message, "nothing is sent in a transaction");
+    assert!(ledger.enter(Entry::Query(Asker::Client)));
+    feed(&mut ledger, &replies("CZ"), &[]).unwrap();
+    assert_eq!(feed(&mut ledger, &message, &[]).unwrap().seen, notification(90));
+}
+
+#[test]
 fn no_more_notifications_are_kept_than_there_is_room_for() {
     let mut ledger = Ledger::default();
-    ledger.notifications.keep();
+    ledger.notifications.keep(Moment::default());
     let message = notification(7);
     for _ in 0..=KEPT_BYTES_MAX / message.len() {
         feed(&mut ledger, &message, &[]).unwrap();

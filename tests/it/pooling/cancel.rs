@@ -103,6 +103,40 @@ fn a_client_that_waits_for_a_server_can_be_canceled() {
     });
 }
 
+/// What a function may do to a session is read anew when it has changed; everybody waits for that.
+#[test]
+fn a_client_that_waits_for_the_schema_can_be_canceled() {
+    let front = Front::new(3);
+    front.direct.execute("CREATE TABLE t (n int); CREATE VIEW v AS SELECT n FROM t");
+    let (mut blocking, mut defining) = (front.direct.raw(), front.app.raw());
+    let mut inside = front.app.raw();
+    inside.run("BEGIN");
+    blocking.run("BEGIN; LOCK TABLE t");
+    defining.run("CREATE FUNCTION f() RETURNS text LANGUAGE sql AS $$SELECT set_config('app.f', '', false)$$");
+    let hit = |client: &mut RawClient| {
+        let key = key(client);
+        thread::scope(|scope| {
+            let answer = scope.spawn(|| client.query("SELECT 1"));
+            super::eventually("the waiting client is answered", || {
+                cancel(&front.app, &key);
+                answer.is_finished()
+            });
+            let messages = answer.join().unwrap();
+            (sqlstate(&messages), status(&messages))
+        })
+    };
+    // A reading that waits for the lock is given up after a moment, and then nobody waits for it.
+    let canceled = |wanted: char, client: &mut dyn FnMut() -> (Option<String>, char)| {
+        let all: Vec<_> = (0..10).map(|_| client()).collect();
+        assert!(all.contains(&(Some("57014".to_owned()), wanted)), "{all:?}");
+    };
+    canceled('E', &mut || hit(&mut inside));
+    canceled('I', &mut || hit(&mut front.app.raw()));
+    inside.run("ROLLBACK");
+    blocking.run("ROLLBACK");
+    assert_eq!(inside.value("SELECT 1"), "1");
+}
+
 #[test]
 fn a_cancel_between_queries_does_nothing() {
     let front = Front::new(1);

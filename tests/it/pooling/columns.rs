@@ -252,3 +252,65 @@ fn a_table_that_is_gone_is_missed() {
         assert_eq!(twins.front.shown("SHOW CLIENTS", "pinned_by").concat(), "");
     });
 }
+
+/// Another server reads a statement again, whose constants mean what the settings say. Most settings say nothing about them.
+#[test]
+fn settings_of_a_transaction_that_do_not_matter_to_constants() {
+    let twins = Twins::new(2, Ddl::Directly);
+    let mut first = twins.client();
+    first.query("SET TimeZone = 'Asia/Tokyo'");
+    // The servers take turns: one has the statement, and the other is to have it in the transaction.
+    let make = |number: usize, client: &mut super::twins::Both| {
+        let name = format!("s{number}");
+        client.prepare(&name, &format!("SELECT {number}, '2020-01-02 03:00'::timestamptz AT TIME ZONE 'UTC'"));
+        name
+    };
+    let settings = [
+        "SET LOCAL work_mem = '8MB'",
+        "SET jit = off",
+        "SELECT set_config('search_path', 'public', true)",
+        "RESET work_mem",
+        "SET LOCAL ROLE pg_monitor",
+    ];
+    for (number, set) in settings.iter().enumerate() {
+        let name = make(number, &mut first);
+        for _ in 0..2 {
+            first.query("BEGIN");
+            first.query(set);
+            assert!(first.same(run_described(&name)).contains("2020-01-01 18:00:00"), "{set}");
+            first.query("ROLLBACK");
+        }
+    }
+    // What `=` means beside NULL is decided when a statement is prepared, too.
+    first.query("SET transform_null_equals = on");
+    first.prepare("of_null", "SELECT $1::int = NULL");
+    let of_null = |out: &mut BytesMut| {
+        frontend::bind(out, b"", b"of_null", &[0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff, 0, 0]);
+        frontend::execute(out, b"", 0);
+        frontend::sync(out);
+    };
+    assert!(first.same(of_null).contains("D t"));
+    first.query("RESET transform_null_equals");
+    (0..2).for_each(|_| assert!(first.same(of_null).contains("D t")));
+    let decisive = [
+        "SET LOCAL TimeZone = 'UTC'",
+        "SET DateStyle = 'German'",
+        "SELECT set_config('timezone', 'UTC', true)",
+        "RESET TimeZone",
+        "SELECT set_config(lower('TIMEZONE'), 'UTC', true)",
+    ];
+    for (number, set) in decisive.iter().enumerate() {
+        let name = make(100 + number, &mut first);
+        let mut refused = 0;
+        for _ in 0..2 {
+            first.query("BEGIN");
+            first.query(set);
+            let (weir, direct) = first.each(run_described(&name));
+            let is_refusal = weir.starts_with("E 0A000 a prepared statement cannot be read again");
+            assert!(is_refusal || weir == direct, "{set}: {weir}");
+            refused += usize::from(is_refusal);
+            first.query("ROLLBACK");
+        }
+        assert!(refused > 0, "{set}: one of two servers has it");
+    }
+}

@@ -5,6 +5,7 @@ use weir::wire::frontend::{self, Target};
 
 use super::Front;
 use super::statements::{open_all, round_robin};
+use super::twins::{Ddl, Twins};
 use crate::harness::{Message, RawClient};
 
 /// The body of Bind behind its names: text parameters, text results.
@@ -322,4 +323,40 @@ async fn a_driver_pipelines_over_one_connection() {
     });
     let answers = futures_util::future::join_all(questions).await;
     assert_eq!(answers, (0..500).map(|n| n * 2).collect::<Vec<_>>());
+}
+
+/// A Query ends a batch that was flushed and not synced: the server is free again.
+#[test]
+fn a_query_behind_a_flush_ends_the_batch() {
+    let front = Front::new(1);
+    let (mut client, mut other) = (front.app.raw(), front.app.raw());
+    for query in ["SELECT 'query'", "DEALLOCATE s"] {
+        client.send_with(|out| {
+            frontend::parse(out, b"s", &frontend::definition("SELECT 1", &[]));
+            frontend::describe(out, Target::Statement(b"s"));
+            frontend::flush(out);
+        });
+        assert_eq!(super::tags(&[client.next().unwrap(), client.next().unwrap(), client.next().unwrap()]), "1tT");
+        client.run(query);
+        assert_eq!(other.value("SELECT 'free'"), "free");
+        if query != "DEALLOCATE s" {
+            client.run("DEALLOCATE s");
+        }
+    }
+}
+
+#[test]
+fn a_query_behind_a_failed_batch_is_ignored() {
+    let twins = Twins::new(1, Ddl::Directly);
+    let mut client = twins.client();
+    client.part(1, |out| {
+        frontend::parse(out, b"", &frontend::definition("SELECT nonsense", &[]));
+        frontend::flush(out);
+    });
+    let ignored = client.same(|out| {
+        frontend::query(out, "SELECT 'ignored'");
+        frontend::sync(out);
+    });
+    assert_eq!(ignored, "Z I");
+    assert!(client.query("SELECT 'heard'").contains("D heard"));
 }

@@ -7,6 +7,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use weir::cli::cluster::{PASSWORD, SUPERUSER};
 use weir::wire::backend::{Notification, tag};
+use weir::wire::frontend::Target;
 use weir::wire::{frontend, startup};
 
 use super::{Front, eventually, rows, sqlstate, status, tags};
@@ -591,11 +592,10 @@ fn payloads_of_every_size_and_encoding() {
 }
 
 #[test]
-fn in_session_pooling_the_own_server_sends_and_the_own_process_is_known() {
+fn in_session_pooling_the_own_server_sends_and_processes_are_known() {
     let front = Front::with_option(3, "pool_mode = \"session\"");
     let [mut a, mut other] = [(); 2].map(|()| client(&front.app));
     a.run("LISTEN c");
-    let backend: i32 = other.backend().parse().unwrap();
     for _ in 0..3 {
         let messages = a.query("NOTIFY c, 'own'");
         let own =
@@ -603,7 +603,7 @@ fn in_session_pooling_the_own_server_sends_and_the_own_process_is_known() {
         assert_eq!((read(own).process_id, text_of(&read(own))), (a.process_id(), "c:own".to_owned()));
         other.run("NOTIFY c, 'other'");
         let message = a.expect(tag::NOTIFICATION_RESPONSE);
-        assert_eq!((read(&message).process_id, text_of(&read(&message))), (backend, "c:other".to_owned()));
+        assert_eq!((read(&message).process_id, text_of(&read(&message))), (other.process_id(), "c:other".to_owned()));
     }
     assert_eq!(front.shown("SHOW LISTENERS", "connects"), ["0"]);
 }
@@ -753,4 +753,119 @@ fn reads_on_replicas_leave_listening_to_the_primary() {
         assert_eq!(a.hears(), format!("c:{round}"));
         assert_eq!(heard(&a.query("SELECT pg_notify('c', 'own')")), ["c:own"]);
     }
+}
+
+#[test]
+fn prepared_statements_look_at_the_channels_and_notify() {
+    let front = Front::new(1);
+    let [mut a, mut other] = [(); 2].map(|()| client(&front.app));
+    a.run("LISTEN c");
+    a.run("PREPARE channels AS SELECT pg_listening_channels()");
+    a.run("PREPARE tell AS SELECT pg_notify('c', 'told')");
+    // What code prepares, Weir does not know.
+    a.run("DO $$BEGIN EXECUTE 'PREPARE hidden AS SELECT pg_listening_channels()'; END$$");
+    a.run("DO $$BEGIN EXECUTE 'PREPARE say AS SELECT pg_notify(''c'', ''said'')'; END$$");
+    for sql in ["EXECUTE channels", "EXECUTE hidden", "PREPARE late AS SELECT pg_listening_channels(); EXECUTE late"] {
+        assert_eq!(rows(&a.query(sql)), ["c"], "{sql}");
+    }
+    for (sql, expected) in [("EXECUTE tell", "c:told"), ("EXECUTE say", "c:said")] {
+        assert_eq!(heard(&a.query(sql)), [expected], "{sql}");
+    }
+    a.run("DISCARD ALL");
+    assert_eq!(other.channels(), [""; 0]);
+}
+
+/// The process id of the next message, which must be that notification.
+fn sender_of(client: &mut RawClient, text: &str) -> i32 {
+    let message = client.expect(tag::NOTIFICATION_RESPONSE);
+    assert_eq!(text_of(&read(&message)), text);
+    read(&message).process_id
+}
+
+/// Clients know each other by what they were told when they connected.
+#[test]
+fn others_are_named_by_their_own_process_ids() {
+    for (mode, pool_size) in [("transaction", 1), ("session", 3)] {
+        let front = Front::with(pool_size, |setup| setup.pool(&format!("pool_mode = \"{mode}\"")));
+        let [mut a, mut b, mut c] = [(); 3].map(|()| client(&front.app));
+        a.run("LISTEN c");
+        for (round, other) in [&mut b, &mut c].into_iter().enumerate() {
+            other.run(&format!("NOTIFY c, '{round}'"));
+            let sender = sender_of(&mut a, &format!("c:{round}"));
+            if round == 0 || mode == "session" {
+                assert_eq!(sender, other.process_id(), "{mode}");
+            }
+            // What was sent from this server up to now has been heard then.
+            eventually("the sender is known", || {
+                other.run("BEGIN; NOTIFY c, 'again'; COMMIT");
+                sender_of(&mut a, "c:again") == other.process_id()
+            });
+        }
+        let mut direct = client(&front.direct);
+        direct.run("NOTIFY c, 'direct'");
+        assert_eq!(sender_of(&mut a, "c:direct"), direct.process_id(), "a session that Weir does not know");
+    }
+}
+
+/// Clients that take turns on few servers as fast as they can: nobody is ever named for what another one sent.
+#[test]
+fn nobody_is_named_for_what_another_client_sent() {
+    const SENDERS: usize = 5;
+    const SESSIONS: usize = 40;
+    const ROUNDS: usize = 5;
+    for mode in ["transaction", "session"] {
+        let more = |setup: Setup| setup.weir("workers = 2").pool(&format!("pool_mode = \"{mode}\""));
+        let front = Front::with(3, more);
+        let mut a = client(&front.app);
+        a.run("LISTEN c");
+        thread::scope(|scope| {
+            for _ in 0..SENDERS {
+                scope.spawn(|| {
+                    for _ in 0..SESSIONS {
+                        let mut client = client(&front.app);
+                        let own = client.process_id();
+                        for round in 0..ROUNDS {
+                            client.run(&format!("BEGIN; NOTIFY c, '{own}.{round}'; COMMIT"));
+                        }
+                    }
+                });
+            }
+        });
+        let mut known = 0;
+        for _ in 0..SENDERS * SESSIONS * ROUNDS {
+            let message = a.expect(tag::NOTIFICATION_RESPONSE);
+            let (text, sender) = (text_of(&read(&message)), read(&message).process_id);
+            let is_named = text.starts_with(&format!("c:{sender}."));
+            known += usize::from(is_named);
+            // The ids that clients are told are above those of servers.
+            assert!(is_named || sender < 1 << 22, "{mode}: {text} from {sender}");
+        }
+        assert!(known > 0, "{mode}");
+    }
+}
+
+/// A server sends its notifications whenever it is outside of transactions, whoever asked for that.
+#[test]
+fn a_notification_that_meets_a_question_of_weirs_reaches_its_client() {
+    let front = Front::with_option(2, "pool_mode = \"session\"");
+    let [mut a, mut other] = [(); 2].map(|()| client(&front.app));
+    a.run("LISTEN c");
+    let prepare_and_flush = |client: &mut RawClient, name: &str, sql: &str| {
+        client.send_with(|out| {
+            frontend::parse(out, name.as_bytes(), &frontend::definition(sql, &[]));
+            frontend::describe(out, Target::Statement(name.as_bytes()));
+            frontend::flush(out);
+        });
+    };
+    prepare_and_flush(&mut a, "foo", "SELECT 'foo'");
+    assert_eq!(tags(&[a.next().unwrap(), a.next().unwrap(), a.next().unwrap()]), "1tT");
+    other.run("NOTIFY c, 'meanwhile'");
+    prepare_and_flush(&mut a, "s", "EXECUTE foo");
+    assert_eq!(a.hears(), "c:meanwhile");
+    a.send_with(|out| {
+        frontend::bind(out, b"", b"s", &[0; 6]);
+        frontend::execute(out, b"", 0);
+        frontend::sync(out);
+    });
+    assert_eq!(rows(&a.until_ready()), ["foo"]);
 }

@@ -243,6 +243,38 @@ fn code_does_not_find_names_of_others() {
 }
 
 #[test]
+fn what_code_drops_is_gone_on_every_server() {
+    let twins = Twins::new(2, Ddl::Directly);
+    let mut client = twins.client();
+    client.query("PREPARE kept AS SELECT 'kept'; PREPARE other AS SELECT 'other'");
+    client.query("PREPARE dropped AS SELECT 'dropped'");
+    client.prepare("by_parse", "SELECT 'by Parse'");
+    for sql in [
+        "EXECUTE by_parse",
+        "DO $$BEGIN DEALLOCATE dropped; END$$",
+        "EXECUTE dropped",
+        "EXECUTE dropped",
+        "EXECUTE kept",
+        "EXECUTE other",
+        "PREPARE dropped AS SELECT 'again'",
+        "EXECUTE dropped",
+        "EXECUTE dropped",
+    ] {
+        client.query(sql);
+    }
+    assert_eq!(twins.front.shown("SHOW CLIENTS", "pinned_by"), [""]);
+    // A name that code gives to another statement is one that only the server knows.
+    client.query("DO $$BEGIN DEALLOCATE kept; PREPARE kept AS SELECT 1234; END$$");
+    assert!(is_pinned(&twins.front));
+    for _ in 0..3 {
+        assert!(client.query("EXECUTE kept").contains("D 1234"));
+    }
+    client.query("DISCARD ALL");
+    client.query("EXECUTE kept");
+    assert!(!is_pinned(&twins.front));
+}
+
+#[test]
 fn names_of_weirs_own_are_refused() {
     let front = Front::new(1);
     let mut client = front.app.raw();
@@ -269,4 +301,129 @@ fn a_server_keeps_no_more_names_than_statements() {
             assert!(kept <= 6, "{kept}");
         }
     }
+}
+
+/// What drivers send that look at a statement before they bind it, and send no Sync between.
+fn prepare_and_flush(name: &str, sql: &str) -> impl Fn(&mut BytesMut) {
+    move |out| {
+        frontend::parse(out, name.as_bytes(), &frontend::definition(sql, &[]));
+        frontend::describe(out, Target::Statement(name.as_bytes()));
+        frontend::flush(out);
+    }
+}
+
+const LIST: &str = "SELECT name, from_sql FROM pg_prepared_statements ORDER BY name";
+
+#[test]
+fn names_are_used_in_the_middle_of_a_batch() {
+    for mode in ["transaction", "session"] {
+        let twins = Twins::pooling(if mode == "session" { 2 } else { 1 }, Ddl::Directly, mode);
+        let (mut first, mut second) = (twins.client(), twins.client());
+        second.query("PREPARE foo AS SELECT 'of another'");
+        first.part(3, prepare_and_flush("foo", "SELECT 'by Parse'"));
+        first.part(3, prepare_and_flush("s", "EXECUTE foo"));
+        assert!(first.same(run_named("s")).contains("D by Parse"));
+        second.query("EXECUTE foo");
+        first.part(3, prepare_and_flush("l", LIST));
+        assert!(first.same(run_named("l")).contains("D foo|f; D l|f; D s|f; C"));
+        first.part(3, prepare_and_flush("", "SELECT count(*) FROM pg_prepared_statements"));
+        assert!(first.same(run_named("")).contains("D 3"));
+        second.query("EXECUTE foo");
+        first.query("PREPARE sql AS SELECT 'by PREPARE'");
+        second.query("PREPARE sql AS SELECT 'of another'");
+        first.part(3, prepare_and_flush("t", "EXECUTE sql"));
+        assert!(first.same(run_named("t")).contains("D by PREPARE"));
+        second.query("EXECUTE sql");
+        // All at once: what is prepared is not yet answered when the name is used.
+        let at_once = first.same(|out| {
+            prepare_and_flush("new", "SELECT 'new'")(out);
+            prepare_and_flush("u", "EXECUTE sql")(out);
+            prepare_and_flush("v", LIST)(out);
+            frontend::bind(out, b"", b"u", &[0; 6]);
+            frontend::execute(out, b"", 0);
+            run_named("v")(out);
+        });
+        assert!(at_once.contains("D by PREPARE") && at_once.contains("D new|f"), "{at_once}");
+        // In a block, which a Sync does not end.
+        for (sql, name) in [("EXECUTE sql", "w"), (LIST, "x")] {
+            second.query("EXECUTE sql");
+            first.query("BEGIN");
+            first.part(3, prepare_and_flush("inside", "SELECT 'inside'"));
+            first.part(3, prepare_and_flush(name, sql));
+            assert!(first.same(run_named(name)).ends_with("Z T"));
+            first.query("DEALLOCATE inside");
+            first.query("COMMIT");
+        }
+        // A batch that has failed stays so.
+        second.query("EXECUTE sql");
+        first.part(1, prepare_and_flush("bad", "SELECT nonsense"));
+        first.same(|out| {
+            prepare_and_flush("y", "EXECUTE sql")(out);
+            run_named("y")(out);
+        });
+        assert!(first.same(run_named("y")).starts_with("E 26000"));
+        assert!(!is_pinned(&twins.front));
+    }
+}
+
+/// A Sync of Weir's would end what has run already.
+#[test]
+fn a_name_is_refused_behind_what_has_run_in_the_batch() {
+    let front = Front::new(1);
+    front.direct.execute("CREATE TABLE t (n int)");
+    let (mut client, mut other) = (front.app.raw(), front.app.raw());
+    client.run("PREPARE s AS SELECT 'mine'");
+    other.run("PREPARE s AS SELECT 'of another'");
+    client.send_with(|out| {
+        frontend::parse(out, b"", &frontend::definition("INSERT INTO t VALUES (1)", &[]));
+        frontend::bind(out, b"", b"", &[0; 6]);
+        frontend::execute(out, b"", 0);
+        frontend::flush(out);
+        prepare_and_flush("e", "EXECUTE s")(out);
+        run_named("e")(out);
+    });
+    let messages = client.until_ready();
+    assert_eq!((super::tags(&messages).as_str(), super::sqlstate(&messages).as_deref()), ("12CEZ", Some("0A000")));
+    assert_eq!(client.value("SELECT count(*) FROM t"), "0");
+    assert_eq!(rows(&client.query("EXECUTE s")), ["mine"]);
+    client.send_with(|out| {
+        frontend::parse(out, b"e", &frontend::definition("SELECT 'nobody had e'", &[]));
+        run_named("e")(out);
+    });
+    assert_eq!(rows(&client.until_ready()), ["nobody had e"]);
+}
+
+/// What is prepared and executed in one text or batch has its effects, too.
+#[test]
+fn what_a_unit_prepares_and_executes_is_noted() {
+    let front = Front::new(2);
+    let texts = [
+        "PREPARE l AS SELECT pg_advisory_lock(42); EXECUTE l",
+        "DEALLOCATE l; PREPARE l AS SELECT pg_advisory_lock(42); EXECUTE l",
+    ];
+    for sql in texts {
+        let (mut client, mut other) = (front.app.raw(), front.app.raw());
+        if sql.starts_with("DEALLOCATE") {
+            client.run("PREPARE l AS SELECT 1");
+        }
+        client.run(sql);
+        for _ in 0..4 {
+            assert_eq!(other.value("SELECT pg_try_advisory_xact_lock(42)"), "f", "{sql}");
+        }
+        assert_eq!(client.value("SELECT pg_advisory_unlock(42)"), "t", "{sql}");
+    }
+}
+
+#[test]
+fn what_a_failed_batch_ignores_has_no_effect() {
+    let (_twins, mut first, _) = pair();
+    first.prepare("kept", "SELECT 'kept'");
+    first.part(2, |out| {
+        frontend::parse(out, b"", &frontend::definition("SELECT 1 / 0", &[]));
+        frontend::bind(out, b"", b"", &[0; 6]);
+        frontend::execute(out, b"", 0);
+        frontend::flush(out);
+    });
+    first.same(extended("DEALLOCATE ALL"));
+    assert!(first.same(run_named("kept")).contains("D kept"));
 }

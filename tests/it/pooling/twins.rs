@@ -29,13 +29,20 @@ pub struct Both {
 
 impl Twins {
     pub fn new(pool_size: usize, ddl: Ddl) -> Self {
-        let front = Front::with(pool_size, |setup| setup.pool("server_round_robin = true").weir("workers = 1"));
+        Self::pooling(pool_size, ddl, "transaction")
+    }
+
+    pub fn pooling(pool_size: usize, ddl: Ddl, mode: &str) -> Self {
+        let mode = format!("pool_mode = \"{mode}\"");
+        let front =
+            Front::with(pool_size, |setup| setup.pool("server_round_robin = true").pool(&mode).weir("workers = 1"));
         let primary = &servers().app.primary;
         let name = unique("twin");
         endpoint_of(primary, "postgres").execute(&format!("CREATE DATABASE {name}"));
         let mut idle: Vec<_> = (0..pool_size).map(|_| front.app.raw()).collect();
         idle.iter_mut().for_each(|client| client.run("BEGIN"));
         idle.iter_mut().for_each(|client| client.run("COMMIT"));
+        drop(idle);
         Self { front, direct: endpoint_of(primary, &name), ddl }
     }
 
@@ -66,6 +73,18 @@ impl Both {
             readable(&client.until_ready())
         };
         (ask(&mut self.weir), ask(&mut self.direct))
+    }
+
+    /// Sends a part of a batch to both, which ends with Flush and has that many replies.
+    pub fn part(&mut self, replies: usize, write: impl Fn(&mut BytesMut)) -> String {
+        let ask = |client: &mut RawClient| {
+            client.send_with(&write);
+            let replies: Vec<Message> = (0..replies).map(|_| client.next().expect("a reply")).collect();
+            readable(&replies)
+        };
+        let (weir, direct) = (ask(&mut self.weir), ask(&mut self.direct));
+        assert_eq!(weir, direct, "through Weir, and direct");
+        weir
     }
 
     pub fn prepare(&mut self, name: &str, sql: &str) -> String {
