@@ -8,7 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitStatus};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a child may take to end after its farewell signal, before SIGKILL.
 const FAREWELL_MAX: Duration = Duration::from_secs(10);
@@ -67,17 +67,17 @@ impl Child {
 
     /// Sends a signal to the process and to its children of this moment.
     ///
-    /// The process is stopped first, so that it cannot fork while its children are listed.
-    pub fn signal_family(&self, signal: libc::c_int) {
+    /// The process is stopped first, so that it cannot fork while its children are listed. Gives the children.
+    pub fn signal_family(&self, signal: libc::c_int) -> Vec<libc::pid_t> {
         let status = self.life.lock();
         if status.is_some() {
-            return;
+            return Vec::new();
         }
         send(self.pid, libc::SIGSTOP);
-        for child in children(self.pid) {
-            send(child, signal);
-        }
+        let family = children(self.pid);
+        family.iter().for_each(|child| send(*child, signal));
         send(self.pid, signal);
+        family
     }
 
     /// The exit status, or `None` while the process runs.
@@ -160,6 +160,19 @@ fn die_with_parent(command: &mut Command, signal: libc::c_int) {
 fn children(pid: libc::pid_t) -> Vec<libc::pid_t> {
     let listed = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     listed.split_whitespace().filter_map(|child| child.parse().ok()).collect()
+}
+
+/// Waits until processes that were killed have let go of what they had, for `limit` at most.
+pub fn await_ends(killed: &[libc::pid_t], limit: Duration) {
+    let began = Instant::now();
+    let runs = |pid: &libc::pid_t| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // The state stands behind the command's name in parentheses. A zombie has nothing any more.
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+    };
+    while killed.iter().any(runs) && began.elapsed() < limit {
+        thread::sleep(Duration::from_millis(1));
+    }
 }
 
 fn send(pid: libc::pid_t, signal: libc::c_int) {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::child::{Child, Endings};
+use super::child::{Child, Endings, await_ends};
 use super::settings::{Settings, Upstream};
 use super::{Durability, HOST, Installation, PASSWORD, SUPERUSER, failure};
 use crate::types::{Error, Result};
@@ -140,11 +140,13 @@ impl Node {
         process.wait(PATIENCE).map(drop).ok_or_else(|| self.failed("did not stop"))
     }
 
-    /// Kills the server and all its processes with SIGKILL, as a crash of its machine would.
+    /// Kills the server and all its processes with SIGKILL, as a crash of its machine would, and waits for their ends:
+    /// a server process closes its connection only then.
     pub fn kill(&mut self) {
         if let Some(process) = self.process.take() {
-            process.signal_family(libc::SIGKILL);
+            let family = process.signal_family(libc::SIGKILL);
             process.wait(PATIENCE);
+            await_ends(&family, PATIENCE);
         }
     }
 
