@@ -16,6 +16,7 @@ use super::simple::Ended;
 use super::sql_names::only_run;
 use super::values::Values;
 use super::worker::Sharing;
+use crate::net::executor;
 use crate::route::{self, plan::Access};
 use crate::session::request::{Parsed, ServerSession};
 use crate::session::statements::Prepared;
@@ -124,7 +125,7 @@ impl Client {
             // The replies are passed on while the rest is awaited. A client that always has more to send must not keep them
             // from being heard: it may stop at an error.
             if received >= BATCH_PIECE {
-                tokio::task::yield_now().await;
+                executor::yield_now().await;
             }
             return Ok(());
         }

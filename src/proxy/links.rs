@@ -423,6 +423,10 @@ impl Client {
         let unsettled = |link: &Link| link.server.conn.unsent() > 0 || !link.server.session.ledger.is_settled();
         while let Some(at) = self.links.iter().position(unsettled) {
             self.own_replies(at).await?;
+            // A server that owes nothing and is not at rest would be waited for without end, and the worker with it.
+            if self.links.get(at).is_some_and(unsettled) {
+                return Err(self.lose(at, Error::internal("a server does not come to rest")));
+            }
         }
         Ok(())
     }
