@@ -287,7 +287,8 @@ fn names_of_weirs_own_are_refused() {
 #[test]
 fn a_server_keeps_no_more_names_than_statements() {
     let front = Front::with(1, |setup| setup.pool("max_prepared_statements = 5"));
-    front.direct.execute(
+    // Through Weir, which knows it then.
+    front.app.execute(
         "CREATE FUNCTION kept() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM pg_prepared_statements WHERE from_sql'",
     );
     let mut clients: Vec<_> = (0..8).map(|_| front.app.raw()).collect();

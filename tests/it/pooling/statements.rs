@@ -70,7 +70,7 @@ fn clients_have_names_of_their_own() {
 #[test]
 fn clients_with_the_same_statement_share_it_on_a_server() {
     let front = round_robin(1);
-    front.direct.execute(KEPT);
+    front.app.execute(KEPT);
     let mut clients: Vec<_> = (0..5).map(|_| front.app.raw()).collect();
     for (number, client) in clients.iter_mut().enumerate() {
         prepare(client, &format!("name_{number}"), "SELECT kept()");
@@ -81,7 +81,7 @@ fn clients_with_the_same_statement_share_it_on_a_server() {
 #[test]
 fn a_server_keeps_no_more_than_max_prepared_statements() {
     let front = Front::with(1, |setup| setup.pool("max_prepared_statements = 5"));
-    front.direct.execute(KEPT);
+    front.app.execute(KEPT);
     let mut client = front.app.raw();
     for round in 0..2 {
         for number in 0..20 {
