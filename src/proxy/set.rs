@@ -77,27 +77,46 @@ impl Client {
     /// Runs SET or RESET on every server of the block, or of the session; the client sees the first one's answer. Servers
     /// that come later are told then.
     async fn set_everywhere(&mut self, task: &Task<'_>) -> Step<Ended> {
-        let in_block = self.block.is_some();
-        let concerned = |link: &Link| !in_block || link.is_in_transaction();
-        let first = match self.links.iter().position(concerned) {
-            Some(at) => at,
-            None => self.link_apart(HOME, Access::Primary { writes: false }).await?,
-        };
+        let first = self.first_concerned().await?;
         let server = &mut self.links[first].server;
         server.session.query_step(server.conn.queue(), task.text);
         let ended = self.finish(first).await?;
         if ended.failed {
             return Ok(ended);
         }
+        self.tell_others(first, task.text).await?;
+        self.keep_setting(task);
+        Ok(ended)
+    }
+
+    /// The server that answers for all of the block, or of the session.
+    async fn first_concerned(&mut self) -> Step<usize> {
+        let in_block = self.block.is_some();
+        match self.links.iter().position(|link| is_concerned(link, in_block)) {
+            Some(at) => Ok(at),
+            None => self.link_apart(HOME, Access::Primary { writes: false }).await,
+        }
+    }
+
+    /// Tells the other servers of the block, or of the session, what one of them has been told.
+    pub async fn tell_others(&mut self, first: usize, sql: &str) -> Step {
         for at in 0..self.links.len() {
-            if at != first && concerned(&self.links[at]) {
+            if at != first && is_concerned(&self.links[at], self.block.is_some()) {
                 let server = &mut self.links[at].server;
-                server.session.own_query(server.conn.queue(), task.text);
+                server.session.own_query(server.conn.queue(), sql);
                 self.own_replies(at).await?;
             }
         }
-        self.keep_setting(task);
-        Ok(ended)
+        Ok(())
+    }
+
+    /// Servers that come later are told this, too; what is local only those of the block.
+    pub fn tell_later(&mut self, name: &str, sql: &str, local: bool) {
+        match &mut self.block {
+            Some(block) => block.set(name, sql, !local),
+            None if local => {}
+            None => self.lasting.keep(name, sql),
+        }
     }
 
     fn keep_setting(&mut self, task: &Task<'_>) {
@@ -113,16 +132,12 @@ impl Client {
             }
             _ => return,
         };
-        match &mut self.block {
-            Some(block) => {
-                if assignments(task.text).iter().any(needs_one_snapshot) {
-                    block.require_one_snapshot();
-                }
-                block.set(name, task.text, !local);
-            }
-            None if local => {}
-            None => self.lasting.keep(name, task.text),
+        if let Some(block) = &mut self.block
+            && assignments(task.text).iter().any(needs_one_snapshot)
+        {
+            block.require_one_snapshot();
         }
+        self.tell_later(name, task.text, local);
     }
 
     /// A call of set_config() that is a statement of its own: as SET, but it gives a row.
@@ -138,33 +153,18 @@ impl Client {
         let configured = route::configured(task.text, &parameters);
         let configured = configured.ok_or_else(|| Error::internal("a call of set_config() that is none"))?;
         let sql = configured.sql();
-        let in_block = self.block.is_some();
-        let concerned = |link: &Link| !in_block || link.is_in_transaction();
-        let first = match self.links.iter().position(concerned) {
-            Some(at) => at,
-            None => self.link_apart(HOME, Access::Primary { writes: false }).await?,
-        };
+        let first = self.first_concerned().await?;
         let server = &self.links[first].server;
         let question = Question::of(task, task.text, server.session.ledger.translation().map(|oids| &**oids))?;
         let shard = server.shard();
         self.ask(shard, &question).await?;
         let answer = self.answer(shard).await?;
-        for at in 0..self.links.len() {
-            if at != first && concerned(&self.links[at]) {
-                let server = &mut self.links[at].server;
-                server.session.own_query(server.conn.queue(), &sql);
-                self.own_replies(at).await?;
-            }
-        }
+        self.tell_others(first, &sql).await?;
         self.show(task, answer);
         self.local_settings |= configured.local;
         self.state.touch_setting(&configured.name, configured.local);
         self.show_pin();
-        match &mut self.block {
-            Some(block) => block.set(&configured.name, &sql, !configured.local),
-            None if configured.local => {}
-            None => self.lasting.keep(&configured.name, &sql),
-        }
+        self.tell_later(&configured.name, &sql, configured.local);
         Ok(())
     }
 
@@ -186,14 +186,15 @@ impl Client {
             StatementKind::Set { local, .. } => ("SET", local),
             _ => ("RESET", false),
         };
-        match &mut self.block {
-            Some(block) => block.set(name, task.text, !local),
-            None if local => {}
-            None => self.lasting.keep(name, task.text),
-        }
+        self.tell_later(name, task.text, local);
         backend::command_complete(self.conn.queue(), tag);
         Ok(())
     }
+}
+
+/// In a block its own servers are concerned, else all of the session.
+fn is_concerned(link: &Link, in_block: bool) -> bool {
+    !in_block || link.is_in_transaction()
 }
 
 /// REPEATABLE READ and SERIALIZABLE, whether by SET TRANSACTION or by name.

@@ -14,7 +14,7 @@ use crate::route::{self, Named, Parameter};
 use crate::session::statements::Prepared;
 use crate::shardmap::ShardMap;
 use crate::sql::analyze::assignments;
-use crate::sql::facts::{DiscardTarget, Effects, Facts, Operand, Statement, StatementKind, TransactionCommand};
+use crate::sql::facts::{DiscardTarget, Effects, Facts, Statement, StatementKind, TransactionCommand};
 use crate::sql::scan::LiteralSpan;
 use crate::sql::schema::Schema;
 use crate::types::{Error, Result, ShardId};
@@ -71,7 +71,8 @@ impl Client {
         facts: &Facts,
         literals: &[LiteralSpan],
     ) -> Step {
-        if facts.statements.iter().any(|statement| changes_path(statement, text, literals)) {
+        let values = Values { text, literals, bound: None };
+        if facts.statements.iter().any(|statement| changes_path(statement, &values)) {
             return Err(Error::refuse(
                 "search_path cannot be changed among other statements of one query",
                 "The statements behind it would be routed by the names that were known before.",
@@ -84,7 +85,6 @@ impl Client {
             plans.push(self.plan(schema, statement, text, literals, &[]).await?);
         }
         if let Some((shard, access)) = common_shard(&plans) {
-            let values = Values { text, literals, bound: None };
             facts.statements.iter().for_each(|statement| self.note(statement, &values));
             let ended = self.on_one(shard, access, &Asked::Query(message), text).await?;
             self.follow_block_status();
@@ -95,7 +95,6 @@ impl Client {
         }
         self.steps_may_be_separate(&facts.statements)?;
         for (statement, plan) in facts.statements.iter().zip(plans) {
-            let values = Values { text, literals, bound: None };
             let task = Task { statement, text: statement.text(text), asked: Asked::Step, values };
             if let Err(stop) = self.perform(schema, plan, &task).await {
                 // Nothing runs after a failed statement.
@@ -383,16 +382,13 @@ fn home_plan(epoch: crate::types::Epoch) -> Plan {
 }
 
 /// Whether names may lead elsewhere behind a statement.
-fn changes_path(statement: &Statement, text: &str, literals: &[LiteralSpan]) -> bool {
+fn changes_path(statement: &Statement, values: &Values<'_>) -> bool {
     match &statement.kind {
         StatementKind::Set { name, .. } => name == route::SEARCH_PATH,
-        StatementKind::Select => statement.set_configs.iter().any(|call| {
-            let name = match &call.name {
-                Operand::Literal { slot, .. } => literals.get(*slot).and_then(|literal| literal.value(text)),
-                _ => None,
-            };
-            name.is_none_or(|name| name.eq_ignore_ascii_case(route::SEARCH_PATH))
-        }),
+        StatementKind::Select => statement
+            .set_configs
+            .iter()
+            .any(|call| values.text(&call.name).is_none_or(|name| name.eq_ignore_ascii_case(route::SEARCH_PATH))),
         _ => false,
     }
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::batch::Request;
 use super::client::{Client, reads_standard_strings};
-use super::links::Link;
 use super::outcome::{Step, Stop};
 use super::values::Values;
 use crate::config::{PoolMode, SequenceState};
@@ -98,20 +97,8 @@ impl Client {
             let Some(value) = row.first().and_then(Option::as_ref) else { continue };
             let mut sql = String::new();
             write_set(&mut sql, &name, &String::from_utf8_lossy(value));
-            let in_block = self.block.is_some();
-            let concerned = |link: &Link| !in_block || link.is_in_transaction();
-            for other in 0..self.links.len() {
-                if other == at || !concerned(&self.links[other]) {
-                    continue;
-                }
-                let server = &mut self.links[other].server;
-                server.session.own_query(server.conn.queue(), &sql);
-                self.own_replies(other).await?;
-            }
-            match &mut self.block {
-                Some(block) => block.set(&name, &sql, true),
-                None => self.lasting.keep(&name, &sql),
-            }
+            self.tell_others(at, &sql).await?;
+            self.tell_later(&name, &sql, false);
         }
         Ok(())
     }
