@@ -270,6 +270,7 @@ const TWO_PHASE: &[Column<InDoubtInfo>] = &[
     text("database", |transaction| some(&transaction.database)),
     text("shards", |transaction| some(transaction.shards.join(","))),
     text("started_at", |transaction| some(utc(transaction.started_at))),
+    numeric("age", |transaction| some(transaction.age.as_secs_f64())),
     text("decision", |transaction| some(transaction.outcome.as_str())),
 ];
 

@@ -156,9 +156,9 @@ async fn shards_show_their_share() {
 #[tokio::test]
 async fn small_commands() {
     let version = format!("Weir {}", env!("CARGO_PKG_VERSION"));
-    let two_phase = "gid:25|database:25|shards:25|started_at:25|decision:25";
+    let two_phase = "gid:25|database:25|shards:25|started_at:25|age:1700|decision:25";
     check("SHOW VERSION", &["version:25", &version, "SHOW"]).await;
-    check("SHOW TWO_PHASE", &[two_phase, "weir_42|shop|west,east|2026-11-22 03:21:43 UTC|commit", "SHOW"]).await;
+    check("SHOW TWO_PHASE", &[two_phase, "weir_42|shop|west,east|2026-11-22 03:21:43 UTC|7.5|commit", "SHOW"]).await;
     let listeners = "database:25|clients:23|channels:23|notifications:20|connects:20|losses:20";
     check("SHOW LISTENERS", &[listeners, "shop|2|5|40|3|1", "SHOW"]).await;
     check("", &["empty"]).await;

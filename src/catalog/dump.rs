@@ -36,6 +36,8 @@ struct DumpedMap {
 struct DumpedTransaction {
     id: String,
     database: String,
+    #[serde(default)]
+    user: String,
     shards: Vec<String>,
     decision: Option<String>,
 }
@@ -57,6 +59,7 @@ impl Catalog {
             dump.two_phase.push(DumpedTransaction {
                 id: transaction.id,
                 database: transaction.database,
+                user: transaction.user,
                 shards: transaction.shards,
                 decision: transaction.decision.map(|decision| decision.as_str().to_owned()),
             });
@@ -98,7 +101,7 @@ impl Catalog {
         for (found, decision) in decisions {
             if !known.iter().any(|known| known.id == found.id) {
                 let shards: Vec<&str> = found.shards.iter().map(String::as_str).collect();
-                self.begin_two_phase(&found.id, &found.database, &shards).await?;
+                self.begin_two_phase(&found.id, &found.database, &found.user, &shards).await?;
             }
             if let Some(decision) = decision {
                 self.decide(&found.id, decision).await?;

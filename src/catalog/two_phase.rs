@@ -17,10 +17,13 @@ pub enum Decision {
 pub struct TwoPhase {
     pub id: String,
     pub database: String,
+    /// Who prepares it, and may finish it; empty if that is not known.
+    pub user: String,
     /// The names of the shards that take part.
     pub shards: Vec<String>,
     pub started_at: SystemTime,
     pub decision: Option<Decision>,
+    pub decided_at: Option<SystemTime>,
 }
 
 impl Decision {
@@ -45,12 +48,13 @@ impl Catalog {
     ///
     /// # Errors
     /// [`Origin::Catalog`] when the store fails or the id is taken.
-    pub async fn begin_two_phase(&self, id: &str, database: &str, shards: &[&str]) -> Result<()> {
+    pub async fn begin_two_phase(&self, id: &str, database: &str, user: &str, shards: &[&str]) -> Result<()> {
         let failed = failed("record the two-phase transaction");
         let mut transaction = self.pool.begin().await.map_err(failed)?;
-        sqlx::query("INSERT INTO two_phase (id, database, started_at) VALUES ($1, $2, $3)")
+        sqlx::query("INSERT INTO two_phase (id, database, username, started_at) VALUES ($1, $2, $3, $4)")
             .bind(id)
             .bind(database)
+            .bind(user)
             .bind(unix_micros(SystemTime::now()))
             .execute(&mut *transaction)
             .await
@@ -100,9 +104,9 @@ impl Catalog {
                 .fetch_all(&mut *transaction)
                 .await
                 .map_err(failed)?;
-        let rows: Vec<(String, String, i64, Option<String>)> = sqlx::query_as(
-            "SELECT id, database, started_at, decision FROM two_phase LEFT JOIN two_phase_decision USING (id) \
-             ORDER BY started_at, id",
+        let rows: Vec<Row> = sqlx::query_as(
+            "SELECT id, database, username, started_at, decision, decided_at \
+             FROM two_phase LEFT JOIN two_phase_decision USING (id) ORDER BY started_at, id",
         )
         .fetch_all(&mut *transaction)
         .await
@@ -125,12 +129,16 @@ impl Catalog {
     }
 }
 
-fn assemble(row: (String, String, i64, Option<String>), participants: &[(String, String)]) -> Result<TwoPhase> {
-    let (id, database, started_at, decision) = row;
+/// Id, database, user, start, decision and its time.
+type Row = (String, String, String, i64, Option<String>, Option<i64>);
+
+fn assemble(row: Row, participants: &[(String, String)]) -> Result<TwoPhase> {
+    let (id, database, user, started_at, decision, decided_at) = row;
     let shards = participants.iter().filter(|(of, _)| *of == id).map(|(_, shard)| shard.clone()).collect();
-    let started_at = UNIX_EPOCH + Duration::from_micros(u64::try_from(started_at).unwrap_or(0));
+    let time = |micros: i64| UNIX_EPOCH + Duration::from_micros(u64::try_from(micros).unwrap_or(0));
     let decision = decision.as_deref().map(Decision::from_str).transpose()?;
-    Ok(TwoPhase { id, database, shards, started_at, decision })
+    let (started_at, decided_at) = (time(started_at), decided_at.map(time));
+    Ok(TwoPhase { id, database, user, shards, started_at, decision, decided_at })
 }
 
 /// Microseconds since 1970; zero for a clock that stands before.

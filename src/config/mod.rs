@@ -111,6 +111,17 @@ pub enum SequenceState {
     Pin,
 }
 
+/// Whether a transaction may write several shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TwoPhaseMode {
+    /// A transaction writes one shard.
+    Off,
+    /// One that wrote several shards is committed in two phases.
+    Auto,
+    /// The same, and nothing is written at all while a server could not take part in that.
+    Required,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogLevel {
     Error,
@@ -169,6 +180,7 @@ pub struct Database {
     /// Functions, as `schema.name`, that touch only the shard that they run on, and rows of reference tables to read.
     pub shard_local: BTreeSet<String>,
     pub sequence_state: SequenceState,
+    pub two_phase: TwoPhaseMode,
     /// At least one, exactly one without a shard map. A shard's place is its [`crate::types::ShardId`]; the first is
     /// the home shard.
     pub shards: Vec<Shard>,

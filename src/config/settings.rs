@@ -17,7 +17,7 @@ use super::section::{Located, Section, Wrong, boolean, count, did_you_mean, name
 use super::units::{duration, duration_or_none, node_address, positive_duration, size, socket_address};
 use super::{
     AuthMethod, CONSOLE_DATABASE, Config, Database, General, LogLevel, Password, Pool, PoolMode, Secret, SequenceState,
-    Shard, User, WEIR_PORT, peers, shard_map,
+    Shard, TwoPhaseMode, User, WEIR_PORT, peers, shard_map,
 };
 
 /// How a file's text is got.
@@ -35,6 +35,9 @@ const POOL_MODES: &[(&str, PoolMode)] =
     &[("session", PoolMode::Session), ("transaction", PoolMode::Transaction), ("statement", PoolMode::Statement)];
 
 const SEQUENCE_STATES: &[(&str, SequenceState)] = &[("affinity", SequenceState::Affinity), ("pin", SequenceState::Pin)];
+
+const TWO_PHASE_MODES: &[(&str, TwoPhaseMode)] =
+    &[("off", TwoPhaseMode::Off), ("auto", TwoPhaseMode::Auto), ("required", TwoPhaseMode::Required)];
 
 const LOG_LEVELS: &[(&str, LogLevel)] = &[
     ("error", LogLevel::Error),
@@ -244,6 +247,7 @@ fn read_database(name: &str, mut section: Section<'_>, pool: &Pool, read: Read<'
             .collect(),
         shard_local: values(section.take_list("shard_local", function_name).unwrap_or_default()).into_iter().collect(),
         sequence_state: section.take("sequence_state", word(SEQUENCE_STATES)).unwrap_or(SequenceState::Affinity),
+        two_phase: section.take("two_phase", word(TWO_PHASE_MODES)).unwrap_or(TwoPhaseMode::Auto),
         shard_map: read_shard_map(&mut section, shard_names, read),
         shards: shards.into_iter().filter_map(|(_, shard)| shard).collect(),
     };

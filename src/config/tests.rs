@@ -128,6 +128,7 @@ pool_mode = "transaction"
 harmless_functions = ["app.audit", "app.stamp"]
 shard_local = ["app.report"]
 sequence_state = "pin"
+two_phase = "required"
 pool_size = 3
 [[databases.app.shards]]
 name = "only"
@@ -146,6 +147,7 @@ dbname = "other"
     assert_eq!(config.databases[0].pool_mode, PoolMode::Transaction);
     assert_eq!(config.users[0].pool_mode, Some(PoolMode::Statement));
     assert_eq!(config.databases[0].sequence_state, SequenceState::Pin);
+    assert_eq!(config.databases[0].two_phase, TwoPhaseMode::Required);
     assert!(config.databases[0].harmless_functions.iter().eq(["app.audit", "app.stamp"]));
     assert!(config.databases[0].shard_local.iter().eq(["app.report"]));
     assert_eq!(config.databases[0].shards[0].primary, NodeAddress { host: "::1".to_owned(), port: 5433 });

@@ -38,6 +38,8 @@ struct Metrics {
     /// Errors that belong to no pool.
     errors: Counts<Kind>,
     in_doubt: u64,
+    /// Of the oldest of them, in seconds.
+    in_doubt_age: f64,
     listeners: Vec<ListenerInfo>,
 }
 
@@ -89,7 +91,9 @@ impl Metrics {
             sum.and_modify(|sum| sum.absorb(pool)).or_insert_with(|| pool.clone());
         }
         let (in_doubt, listeners) = (snapshot.in_doubt.len() as u64, snapshot.listeners.clone());
-        Self { counted, gauged, errors: reading.errors.clone(), in_doubt, listeners }
+        let in_doubt_age =
+            snapshot.in_doubt.iter().map(|transaction| transaction.age.as_secs_f64()).fold(0.0, f64::max);
+        Self { counted, gauged, errors: reading.errors.clone(), in_doubt, in_doubt_age, listeners }
     }
 
     fn encode_counters(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -151,7 +155,11 @@ impl Metrics {
             metric.encode_family(labels)?.encode_gauge(&pool.maxwait.as_secs_f64())?;
         }
         let help = "Transactions over several shards that are not finished on all of them";
-        encoder.encode_descriptor("in_doubt_transactions", help, None, MetricType::Gauge)?.encode_gauge(&self.in_doubt)
+        encoder
+            .encode_descriptor("in_doubt_transactions", help, None, MetricType::Gauge)?
+            .encode_gauge(&self.in_doubt)?;
+        let help = "How long ago the oldest of them was prepared";
+        encoder.encode_descriptor("in_doubt_seconds", help, None, MetricType::Gauge)?.encode_gauge(&self.in_doubt_age)
     }
 
     fn encode_listeners(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -294,6 +302,7 @@ mod tests {
             format!("weir_servers{{{west},state=\"idle\"}} 4"),
             format!("weir_maxwait_seconds{{{west}}} 2.000005"),
             "weir_in_doubt_transactions 1".to_owned(),
+            "weir_in_doubt_seconds 7.5".to_owned(),
             "weir_listening_clients{database=\"shop\"} 2".to_owned(),
             "weir_listened_channels{database=\"shop\"} 5".to_owned(),
             "weir_notifications_total{database=\"shop\"} 40".to_owned(),

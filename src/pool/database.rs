@@ -11,10 +11,10 @@ use super::freshness::Freshness;
 use super::listener::Listener;
 use super::shared::{Limits, MailSender, NodeIndex, PoolId, Shared};
 use crate::auth::Password;
-use crate::config::{self, PoolMode, SequenceState};
+use crate::config::{self, PoolMode, SequenceState, TwoPhaseMode};
 use crate::shardmap::{Key, ShardMap};
 use crate::sql::schema::Schema;
-use crate::types::{Epoch, ShardId};
+use crate::types::{Epoch, Error, Result, ShardId};
 
 /// One PostgreSQL server of a shard.
 #[derive(Clone, Debug)]
@@ -44,6 +44,7 @@ pub struct Database {
     /// See [`config::Database::shard_local`].
     pub shard_local: BTreeSet<String>,
     pub sequence_state: SequenceState,
+    pub two_phase: TwoPhaseMode,
     pub limits: Limits,
     pub shards: Vec<Shard>,
     /// The shard map; `None` for an unsharded database.
@@ -66,8 +67,8 @@ pub struct Database {
     replication: Mutex<HashMap<PoolId, Arc<Shared>>>,
     /// Hears notifications for all clients.
     pub listener: Listener,
-    /// Held by the one statement that runs on every shard or none.
-    pub everywhere: tokio::sync::Mutex<()>,
+    /// Read by transactions that change the schema, written by changes of the shard map, which is compared with the schema.
+    pub schema_gate: Arc<tokio::sync::RwLock<()>>,
 }
 
 /// How waiting for the schema ended.
@@ -86,6 +87,7 @@ impl Database {
             harmless_functions: declared.harmless_functions.clone(),
             shard_local: declared.shard_local.clone(),
             sequence_state: declared.sequence_state,
+            two_phase: declared.two_phase,
             limits,
             shards,
             map: map.map(ArcSwap::from_pointee),
@@ -100,7 +102,7 @@ impl Database {
             pools: Mutex::default(),
             replication: Mutex::default(),
             listener: Listener::default(),
-            everywhere: tokio::sync::Mutex::new(()),
+            schema_gate: Arc::default(),
         }
     }
 
@@ -137,6 +139,35 @@ impl Database {
 
     pub fn is_sharded(&self) -> bool {
         self.map.is_some()
+    }
+
+    /// Whether one transaction may write these two shards.
+    ///
+    /// # Errors
+    /// Two-phase commit is off, or not possible on one of them.
+    pub fn may_write_both(&self, first: ShardId, second: ShardId) -> Result<()> {
+        let refusal = |detail: String| Error::refuse("a transaction cannot write to more than one shard", detail);
+        if self.two_phase == TwoPhaseMode::Off {
+            let detail = format!(
+                "The transaction has written to shard \"{}\", this statement writes to shard \"{}\", and two_phase is off.",
+                self.shard_name(first),
+                self.shard_name(second)
+            );
+            return Err(refusal(detail).hint("Commit first, or keep rows that change together under one shard key."));
+        }
+        let schema = self.schema.load();
+        match [first, second].into_iter().find(|shard| schema.cannot_prepare.contains(shard)) {
+            None => Ok(()),
+            Some(shard) => {
+                let detail =
+                    format!("The server of shard \"{}\" has max_prepared_transactions = 0.", self.shard_name(shard));
+                Err(refusal(detail).hint("Set max_prepared_transactions there, and restart that server."))
+            }
+        }
+    }
+
+    fn shard_name(&self, shard: ShardId) -> &str {
+        self.shards.get(shard.index()).map_or("", |shard| &*shard.name)
     }
 
     /// What is known of the schema; `None` before it was read for the first time. Workers that look at it do not

@@ -140,6 +140,8 @@ const OPERATORS: &str = "
 
 const NONDETERMINISTIC: &str = "SELECT EXISTS (SELECT FROM pg_catalog.pg_collation WHERE NOT collisdeterministic)";
 
+const CANNOT_PREPARE: &str = "SELECT pg_catalog.current_setting('max_prepared_transactions') = '0'";
+
 const ENUMS: &str = "
     SELECT t.oid, n.nspname::text, t.typname::text, t.typarray
       FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
@@ -178,11 +180,17 @@ pub async fn inspect(version: u64, members: &[Member], declared: &Declared<'_>) 
         other_paths: HashSet::new(),
         has_nondeterministic_collations: rows(home, NONDETERMINISTIC).await?.iter().any(|row| row.get(0)),
         translations: HashMap::new(),
+        cannot_prepare: HashSet::new(),
         enums: rows(home, ENUMS).await?.iter().map(|row| (row.get(0), enum_of(row))).collect(),
     };
     if declared.is_sharded {
         views(home, &mut schema).await?;
         schema.other_paths = other_paths(home, &schema.search_path).await?;
+    }
+    for Member { shard, client, .. } in members.iter().filter(|_| declared.is_sharded) {
+        if rows(client, CANNOT_PREPARE).await?.iter().any(|row| row.get(0)) {
+            schema.cannot_prepare.insert(*shard);
+        }
     }
     if others.is_empty() {
         return Ok(schema);

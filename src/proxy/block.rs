@@ -1,19 +1,22 @@
 //! Transaction blocks on a sharded database: Weir keeps the block, servers join when they are needed.
 
 use super::client::Client;
+use super::exchange::Question;
 use super::links::Link;
-use super::outcome::Step;
+use super::outcome::{Step, Stop};
 use super::sharded::Task;
 use crate::session::transaction::Transaction;
 use crate::sql::code::CodeClass;
 use crate::sql::facts::{Isolation, TransactionCommand};
-use crate::types::{Error, Kind, Origin, Result};
-use crate::wire::TransactionStatus;
+use crate::types::{Error, Kind, Origin, Result, ShardId};
 use crate::wire::backend;
 
 /// SQLSTATEs of the warnings that PostgreSQL gives about blocks.
 const ACTIVE_TRANSACTION: &str = "25001";
 const NO_ACTIVE_TRANSACTION: &str = "25P01";
+
+/// Whether a transaction has a number, which it gets with its first write (or lock of a row).
+const HAS_WRITTEN: &str = "SELECT pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL";
 
 impl Client {
     /// Does a transaction command and answers it, ReadyForQuery apart.
@@ -57,7 +60,6 @@ impl Client {
         Ok(())
     }
 
-    /// Commits on the shard that was written, then on those that were only read.
     async fn commit(&mut self) -> Step {
         let Some(block) = self.block.take() else {
             self.warn(NO_ACTIVE_TRANSACTION, "there is no transaction in progress");
@@ -72,21 +74,68 @@ impl Client {
             self.complete("ROLLBACK");
             return Ok(());
         }
-        if self.schema_touched
-            && let Err(error) = self.tell_fleet().await
-        {
-            self.end_on_all("ROLLBACK").await;
-            return Err(error.into());
+        self.commit_block(block).await?;
+        self.complete("COMMIT");
+        Ok(())
+    }
+
+    /// Opens a block for a statement that needs several shards, unless the client has one open. Gives whether it did.
+    pub fn begin_own(&mut self) -> bool {
+        let own = self.block.is_none();
+        if own {
+            self.block = Some(Transaction::begin("BEGIN", false));
         }
-        let writer = block.writer().and_then(|shard| self.links.iter().position(|link| link.server.shard() == shard));
-        if let Some(at) = writer {
-            let server = &mut self.links[at].server;
-            server.session.own_query(server.conn.queue(), "COMMIT");
-            if let Err(stop) = self.own_replies(at).await {
-                self.block = None;
-                self.end_on_all("ROLLBACK").await;
-                return Err(stop);
+        own
+    }
+
+    /// Ends a statement behind [`Client::begin_own`]. A block of its own is committed, or rolled back if the statement
+    /// failed; the client's block fails with it.
+    pub async fn end_own<T>(&mut self, own: bool, result: Step<T>) -> Step<T> {
+        match result {
+            Err(Stop::Gone) => Err(Stop::Gone),
+            Err(stop) => {
+                let shards: Vec<ShardId> = self.links.iter().map(|link| link.server.shard()).collect();
+                self.stop_all(&shards).await;
+                if own {
+                    self.block = None;
+                    self.end_on_all("ROLLBACK").await;
+                } else {
+                    self.fail_block();
+                }
+                Err(stop)
             }
+            Ok(value) => {
+                if own && let Some(block) = self.block.take() {
+                    self.commit_block(block).await?;
+                }
+                Ok(value)
+            }
+        }
+    }
+
+    /// Notes that the open block may write a shard.
+    ///
+    /// # Errors
+    /// It has written another one, and two-phase commit is off, or a server cannot take part in it.
+    pub fn note_write(&mut self, shard: ShardId) -> Result<()> {
+        let Some(block) = &mut self.block else { return Ok(()) };
+        if let Some(first) = block.writers().iter().find(|writer| **writer != shard) {
+            self.database.may_write_both(*first, shard)?;
+        }
+        block.write(shard);
+        Ok(())
+    }
+
+    /// Commits what a block did, on all shards that it wrote or on none; then on those that were only read.
+    async fn commit_block(&mut self, block: Transaction) -> Step {
+        let committed = match self.announce_schema().await {
+            Ok(()) => self.commit_written(&block).await,
+            Err(error) => Err(error.into()),
+        };
+        if let Err(stop) = committed {
+            self.block = None;
+            self.end_on_all("ROLLBACK").await;
+            return Err(stop);
         }
         self.end_on_all("COMMIT").await;
         block.commit_settings(&mut self.lasting);
@@ -95,8 +144,42 @@ impl Client {
             self.defined = CodeClass::default();
             self.await_schema().await;
         }
-        self.complete("COMMIT");
         Ok(())
+    }
+
+    /// Lets other Weirs know of a change of the schema before it is committed.
+    async fn announce_schema(&mut self) -> Result<()> {
+        if self.schema_touched { self.tell_fleet().await } else { Ok(()) }
+    }
+
+    async fn commit_written(&mut self, block: &Transaction) -> Step {
+        let written = self.written(block.writers()).await?;
+        if let [only] = written.as_slice() {
+            let Some(at) = self.links.iter().position(|link| link.server.shard() == *only) else { return Ok(()) };
+            let server = &mut self.links[at].server;
+            server.session.own_query(server.conn.queue(), "COMMIT");
+            return self.own_replies(at).await;
+        }
+        self.commit_everywhere(&written).await
+    }
+
+    /// Which of the shards that may have been written were: where it matters, their servers are asked.
+    async fn written(&mut self, writers: &[ShardId]) -> Step<Vec<ShardId>> {
+        let open = |shard: &&ShardId| self.links.iter().any(|link| link.server.shard() == **shard && link.has_begun());
+        let candidates: Vec<ShardId> = writers.iter().filter(open).copied().collect();
+        if candidates.len() < 2 {
+            return Ok(candidates);
+        }
+        for shard in &candidates {
+            self.ask(*shard, &Question::query(HAS_WRITTEN)).await?;
+        }
+        let mut written = Vec::new();
+        for shard in candidates {
+            if self.answer(shard).await?.is_true() {
+                written.push(shard);
+            }
+        }
+        Ok(written)
     }
 
     async fn roll_back(&mut self) {
@@ -111,9 +194,7 @@ impl Client {
     /// Ends the transaction on every server that still has it open. Nothing depends on the outcome: these servers
     /// were only read, or are rolled back; one that fails is lost and closed.
     async fn end_on_all(&mut self, command: &str) {
-        let open = |link: &Link| {
-            link.server.session.ledger.status() != TransactionStatus::Idle || link.server.conn.unsent() > 0
-        };
+        let open = Link::has_begun;
         while let Some(at) = self.links.iter().position(open) {
             let server = &mut self.links[at].server;
             server.session.own_query(server.conn.queue(), command);

@@ -10,6 +10,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
+use tokio::sync::OwnedRwLockReadGuard;
 
 use super::handle::{Handle, State};
 use super::instance::User;
@@ -80,6 +81,8 @@ pub struct Client {
     pub unwanted: usize,
     /// The schema changed in the open transaction.
     pub schema_touched: bool,
+    /// While it changes the schema, the shard map stays as it is.
+    pub schema_hold: Option<OwnedRwLockReadGuard<()>>,
     /// What code may do that was defined in the open transaction, so that the schema does not know it.
     pub defined: CodeClass,
     /// The open transaction may have run code of users.
@@ -163,6 +166,7 @@ impl Client {
             skip_to_sync: false,
             unwanted: 0,
             schema_touched: false,
+            schema_hold: None,
             defined: CodeClass::default(),
             ran_code: false,
             doubts_code: false,

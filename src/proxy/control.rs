@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::oneshot;
 use tokio_postgres::{Client, NoTls};
@@ -11,6 +11,7 @@ use tokio_postgres::{Client, NoTls};
 use super::instance::{Instance, Order, WorkerReport};
 use super::report::host_and_port;
 use crate::catalog::Decision;
+use crate::config;
 use crate::pool::database::{Database, Node};
 use crate::pool::freshness::Lsn;
 use crate::pool::inspect::{self, Declared, Member};
@@ -44,6 +45,18 @@ impl Instance {
     /// Opens a connection of Weir's own to a node. The connection ends when the client is dropped.
     pub(super) async fn connect(&self, shard: ShardId, node: &Node) -> Result<Client> {
         let user = self.own_user().ok_or_else(|| Error::internal("no user is configured"))?;
+        self.log_in(user, shard, node).await
+    }
+
+    /// The same as a certain user, if that is configured.
+    pub(super) async fn connect_as(&self, user: &str, shard: ShardId, node: &Node) -> Result<Client> {
+        match self.config.users.iter().find(|known| known.name == user) {
+            Some(user) => self.log_in(user, shard, node).await,
+            None => self.connect(shard, node).await,
+        }
+    }
+
+    async fn log_in(&self, user: &config::User, shard: ShardId, node: &Node) -> Result<Client> {
         let (host, port) = host_and_port(&node.address);
         let mut config = tokio_postgres::Config::new();
         config.host(&host).port(port).user(&user.name).dbname(&*node.dbname).application_name("weir");
@@ -275,11 +288,13 @@ impl Instance {
                 return Vec::new();
             }
         };
+        let now = SystemTime::now();
         let info = |transaction: crate::catalog::TwoPhase| InDoubtInfo {
             gid: transaction.id,
             database: transaction.database,
             shards: transaction.shards,
             started_at: transaction.started_at,
+            age: now.duration_since(transaction.started_at).unwrap_or_default(),
             outcome: match transaction.decision {
                 None => Outcome::Undecided,
                 Some(Decision::Commit) => Outcome::Commit,

@@ -1,8 +1,7 @@
 //! COPY FROM STDIN into tables of several shards: the client's rows are given to their shards, and kept by all of them or
 //! by none.
 //!
-//! Outside of a block each shard has a transaction of its own, and several of them are committed in two phases, as a
-//! statement for all shards is. In a block the rows are part of the client's transaction, which writes one shard.
+//! Outside of a block they have a transaction of their own, in a block they are part of the client's.
 
 use std::future::poll_fn;
 use std::task::Poll;
@@ -68,30 +67,19 @@ impl Client {
             .hint("Send the statements one by one.")
             .into());
         }
-        if self.block.is_some() && matches!(copy.rows, CopyRows::Alike { .. }) {
-            return Err(super::everywhere::inside_block().into());
-        }
-        let database = self.database.clone();
-        // The rows' locks on several shards must not wait for those of a statement for all shards, and the other way
-        // round: neither server would see that.
-        let _turn = if self.block.is_none() { Some(database.everywhere.lock().await) } else { None };
         let rows = Rows::new(copy.format.clone(), copy.header);
         let mut copying = Copying { copy, text: task.text, rows, heading: Bytes::new(), streams: Vec::new() };
-        match self.copy_rows(&mut copying, task).await {
-            Ok(count) => {
-                self.complete(&format!("COPY {count}"));
-                if matches!(task.asked, Asked::Query(_)) {
-                    self.ready();
-                }
-                Ok(())
-            }
-            Err(Stop::Gone) => Err(Stop::Gone),
-            Err(stop) => {
-                self.give_up(&copying).await;
-                self.fail_block();
-                Err(stop)
-            }
+        let own = self.begin_own();
+        let copied = self.copy_rows(&mut copying, task).await;
+        if !matches!(copied, Ok(_) | Err(Stop::Gone)) {
+            self.give_up(&copying).await;
         }
+        let count = self.end_own(own, copied).await?;
+        self.complete(&format!("COPY {count}"));
+        if matches!(task.asked, Asked::Query(_)) {
+            self.ready();
+        }
+        Ok(())
     }
 
     /// Everything but the answer; gives the number of rows.
@@ -118,29 +106,21 @@ impl Client {
             }
         }
         self.give_rows(copying, true).await?;
-        let count = self.end_streams(copying).await?;
-        if self.block.is_none() {
-            self.commit_copy(copying).await?;
-        }
-        Ok(count)
+        self.end_streams(copying).await
     }
 
     /// The shard that says first whether the COPY is possible: one that the block uses anyway, if it may have rows.
     fn first_shard(&self, copy: &CopyIn) -> Result<ShardId> {
         let shards = copy.shards();
         let used = |shard: &&ShardId| self.links.iter().any(|link| link.server.shard() == **shard);
-        let writer = self.block.as_ref().and_then(|block| block.writer()).filter(|writer| shards.contains(writer));
-        let first = writer.or_else(|| shards.iter().find(used).copied()).or_else(|| shards.first().copied());
+        let first = shards.iter().find(used).copied().or_else(|| shards.first().copied());
         first.ok_or_else(|| Error::refuse("no shard takes rows of this table", "Its keyspace has no shards."))
     }
 
     /// Begins the COPY on a shard; gives the body of CopyInResponse.
     async fn open_stream(&mut self, copying: &mut Copying<'_>, shard: ShardId) -> Step<Bytes> {
+        self.note_write(shard)?;
         self.link(shard, Access::Primary { writes: true }).await?;
-        if self.block.is_none() {
-            self.ask(shard, &Question::query("BEGIN")).await?;
-            self.succeed(shard).await?;
-        }
         copying.streams.push(Stream { shard, pending: BytesMut::from(&copying.heading[..]) });
         self.ask(shard, &Question::query(copying.text)).await?;
         loop {
@@ -269,9 +249,6 @@ impl Client {
     }
 
     async fn give_row(&mut self, copying: &mut Copying<'_>, shard: ShardId, row: &[u8]) -> Step {
-        if let Some(block) = &mut self.block {
-            block.write(shard)?;
-        }
         if !copying.streams.iter().any(|stream| stream.shard == shard) {
             self.open_stream(copying, shard).await?;
         }
@@ -336,16 +313,7 @@ impl Client {
         }
     }
 
-    async fn commit_copy(&mut self, copying: &Copying<'_>) -> Step {
-        let shards: Vec<ShardId> = copying.streams.iter().map(|stream| stream.shard).collect();
-        if let [only] = shards.as_slice() {
-            self.ask(*only, &Question::query("COMMIT")).await?;
-            return self.succeed(*only).await;
-        }
-        self.commit_everywhere(&shards).await
-    }
-
-    /// Undoes what the shards were given. In a block the client's own ROLLBACK does that.
+    /// Ends the COPY on the shards that still take rows.
     async fn give_up(&mut self, copying: &Copying<'_>) {
         let mut fail = BytesMut::new();
         frontend::copy_fail(&mut fail, "another shard refused its rows, or Weir did");
@@ -353,14 +321,9 @@ impl Client {
             let own = |link: &super::links::Link| link.server.shard() == *shard;
             let Some(at) = self.links.iter().position(own) else { continue };
             // A server that is lost here has undone everything.
-            if self.links[at].server.session.ledger.is_in_own_exchange()
-                && (self.send_copy(*shard, &fail).await.is_err() || self.drain(*shard).await.is_err())
+            if self.links[at].server.session.ledger.is_in_own_exchange() && self.send_copy(*shard, &fail).await.is_ok()
             {
-                continue;
-            }
-            if self.block.is_none() && self.links.iter().any(|link| own(link) && link.is_in_transaction()) {
-                let undone = self.ask(*shard, &Question::query("ROLLBACK")).await.is_ok();
-                let _lost = undone && self.drain(*shard).await.is_ok();
+                let _lost = self.drain(*shard).await;
             }
         }
     }

@@ -152,6 +152,20 @@ impl Client {
         }
     }
 
+    /// As [`Client::drain`], also when the client is gone meanwhile: what is asked is not the client's to break off.
+    pub async fn drain_alone(&mut self, shard: ShardId) -> Step<Option<Bytes>> {
+        let mut failure = None;
+        loop {
+            let at = self.place(shard)?;
+            let reply = Box::pin(next_reply(&mut self.links[at].server)).await;
+            match reply.map_err(|error| self.lose(at, error))? {
+                Reply::Ready(_) => return Ok(failure),
+                Reply::Error(body) => drop(failure.get_or_insert(body)),
+                _ => {}
+            }
+        }
+    }
+
     /// Stops what the servers of these shards still do, and reads the rest of their replies.
     pub async fn stop_all(&mut self, shards: &[ShardId]) {
         for shard in shards {
@@ -165,7 +179,7 @@ impl Client {
                 tracing::warn!(%error, "a query on another shard could not be cancelled");
             }
             // A server that is lost here was of no more use; `lose` has removed it.
-            let _rest = self.drain(*shard).await;
+            let _rest = self.drain_alone(*shard).await;
         }
     }
 

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use super::console::Operator;
 use super::keys::ProcessIds;
+use super::recovery::Recovery;
 use crate::auth::{Credential, Method, Password};
 use crate::catalog::Catalog;
 use crate::config::{self, AuthMethod, Config, PoolMode};
@@ -76,6 +77,7 @@ pub struct Instance {
     pub catalog: Catalog,
     pub telemetry: Arc<Telemetry>,
     pub statement_ids: StatementIds,
+    pub recovery: Recovery,
     /// One per worker.
     pub orders: Vec<UnboundedSender<Order>>,
     /// One per worker.
@@ -114,6 +116,7 @@ impl Instance {
             catalog,
             telemetry,
             statement_ids: StatementIds::default(),
+            recovery: Recovery::default(),
             orders,
             pool_mail,
             mock_key: rand::rng().random(),

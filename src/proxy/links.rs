@@ -42,6 +42,11 @@ impl Link {
         self.server.session.ledger.status() != TransactionStatus::Idle
     }
 
+    /// Whether the server is inside a transaction block, or will be when it has read what is on its way.
+    pub fn has_begun(&self) -> bool {
+        self.is_in_transaction() || self.server.conn.unsent() > 0
+    }
+
     /// Whether this is the server that has the database's notifications.
     pub fn is_home(&self) -> bool {
         self.server.shard() == ShardId(0) && self.is_primary()
@@ -375,6 +380,7 @@ impl Client {
         if self.links.is_empty() {
             self.forget_heed();
             self.transaction_began = None;
+            self.schema_hold = None;
             return Ok(());
         }
         self.end_claims();
@@ -444,6 +450,7 @@ impl Client {
             }
         }
         self.local_settings = false;
+        self.schema_hold = None;
         self.state.transaction_ended();
         if std::mem::take(&mut self.schema_touched) {
             match std::mem::take(&mut self.defined) == CodeClass::default() {

@@ -18,9 +18,10 @@
 //! * [`answer`]: answers that Weir gives itself.
 //! * [`replication`]: connections that stream WAL.
 //! * [`relay`]: bytes between a client and one server until the server owes nothing.
-//! * [`block`]: transaction blocks over shards; [`fan`]: reads over shards; [`everywhere`]: all shards or none.
-//! * [`copy_in`]: rows that the client sends, each to its shards.
-//! * [`exchange`]: Weir talks to a server by itself, for those three.
+//! * [`block`]: transaction blocks over shards; [`two_phase`]: their commit, [`recovery`]: what that may leave behind.
+//! * [`fan`]: reads over shards; [`everywhere`]: statements for all shards; [`copy_in`]: rows that the client sends, each
+//!   to its shards.
+//! * [`exchange`]: Weir talks to a server by itself, for all of those.
 //! * [`console`]: the console's end of the wire.
 //! * [`placement`]: what is learnt about placement while Weir runs; [`operate`]: what an operator changes;
 //!   `removal`: what leaves a directory.
@@ -41,6 +42,7 @@ pub mod everywhere;
 pub mod exchange;
 pub mod explain;
 pub mod fan;
+mod fault;
 pub mod handle;
 pub mod instance;
 pub mod keys;
@@ -54,6 +56,7 @@ pub mod operate;
 pub mod outcome;
 pub mod placement;
 pub mod prepare;
+pub mod recovery;
 pub mod relay;
 mod removal;
 pub mod replication;
@@ -64,6 +67,7 @@ pub mod sharded;
 pub mod simple;
 pub mod sql_names;
 pub mod survey;
+pub mod two_phase;
 pub mod vacate;
 mod values;
 pub mod worker;

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use postgres_protocol::escape::escape_identifier;
 use tokio_postgres::Client;
@@ -37,6 +38,10 @@ pub trait Operate: Send + Sync {
     fn explain(&self, database: &str, sql: &str) -> Result<Vec<Routed>>;
 }
 
+/// How long a change of the shard map waits for transactions that change the schema.
+const SCHEMA_TURN_LIMIT: Duration = Duration::from_secs(10);
+const SCHEMA_TURN_PAUSE: Duration = Duration::from_millis(10);
+
 /// A part of a routed statement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Routed {
@@ -59,8 +64,8 @@ impl Operate for Instance {
     fn change<'a>(&'a self, database: &'a str, make: MakeChange<'a>) -> Asked<'a, Vec<String>> {
         Box::pin(async move {
             let found = self.database(database).ok_or_else(|| unknown_database(database))?;
-            // Statements that change every shard wait, and so do other changes.
-            let _turn = found.everywhere.lock().await;
+            // Statements that change the schema wait, and so do other changes.
+            let _turn = schema_turn(found).await?;
             let map = || found.map().ok_or_else(|| unknown_database(database));
             self.follow_epoch(found, map()?.epoch()).await?;
             let old = map()?;
@@ -299,6 +304,23 @@ async fn fingerprint(shard: &Examined, (schema, name): (&str, &str)) -> Result<S
     );
     let row = shard.client.query_one(&sql, &[]).await.map_err(|error| inspect::failed(shard.shard, error))?;
     Ok(row.get(0))
+}
+
+/// Waits until no transaction changes the schema, and keeps others from it. Not in the lock's own queue: those who come
+/// later must not wait behind somebody who waits for a transaction that waits for them.
+async fn schema_turn(database: &Database) -> Result<tokio::sync::OwnedRwLockWriteGuard<()>> {
+    let began = std::time::Instant::now();
+    loop {
+        match Arc::clone(&database.schema_gate).try_write_owned() {
+            Ok(turn) => return Ok(turn),
+            Err(_) if began.elapsed() < SCHEMA_TURN_LIMIT => tokio::time::sleep(SCHEMA_TURN_PAUSE).await,
+            Err(_) => {
+                return Err(Error::new(Origin::Client, Kind::ActiveTransaction, "the schema is being changed")
+                    .detail("An open transaction has changed the schema, and the shard map is compared with that.")
+                    .hint("Try again when the transaction is over."));
+            }
+        }
+    }
 }
 
 fn unknown_database(name: &str) -> Error {

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use super::instance::{Instance, Order};
 use super::worker::{self, Inbox};
-use super::{control, placement};
+use super::{control, placement, recovery};
 use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::net::listen;
@@ -121,6 +121,9 @@ fn start_workers(instance: &Arc<Instance>, inboxes: Vec<Inbox>) -> Result<Vec<Jo
 
 fn start_control(instance: &Arc<Instance>, tasks: &mut JoinSet<()>) {
     tasks.spawn(control::mark_counters(Arc::clone(instance)));
+    if instance.databases().iter().any(|database| database.is_sharded()) {
+        tasks.spawn(recovery::run(Arc::clone(instance)));
+    }
     for database in instance.databases() {
         tasks.spawn(control::keep_schema(Arc::clone(instance), Arc::clone(database)));
         if database.is_sharded() {

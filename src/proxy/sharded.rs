@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::answer::Preface;
 use super::batch::{Request, bound_statements};
 use super::client::Client;
+use super::everywhere::inside_block;
 use super::links::{Link, stale_plan};
 use super::outcome::{Step, Stop};
 use super::simple::Ended;
@@ -93,39 +94,49 @@ impl Client {
             }
             return Ok(());
         }
-        self.steps_may_be_separate(&facts.statements)?;
-        for (statement, plan) in facts.statements.iter().zip(plans) {
-            let task = Task { statement, text: statement.text(text), asked: Asked::Step, values };
-            if let Err(stop) = self.perform(schema, plan, &task).await {
-                // Nothing runs after a failed statement.
-                if matches!(stop, Stop::Told) {
-                    self.heed_steps().await?;
-                    self.ready();
-                    return Ok(());
-                }
-                return Err(stop);
+        let own = self.needs_own_block(&facts.statements)? && self.begin_own();
+        let tasks = facts.statements.iter().zip(plans).map(|(statement, plan)| {
+            (plan, Task { statement, text: statement.text(text), asked: Asked::Step, values })
+        });
+        let mut performed = Ok(());
+        for (plan, task) in tasks {
+            performed = self.perform(schema, plan, &task).await;
+            // Nothing runs after a failed statement.
+            if performed.is_err() {
+                break;
             }
+        }
+        match if own { self.end_own(own, performed).await } else { performed } {
+            Ok(()) | Err(Stop::Told) => {}
+            Err(stop) => return Err(stop),
         }
         self.heed_steps().await?;
         self.ready();
         Ok(())
     }
 
-    /// Outside of blocks, separate steps keep the promise only if none of them writes.
-    fn steps_may_be_separate(&self, statements: &[Statement]) -> Result<()> {
+    /// Whether statements of one query that write must be held together by a block of Weir's own.
+    ///
+    /// # Errors
+    /// Refuses what would be understood otherwise when it stands alone: DDL outside of a block, and writes outside of one
+    /// among commands that begin or end one.
+    fn needs_own_block(&self, statements: &[Statement]) -> Result<bool> {
         use TransactionCommand::{Begin, Commit, Rollback};
-        let mut in_block = self.block.is_some();
+        let controls = |statement: &Statement| matches!(statement.kind, StatementKind::Transaction(_));
+        let controlled = statements.iter().any(controls);
+        let (mut in_block, mut writes) = (self.block.is_some(), false);
         for statement in statements {
+            let effects = statement.effects;
             match &statement.kind {
                 StatementKind::Transaction(Begin { .. }) => in_block = true,
                 StatementKind::Transaction(Commit { .. } | Rollback { .. }) => in_block = false,
-                _ if !in_block && statement.effects.intersects(Effects::WRITES_ROWS | Effects::DDL) => {
-                    return Err(several_writes());
-                }
-                _ => {}
+                _ if in_block => {}
+                _ if effects.contains(Effects::DDL) => return Err(several_writes()),
+                _ if controlled && effects.contains(Effects::WRITES_ROWS) => return Err(several_writes()),
+                _ => writes |= effects.contains(Effects::WRITES_ROWS),
             }
         }
-        Ok(())
+        Ok(writes)
     }
 
     /// Serves a batch on a sharded database.
@@ -201,28 +212,32 @@ impl Client {
             route::Request { text, statement, literals, parameters, map: &map, schema, named, role, has_own_path };
         let planned = route::plan_noting(&request, &mut unowned);
         if unowned.is_empty() {
-            return planned.map(|plan| self.inside_block(plan, &request));
+            return self.inside_block(planned?, &request);
         }
         // The map may be older than the rows; and a new key may be given an owner now.
         let planned = match self.worker.instance.learn(&self.database, &map, &unowned).await? {
             None => planned,
             Some(map) => route::plan(&route::Request { map: &map, ..request }),
         };
-        planned.map(|plan| self.inside_block(plan, &request))
+        self.inside_block(planned?, &request)
     }
 
-    /// In a block, what one shard does alone needs no transaction of its own.
-    fn inside_block(&self, plan: Plan, request: &route::Request<'_>) -> Plan {
-        match plan {
-            Plan { action: Action::Everywhere { mut parts, changes_schema }, epoch, explanation }
-                if self.block.is_some()
-                    && parts.len() == 1
-                    && (!changes_schema || route::may_stand_in_block(request)) =>
+    /// In a block, only such DDL can be done that leaves the statements behind it understood: what it changes is not known
+    /// before it commits.
+    fn inside_block(&self, plan: Plan, request: &route::Request<'_>) -> Result<Plan> {
+        let statement = request.statement;
+        if let Some(block) = self.block.as_ref().filter(|_| !statement.effects.contains(Effects::DDL))
+            && let Some(used) = statement.relations.iter().find(|used| block.has_altered(&used.name.name))
+        {
+            return Err(altered_here(&used.name.name));
+        }
+        match &plan.action {
+            Action::Everywhere { changes_schema: true, .. }
+                if self.block.is_some() && !route::may_stand_in_block(request) =>
             {
-                let part = parts.remove(0);
-                Plan { epoch, action: Action::One { part, access: Access::Primary { writes: true } }, explanation }
+                Err(inside_block())
             }
-            plan => plan,
+            _ => Ok(plan),
         }
     }
 
@@ -353,10 +368,7 @@ impl Client {
 
     /// Notes a write in the open block, or refuses it on a second shard.
     fn write_check(&mut self, shard: ShardId, access: Access) -> Result<()> {
-        match (&mut self.block, access) {
-            (Some(block), Access::Primary { writes: true }) => block.write(shard),
-            _ => Ok(()),
-        }
+        if access == (Access::Primary { writes: true }) { self.note_write(shard) } else { Ok(()) }
     }
 }
 
@@ -436,10 +448,18 @@ fn first_refusal(requests: Vec<Request<'_>>) -> Error {
     refusal.unwrap_or_else(|| Error::internal("a batch was refused without a reason"))
 }
 
+fn altered_here(name: &str) -> Error {
+    Error::refuse(
+        format!("\"{name}\" was changed by this transaction"),
+        "Weir reads the columns of relations when changes of them are committed, so it cannot tell the rows' shards yet.",
+    )
+    .hint("Commit the change first.")
+}
+
 fn several_writes() -> Error {
     Error::refuse(
         "several statements in one query write to a sharded database",
-        "PostgreSQL runs them in one transaction; these need more than one shard.",
+        "PostgreSQL runs them in one transaction, in which they would have to be understood together.",
     )
     .hint("Send the statements one by one, or between BEGIN and COMMIT.")
 }

@@ -40,7 +40,7 @@ use crate::wire::frontend::Format;
 
 pub use access::unsharded;
 pub use named::{Named, OWN_SETTINGS};
-pub use schema_change::may_stand_in_block;
+pub use schema_change::{changes_columns, may_stand_in_block};
 pub use session::{SEARCH_PATH, check_setting, check_startup, configured, is_per_statement};
 
 /// The shard that answers what belongs to no shard, and holds sequences, advisory locks and notifications.

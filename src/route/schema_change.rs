@@ -3,7 +3,7 @@
 use super::plan::{Action, Part};
 use super::target::{Target, lookup, unmapped};
 use super::{Request, Router};
-use crate::sql::facts::{Ddl, Effects, ForeignKey, Uniqueness};
+use crate::sql::facts::{Ddl, Effects, ForeignKey, Statement, Uniqueness};
 use crate::sql::schema::Resolved;
 use crate::types::{Error, Result, ShardId};
 
@@ -250,6 +250,15 @@ pub fn may_stand_in_block(request: &Request<'_>) -> bool {
             || request.schema.functions.get(word).is_some_and(|class| !class.builtin)
     };
     is_plain && !words.any(runs_code)
+}
+
+/// Whether a statement may change the columns of the relations that it names.
+pub fn changes_columns(statement: &Statement) -> bool {
+    match &statement.ddl {
+        Some(Ddl::CreateTable { .. } | Ddl::AlterTable { .. } | Ddl::RenameTable) => true,
+        Some(Ddl::Other { command }) => command == "DROP TABLE",
+        Some(Ddl::CreateIndex { .. } | Ddl::Truncate) | None => false,
+    }
 }
 
 /// Commands that define no code.

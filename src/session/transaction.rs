@@ -3,6 +3,8 @@
 //! BEGIN reaches a server only when the transaction first needs its shard. What came before (BEGIN, savepoints, SET)
 //! is kept as the *prelude* and told to every server that joins later.
 
+use std::collections::BTreeSet;
+
 use postgres_protocol::escape::escape_identifier;
 
 use crate::route::OWN_SETTINGS;
@@ -31,8 +33,10 @@ pub struct Transaction {
     failed: bool,
     /// A server of the block was lost, and with it what the block did there: no savepoint brings that back.
     lost: bool,
-    /// The shard that was written; a second one is refused.
-    writer: Option<ShardId>,
+    /// The shards that may have been written, in the order of their first writes.
+    writers: Vec<ShardId>,
+    /// Names of relations whose columns it may have changed, which nobody else sees before it commits.
+    altered: BTreeSet<String>,
     /// REPEATABLE READ or SERIALIZABLE: one snapshot cannot span shards.
     one_snapshot: bool,
     /// The first shard on which a statement ran; settings and savepoints take no snapshot.
@@ -46,7 +50,8 @@ impl Transaction {
             steps: vec![Step::Begin(begin.to_owned())],
             failed: false,
             lost: false,
-            writer: None,
+            writers: Vec::new(),
+            altered: BTreeSet::new(),
             one_snapshot,
             snapshot: None,
         }
@@ -76,8 +81,9 @@ impl Transaction {
         self.one_snapshot = true;
     }
 
-    pub fn writer(&self) -> Option<ShardId> {
-        self.writer
+    /// The shards that may have been written, in the order of their first writes.
+    pub fn writers(&self) -> &[ShardId] {
+        &self.writers
     }
 
     /// What a joining server is told, in order; each is a statement without its semicolon.
@@ -116,19 +122,21 @@ impl Transaction {
         }
     }
 
-    /// Notes that the transaction writes `shard`, or refuses a second one.
-    pub fn write(&mut self, shard: ShardId) -> Result<()> {
-        match self.writer {
-            Some(writer) if writer != shard => Err(Error::refuse(
-                "a transaction cannot write to more than one shard",
-                format!("The transaction has written to shard {writer}, this statement writes to shard {shard}."),
-            )
-            .hint("Commit first, or keep rows that change together under one shard key.")),
-            _ => {
-                self.writer = Some(shard);
-                Ok(())
-            }
+    /// Notes that the transaction may write `shard`.
+    pub fn write(&mut self, shard: ShardId) {
+        if !self.writers.contains(&shard) {
+            self.writers.push(shard);
         }
+    }
+
+    /// Notes that the transaction may have changed the columns of a relation of this name, in whichever schema.
+    pub fn alter(&mut self, name: &str) {
+        self.altered.insert(name.to_owned());
+    }
+
+    /// Whether the transaction may have changed the columns of relations of this name.
+    pub fn has_altered(&self, name: &str) -> bool {
+        self.altered.contains(name)
     }
 
     pub fn savepoint(&mut self, name: &str) {
@@ -271,12 +279,12 @@ mod tests {
     }
 
     #[test]
-    fn one_shard_is_written() {
+    fn written_shards_are_known_once_each() {
         let mut block = block();
-        block.write(TWO).unwrap();
-        block.write(TWO).unwrap();
-        assert_eq!(block.write(ONE).unwrap_err().kind, Kind::NotSupported);
-        assert_eq!(block.writer(), Some(TWO));
+        for shard in [TWO, TWO, ONE, TWO] {
+            block.write(shard);
+        }
+        assert_eq!(block.writers(), [TWO, ONE]);
     }
 
     #[test]

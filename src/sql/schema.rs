@@ -36,6 +36,8 @@ pub struct Schema {
     pub has_nondeterministic_collations: bool,
     /// How the OIDs of shards stand for the home shard's, which all others here are. Only for shards where some differ.
     pub translations: HashMap<ShardId, Arc<Translation>>,
+    /// Shards whose primaries have `max_prepared_transactions = 0`.
+    pub cannot_prepare: HashSet<ShardId>,
     /// Enums by their OIDs.
     pub enums: HashMap<u32, Enum>,
 }

@@ -150,6 +150,7 @@ fn in_doubt() -> InDoubtInfo {
         database: "shop".to_owned(),
         shards: vec!["west".to_owned(), "east".to_owned()],
         started_at: at(3),
+        age: Duration::from_millis(7500),
         outcome: Outcome::Commit,
     }
 }

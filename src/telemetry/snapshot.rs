@@ -304,5 +304,7 @@ pub struct InDoubtInfo {
     /// The names of the shards that take part.
     pub shards: Vec<String>,
     pub started_at: SystemTime,
+    /// How long ago that was.
+    pub age: Duration,
     pub outcome: Outcome,
 }

@@ -71,6 +71,10 @@ pub enum Kind {
     LimitExceeded,
     /// The shard map moved on while the statement ran.
     StaleEpoch,
+    /// Transactions wait for each other on different shards.
+    Deadlock,
+    /// Nobody knows yet whether a transaction is committed.
+    InDoubt,
     /// Weir is stopping.
     Shutdown,
     /// What a server reported for a statement of Weir's own; [`Error::reported`] has its SQLSTATE.
@@ -105,6 +109,8 @@ impl Kind {
         Self::UnknownObject,
         Self::LimitExceeded,
         Self::StaleEpoch,
+        Self::Deadlock,
+        Self::InDoubt,
         Self::Shutdown,
         Self::Reported,
         Self::Internal,
@@ -136,6 +142,8 @@ impl Kind {
             Self::UnknownObject => "unknown_object",
             Self::LimitExceeded => "limit_exceeded",
             Self::StaleEpoch => "stale_epoch",
+            Self::Deadlock => "deadlock",
+            Self::InDoubt => "in_doubt",
             Self::Shutdown => "shutdown",
             Self::Reported => "reported_by_server",
             Self::Internal => "internal",
@@ -231,6 +239,8 @@ impl Kind {
             Kind::UnknownObject => SqlState::UNDEFINED_OBJECT,
             Kind::LimitExceeded => SqlState::CONFIGURATION_LIMIT_EXCEEDED,
             Kind::StaleEpoch => SqlState::SERIALIZATION_FAILURE,
+            Kind::Deadlock => SqlState::DEADLOCK_DETECTED,
+            Kind::InDoubt => SqlState::TRANSACTION_RESOLUTION_UNKNOWN,
             Kind::Shutdown => SqlState::ADMIN_SHUTDOWN,
             Kind::Reported | Kind::Internal => SqlState::INTERNAL_ERROR,
         }

@@ -9,6 +9,7 @@ pub struct SqlState(pub [u8; 5]);
 
 impl SqlState {
     pub const CONNECTION_FAILURE: Self = Self(*b"08006");
+    pub const TRANSACTION_RESOLUTION_UNKNOWN: Self = Self(*b"08007");
     pub const PROTOCOL_VIOLATION: Self = Self(*b"08P01");
     pub const FEATURE_NOT_SUPPORTED: Self = Self(*b"0A000");
     pub const NUMERIC_VALUE_OUT_OF_RANGE: Self = Self(*b"22003");
@@ -24,6 +25,7 @@ impl SqlState {
     pub const INVALID_CATALOG_NAME: Self = Self(*b"3D000");
     pub const SAVEPOINT_EXCEPTION: Self = Self(*b"3B001");
     pub const SERIALIZATION_FAILURE: Self = Self(*b"40001");
+    pub const DEADLOCK_DETECTED: Self = Self(*b"40P01");
     pub const SYNTAX_ERROR: Self = Self(*b"42601");
     pub const DUPLICATE_PREPARED_STATEMENT: Self = Self(*b"42P05");
     pub const UNDEFINED_OBJECT: Self = Self(*b"42704");

@@ -252,9 +252,9 @@ async fn a_dump_is_restored_over_whatever_is_there() {
         let catalog = place.open().await;
         let map = catalog.load_or_seed("d", &map(EVERYTHING)).await.unwrap();
         catalog.load_or_seed("other", &self::map(HASHED)).await.unwrap();
-        catalog.begin_two_phase("x", "d", &["one", "two"]).await.unwrap();
+        catalog.begin_two_phase("x", "d", "weir", &["one", "two"]).await.unwrap();
         catalog.decide("x", Decision::Commit).await.unwrap();
-        catalog.begin_two_phase("y", "d", &["one"]).await.unwrap();
+        catalog.begin_two_phase("y", "d", "weir", &["one"]).await.unwrap();
         let dump = catalog.dump().await.unwrap();
 
         let stored = map.changed(&Change::Forget { schema: "public".to_owned(), name: "r".to_owned() }).unwrap();
@@ -283,7 +283,7 @@ async fn a_dump_is_restored_over_whatever_is_there() {
 async fn the_first_decision_stands() {
     for place in Place::both() {
         let catalog = place.open().await;
-        catalog.begin_two_phase("a", "shop", &["one", "two"]).await.unwrap();
+        catalog.begin_two_phase("a", "shop", "weir", &["one", "two"]).await.unwrap();
         assert_eq!(catalog.decide("a", Decision::Commit).await.unwrap(), Decision::Commit);
         assert_eq!(catalog.decide("a", Decision::Abort).await.unwrap(), Decision::Commit);
         assert_eq!(catalog.decide("unknown", Decision::Abort).await.unwrap(), Decision::Abort);
@@ -310,10 +310,10 @@ async fn two_processes_agree_on_one_decision() {
 async fn leftovers_are_listed_until_they_are_forgotten() {
     for place in Place::both() {
         let catalog = place.open().await;
-        catalog.begin_two_phase("b", "shop", &["two", "one"]).await.unwrap();
-        catalog.begin_two_phase("a", "shop", &["one"]).await.unwrap();
+        catalog.begin_two_phase("b", "shop", "weir", &["two", "one"]).await.unwrap();
+        catalog.begin_two_phase("a", "shop", "weir", &["one"]).await.unwrap();
         catalog.decide("a", Decision::Abort).await.unwrap();
-        assert!(catalog.begin_two_phase("a", "shop", &[]).await.is_err());
+        assert!(catalog.begin_two_phase("a", "shop", "weir", &[]).await.is_err());
         let listed = catalog.two_phase_transactions().await.unwrap();
         let shown: Vec<_> =
             listed.iter().map(|found| (found.id.as_str(), found.shards.join(" "), found.decision)).collect();
@@ -392,7 +392,7 @@ async fn a_shared_catalog_is_looked_at_as_it_is() {
     place.open().await;
     assert!(Catalog::open_existing_postgres(url).await.unwrap().is_some());
     let pool = sqlx::PgPool::connect(url).await.unwrap();
-    sqlx::raw_sql("DELETE FROM _sqlx_migrations WHERE version > 1; DROP TABLE schema_changes")
+    sqlx::raw_sql("DELETE FROM _sqlx_migrations WHERE version > 1; DROP TABLE schema_changes; ALTER TABLE two_phase DROP username")
         .execute(&pool)
         .await
         .unwrap();

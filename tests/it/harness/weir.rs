@@ -157,6 +157,9 @@ impl Database {
     }
 }
 
+/// Where files say at which points Weir stops.
+const FAULT_POINTS: &str = "faults";
+
 /// A running Weir. Dropping it ends it; its log is shown when the test fails.
 #[derive(Debug)]
 pub struct Weir {
@@ -177,6 +180,8 @@ impl Weir {
         let log = fs::File::create(dir.join("log")).expect("the directory is ours");
         let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
         command.arg("serve").arg("--config").arg(config).current_dir(dir);
+        fs::create_dir_all(dir.join(FAULT_POINTS)).expect("the directory is ours");
+        command.env("WEIR_FAULT_POINTS", dir.join(FAULT_POINTS));
         command.stdout(log.try_clone().expect("a file")).stderr(log);
         let process =
             Child::spawn(command, Endings { dropped: libc::SIGKILL, orphaned: libc::SIGKILL }).expect("weir runs");
@@ -202,6 +207,27 @@ impl Weir {
     /// What Weir has printed so far.
     pub fn log(&self) -> String {
         read_log(&self.dir)
+    }
+
+    /// Makes Weir stop at a named point of its code, from the next time that it comes there.
+    pub fn stop_at(&self, point: &str) {
+        let _none = fs::remove_file(self.dir.join(FAULT_POINTS).join(format!("{point}.reached")));
+        fs::write(self.dir.join(FAULT_POINTS).join(point), "").expect("the directory is ours");
+    }
+
+    /// Waits until Weir has stopped at a point.
+    pub fn await_stop_at(&self, point: &str) {
+        let reached = self.dir.join(FAULT_POINTS).join(format!("{point}.reached"));
+        let deadline = Instant::now() + PATIENCE;
+        while !reached.exists() {
+            assert!(Instant::now() < deadline, "weir does not come to {point}\n{}", self.log());
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Lets Weir go on from a point.
+    pub fn go_on_from(&self, point: &str) {
+        fs::remove_file(self.dir.join(FAULT_POINTS).join(point)).expect("Weir was stopped there");
     }
 
     /// The process's id.

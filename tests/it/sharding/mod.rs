@@ -17,4 +17,5 @@ mod session;
 mod shop;
 mod tools;
 mod traps;
+mod two_phase;
 mod types;

@@ -1,0 +1,155 @@
+//! Transactions that wrote several shards: on all of them or on none, whoever dies meanwhile.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use weir::wire::frontend;
+
+use super::answer::{Answer, answers, ask, story};
+use super::shop::{RANGE, Shop, database, fill, must};
+use crate::harness::{Endpoint, RawClient, Setup, Shard, Weir, endpoint_of, servers, unique};
+
+const NAMES: &str = "SELECT name FROM customers WHERE customer_id IN (1, 11) ORDER BY customer_id";
+const RENAME_1: &str = "UPDATE customers SET name = 'Eva' WHERE customer_id = 1";
+const RENAME_11: &str = "UPDATE customers SET name = 'Gus' WHERE customer_id = 11";
+
+/// Waits until a query gives a value.
+fn await_value(endpoint: &Endpoint, query: &str, expected: &str) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let value = endpoint.value(query);
+        if value == expected {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{query} does not become {expected:?}, but is {value:?}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+const PREPARED: &str = "SELECT count(*) FROM pg_prepared_xacts WHERE database = current_database()";
+
+/// Waits until no transaction is in doubt and no part of one is left on a shard.
+fn await_rest(shop: &Shop) {
+    await_value(&shop.weir.endpoint("weir"), "SHOW TWO_PHASE", "");
+    for index in 0..2 {
+        assert_eq!(shop.shard(index).value(PREPARED), "0");
+    }
+}
+
+/// Opens a block that has written both shards.
+fn write_both(client: &mut RawClient) {
+    story(client, &[("BEGIN", "BEGIN"), (RENAME_1, "UPDATE 1"), (RENAME_11, "UPDATE 1")]);
+}
+
+fn send(client: &mut RawClient, sql: &str) {
+    client.send_with(|out| frontend::query(out, sql));
+}
+
+fn answer(client: &mut RawClient) -> Answer {
+    answers(&client.until_ready()).remove(0)
+}
+
+/// A constraint that a shard checks at the end only fails the transaction on both.
+#[test]
+fn a_shard_that_cannot_commit_undoes_the_other() {
+    let shop = Shop::small();
+    let mut client = shop.client();
+    must(
+        &mut client,
+        "ALTER TABLE orders ADD CONSTRAINT late FOREIGN KEY (customer_id) REFERENCES customers
+        DEFERRABLE INITIALLY DEFERRED",
+    );
+    must(&mut client, "ALTER TABLE orders DROP CONSTRAINT orders_customer_id_fkey");
+    for (fine, failing) in [(11, 5), (1, 15)] {
+        let fine = format!("INSERT INTO orders VALUES ({fine}, 1)");
+        let failing = format!("INSERT INTO orders VALUES ({failing}, 1)");
+        story(&mut client, &[("BEGIN", "BEGIN"), (&fine, "INSERT 0 1"), (&failing, "INSERT 0 1")]);
+        story(&mut client, &[("COMMIT", "23503"), ("SELECT count(*) FROM orders", "0"), ("SELECT 1", "1")]);
+    }
+    await_rest(&shop);
+}
+
+/// What PREPARE TRANSACTION refuses is an error with the server's own words, and undone everywhere.
+#[test]
+fn what_cannot_be_prepared_is_undone() {
+    let shop = Shop::small();
+    let mut client = shop.client();
+    write_both(&mut client);
+    story(&mut client, &[("NOTIFY told", "NOTIFY"), ("COMMIT", "0A000"), (NAMES, "Ada,Cid")]);
+    await_rest(&shop);
+    // Who wrote one shard only commits as ever.
+    story(&mut client, &[("BEGIN", "BEGIN"), (RENAME_11, "UPDATE 1"), ("NOTIFY told", "NOTIFY"), ("COMMIT", "COMMIT")]);
+    story(&mut client, &[(NAMES, "Ada,Gus")]);
+}
+
+#[test]
+fn two_phase_off_keeps_a_transaction_to_one_shard() {
+    let mut shop = Shop::small();
+    let [one, two] = &servers().shop;
+    let off = database(RANGE, [one, two], &shop.dbname).option("two_phase = \"off\"");
+    shop.weir = Weir::start(&Setup::new().weir("admin_users = [\"weir\"]").database(off));
+    let mut client = shop.client();
+    story(&mut client, &[("BEGIN", "BEGIN"), (RENAME_1, "UPDATE 1"), (RENAME_11, "0A000"), (NAMES, "25P02")]);
+    story(&mut client, &[("COMMIT", "ROLLBACK"), (NAMES, "Ada,Cid"), (RENAME_11, "UPDATE 1"), (NAMES, "Ada,Gus")]);
+    let refusal = ask(&mut client, "UPDATE products SET name = 'x'");
+    assert_eq!(refusal.sqlstate(), Some("0A000"), "{refusal:?}");
+}
+
+/// The points of a two-phase commit at which it can be stopped; whether it is decided there.
+const POINTS: &[(&str, bool)] = &[("begun", false), ("prepared", false), ("decided", true), ("committed_one", true)];
+
+/// Weir is killed at every point of a commit: what it had decided is completed by the next Weir, what not is undone.
+#[test]
+fn a_weir_that_is_killed_leaves_nothing_in_doubt() {
+    let mut shop = Shop::small();
+    for (point, decided) in POINTS {
+        let mut client = shop.client();
+        must(&mut client, "UPDATE customers SET name = 'Ada' WHERE customer_id = 1");
+        must(&mut client, "UPDATE customers SET name = 'Cid' WHERE customer_id = 11");
+        write_both(&mut client);
+        shop.weir.stop_at(point);
+        send(&mut client, "COMMIT");
+        shop.weir.await_stop_at(point);
+        shop.weir.signal(libc::SIGKILL);
+        shop.weir.go_on_from(point);
+        shop.restart();
+        await_rest(&shop);
+        story(&mut shop.client(), &[(NAMES, if *decided { "Eva,Gus" } else { "Ada,Cid" })]);
+    }
+}
+
+/// A shard's server dies at every point of a commit and comes back: the client is told what became of its transaction.
+#[test]
+fn a_server_that_dies_during_a_commit_catches_up() {
+    let name = unique("shop");
+    let mut shards = [Shard::start("fragile"), Shard::start("fragile")];
+    shards.iter().for_each(|shard| shard.create_database(&name));
+    let setup =
+        Setup::new().weir("admin_users = [\"weir\"]").database(database(RANGE, [&shards[0], &shards[1]], &name));
+    let weir = Weir::start(&setup);
+    let endpoint = weir.endpoint("shop");
+    fill(&mut endpoint.raw());
+    for (round, (point, decided)) in POINTS.iter().enumerate() {
+        let dying = round % 2;
+        must(&mut endpoint.raw(), "UPDATE customers SET name = 'Ada' WHERE customer_id = 1");
+        must(&mut endpoint.raw(), "UPDATE customers SET name = 'Cid' WHERE customer_id = 11");
+        let mut client = endpoint.raw();
+        write_both(&mut client);
+        weir.stop_at(point);
+        send(&mut client, "COMMIT");
+        weir.await_stop_at(point);
+        shards[dying].primary.kill();
+        weir.go_on_from(point);
+        let told = answer(&mut client);
+        // Before the decision a prepared shard can still commit: only a server that had not prepared undoes the other.
+        let committed = *decided || *point == "prepared";
+        assert_eq!(told.error.is_none(), committed, "{point}: {told:?}");
+        shards[dying].primary.start().expect("it starts again");
+        await_value(&weir.endpoint("weir"), "SHOW TWO_PHASE", "");
+        for shard in &shards {
+            assert_eq!(endpoint_of(&shard.primary, &name).value(PREPARED), "0");
+        }
+        let names = endpoint.value(NAMES).replace('\n', ",");
+        assert_eq!(names, if committed { "Eva,Gus" } else { "Ada,Cid" }, "{point}");
+    }
+}
