@@ -238,7 +238,7 @@ fn merging(criterion: &mut Criterion) {
 fn merge_rows(spec: &MergeSpec, rows: Vec<Vec<Bytes>>) -> BytesMut {
     let fidelity = TextFidelity { deterministic_collations: true, exact_floats: true };
     let options = MergeOptions { memory_max: 1 << 20, fidelity };
-    let mut merge = Merge::new(spec, &[int4_column()], rows.len(), &options).expect("a merge");
+    let mut merge = Merge::new(spec, 0, &[int4_column()], rows.len(), &options).expect("a merge");
     let mut sources: Vec<_> = rows.into_iter().map(Vec::into_iter).collect();
     let mut out = BytesMut::new();
     loop {

@@ -60,6 +60,6 @@ fn bodies(body: &[u8]) {
     }
     if let Ok(bind) = Bind::read(body) {
         let _values = bind.values();
-        let _arguments = bind.for_text(bind.arguments.to_vec());
+        let _arguments = bind.with_more_columns(bind.arguments.to_vec(), 3);
     }
 }

@@ -2,20 +2,23 @@
 
 use std::cmp::Ordering;
 
+use super::binary;
 use super::numeric::Numeric;
 use super::oid;
-use super::order::text_column;
 use super::row::Layout;
 use super::spec::{Aggregate, ColumnRef};
-use super::value::{TextFidelity, Value, ValueType, cannot_merge};
+use super::value::{self, Codec, TextFidelity, Value, cannot_merge};
 use crate::types::{Error, Kind, Origin, Result};
 use crate::wire::backend::Column;
+use crate::wire::frontend::Format;
 
 /// One aggregate whose types are known to combine exactly.
 #[derive(Debug)]
 pub struct Combination {
     /// Where the result stands in the row.
     pub place: usize,
+    /// The format that the result has to be in.
+    pub format: Format,
     rule: Rule,
 }
 
@@ -24,23 +27,36 @@ enum Rule {
     /// A sum of bigints that is zero over nothing.
     Count {
         place: usize,
+        part: Number,
     },
     SumInteger {
         place: usize,
+        part: Number,
     },
     SumNumeric {
         place: usize,
+        part: Number,
     },
     /// The value that compares as `wanted` with all others: `Less` for min(), `Greater` for max().
     Extreme {
         place: usize,
-        value_type: ValueType,
+        codec: Codec,
         wanted: Ordering,
     },
     Average {
         sum: usize,
+        sum_part: Number,
         count: usize,
+        count_part: Number,
     },
+}
+
+/// How a partial count or sum, an integer or a numeric, is read.
+#[derive(Clone, Copy, Debug)]
+enum Number {
+    Text,
+    Integer,
+    Numeric,
 }
 
 impl Combination {
@@ -54,19 +70,19 @@ impl Combination {
         fidelity: TextFidelity,
     ) -> Result<Self> {
         let place = layout.place(column)?;
-        let type_oid = text_column(&columns[place])?;
-        let extreme = |wanted| {
-            let value_type = ValueType::ordered(type_oid, false, fidelity)?;
-            Ok(Rule::Extreme { place, value_type, wanted })
-        };
+        let column = &columns[place];
+        let extreme = |wanted| Ok(Rule::Extreme { place, codec: Codec::ordered(column, false, fidelity)?, wanted });
+        let part = || Number::new(column);
         let rule = match aggregate {
-            Aggregate::Count => Rule::Count { place },
-            Aggregate::Sum => sum_rule(place, type_oid)?,
+            Aggregate::Count => Rule::Count { place, part: part()? },
+            Aggregate::Sum => sum_rule(place, column)?,
             Aggregate::Min => extreme(Ordering::Less)?,
             Aggregate::Max => extreme(Ordering::Greater)?,
-            Aggregate::Average { sum, count } => average_rule(type_oid, layout.place(sum)?, layout.place(count)?)?,
+            Aggregate::Average { sum, count } => {
+                average_rule(column, (layout.place(sum)?, layout.place(count)?), columns)?
+            }
         };
-        Ok(Self { place, rule })
+        Ok(Self { place, format: value::format(column)?, rule })
     }
 
     /// The state before any row.
@@ -86,23 +102,23 @@ impl Combination {
     /// A sum that leaves the range of bigint, and a text that is no value of the column's type.
     pub fn add(&self, accumulator: &mut Accumulator, row: &[Option<&[u8]>]) -> Result<()> {
         match (&self.rule, accumulator) {
-            (Rule::Count { place } | Rule::SumInteger { place }, Accumulator::Integer(total)) => {
-                if let Some(part) = row[*place] {
-                    *total = Some(add_integers(total.unwrap_or(0), read_integer(part)?)?);
+            (Rule::Count { place, part } | Rule::SumInteger { place, part }, Accumulator::Integer(total)) => {
+                if let Some(bytes) = row[*place] {
+                    *total = Some(add_integers(total.unwrap_or(0), part.read_integer(bytes)?)?);
                 }
             }
-            (Rule::SumNumeric { place }, Accumulator::Numeric(total)) => add_numeric(total, row[*place])?,
-            (Rule::Extreme { place, value_type, wanted }, Accumulator::Extreme(best)) => {
+            (Rule::SumNumeric { place, part }, Accumulator::Numeric(total)) => add_numeric(total, *part, row[*place])?,
+            (Rule::Extreme { place, codec, wanted }, Accumulator::Extreme(best)) => {
                 if let Some(text) = row[*place] {
-                    let value = value_type.read(text)?;
+                    let value = codec.read(text)?;
                     if best.as_ref().is_none_or(|(old, _)| value.cmp(old) == *wanted) {
                         *best = Some((value, text.into()));
                     }
                 }
             }
-            (Rule::Average { sum, count }, Accumulator::Average { sum: total, count: rows }) => {
-                add_numeric(total, row[*sum])?;
-                let part = row[*count].map(read_integer).transpose()?;
+            (Rule::Average { sum, sum_part, count, count_part }, Accumulator::Average { sum: total, count: rows }) => {
+                add_numeric(total, *sum_part, row[*sum])?;
+                let part = row[*count].map(|bytes| count_part.read_integer(bytes)).transpose()?;
                 *rows = add_integers(*rows, part.unwrap_or(0))?;
             }
             _ => return Err(Error::internal("an aggregate's state does not belong to it")),
@@ -121,14 +137,21 @@ pub enum Accumulator {
 }
 
 impl Accumulator {
-    /// The result in text format; `None` for NULL.
-    pub fn finish(&self) -> Option<Vec<u8>> {
+    /// The result; `None` for NULL.
+    pub fn finish(&self, format: Format) -> Option<Vec<u8>> {
+        let numeric = |value: &Numeric| match format {
+            Format::Text => value.to_string().into_bytes(),
+            Format::Binary => binary::write_numeric(value),
+        };
         match self {
-            Self::Integer(total) => total.map(|total| total.to_string().into_bytes()),
-            Self::Numeric(total) => total.as_ref().map(|total| total.to_string().into_bytes()),
-            Self::Extreme(best) => best.as_ref().map(|(_, text)| text.to_vec()),
+            Self::Integer(total) => total.map(|total| match format {
+                Format::Text => total.to_string().into_bytes(),
+                Format::Binary => total.to_be_bytes().to_vec(),
+            }),
+            Self::Numeric(total) => total.as_ref().map(numeric),
+            Self::Extreme(best) => best.as_ref().map(|(_, value)| value.to_vec()),
             Self::Average { count: 0, .. } => None,
-            Self::Average { sum, count } => sum.as_ref().map(|sum| sum.average(*count).to_string().into_bytes()),
+            Self::Average { sum, count } => sum.as_ref().map(|sum| numeric(&sum.average(*count))),
         }
     }
 
@@ -142,18 +165,51 @@ impl Accumulator {
     }
 }
 
-fn sum_rule(place: usize, type_oid: u32) -> Result<Rule> {
-    match type_oid {
-        oid::INT8 => Ok(Rule::SumInteger { place }),
-        oid::NUMERIC => Ok(Rule::SumNumeric { place }),
+impl Number {
+    fn new(column: &Column) -> Result<Self> {
+        match (value::format(column)?, column.type_oid) {
+            (Format::Text, _) => Ok(Self::Text),
+            (Format::Binary, oid::NUMERIC) => Ok(Self::Numeric),
+            (Format::Binary, oid::INT8) => Ok(Self::Integer),
+            (Format::Binary, other) => Err(inexact("sum", other)),
+        }
+    }
+
+    fn read_integer(self, bytes: &[u8]) -> Result<i64> {
+        let value = match self {
+            Self::Text => std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok()),
+            Self::Integer => binary::integer(bytes),
+            Self::Numeric => None,
+        };
+        value.ok_or_else(|| Error::internal("a partial count or sum is not an integer"))
+    }
+
+    fn read_numeric(self, bytes: &[u8]) -> Result<Numeric> {
+        let value = match self {
+            Self::Text => Numeric::parse(bytes),
+            Self::Integer => binary::integer(bytes).map(Numeric::from),
+            Self::Numeric => binary::read_numeric(bytes),
+        };
+        value.ok_or_else(|| Error::internal("a partial sum is not a number"))
+    }
+}
+
+fn sum_rule(place: usize, column: &Column) -> Result<Rule> {
+    let part = Number::new(column);
+    match column.type_oid {
+        oid::INT8 => Ok(Rule::SumInteger { place, part: part? }),
+        oid::NUMERIC => Ok(Rule::SumNumeric { place, part: part? }),
         other => Err(inexact("sum", other)),
     }
 }
 
 /// avg() of integers and numerics is a numeric; avg() of anything else is not.
-fn average_rule(type_oid: u32, sum: usize, count: usize) -> Result<Rule> {
-    match type_oid {
-        oid::NUMERIC => Ok(Rule::Average { sum, count }),
+fn average_rule(average: &Column, (sum, count): (usize, usize), columns: &[Column]) -> Result<Rule> {
+    match average.type_oid {
+        oid::NUMERIC => {
+            let (sum_part, count_part) = (Number::new(&columns[sum])?, Number::new(&columns[count])?);
+            Ok(Rule::Average { sum, sum_part, count, count_part })
+        }
         other => Err(inexact("avg", other)),
     }
 }
@@ -168,23 +224,14 @@ fn inexact(function: &str, type_oid: u32) -> Error {
     }
 }
 
-fn read_integer(text: &[u8]) -> Result<i64> {
-    match ValueType::Integer.read(text)? {
-        Value::Integer(value) => Ok(value),
-        Value::Float(_) | Value::Numeric(_) | Value::Bytes(_) => {
-            Err(Error::internal("an integer was read as another type"))
-        }
-    }
-}
-
 fn add_integers(a: i64, b: i64) -> Result<i64> {
     a.checked_add(b).ok_or_else(|| Error::new(Origin::Client, Kind::OutOfRange, "bigint out of range"))
 }
 
-/// Adds a partial sum, an integer or a numeric by its text.
-fn add_numeric(total: &mut Option<Numeric>, part: Option<&[u8]>) -> Result<()> {
-    if let Some(text) = part {
-        let part = Numeric::parse(text).ok_or_else(|| Error::internal("a partial sum is not a number"))?;
+/// Adds a partial sum, an integer or a numeric.
+fn add_numeric(total: &mut Option<Numeric>, part: Number, bytes: Option<&[u8]>) -> Result<()> {
+    if let Some(bytes) = bytes {
+        let part = part.read_numeric(bytes)?;
         *total = Some(match total {
             Some(total) => total.plus(&part),
             None => part,

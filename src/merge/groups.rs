@@ -8,10 +8,10 @@ use bytes::Bytes;
 
 use super::MergeOptions;
 use super::aggregate::{Accumulator, Combination};
-use super::order::{Order, SortValues, text_column};
+use super::order::{Order, SortValues};
 use super::row::{self, Layout};
 use super::spec::{Aggregate, ColumnRef};
-use super::value::{TextFidelity, Value, ValueType};
+use super::value::{Codec, TextFidelity, Value};
 use crate::types::{Error, Kind, Origin, Result};
 use crate::wire::backend::Column;
 
@@ -23,7 +23,7 @@ type GroupKey = Vec<Option<Value>>;
 pub struct Groups {
     layout: Layout,
     order: Order,
-    keys: Vec<(usize, ValueType)>,
+    keys: Vec<(usize, Codec)>,
     combinations: Vec<Combination>,
     places: HashMap<GroupKey, usize>,
     groups: Vec<Group>,
@@ -73,7 +73,7 @@ impl Groups {
         let key: GroupKey = self
             .keys
             .iter()
-            .map(|(place, kind)| values[*place].map(|text| kind.read(text)).transpose())
+            .map(|(place, codec)| values[*place].map(|value| codec.read(value)).transpose())
             .collect::<Result<_>>()?;
         let index = match self.places.get(&key) {
             Some(index) => *index,
@@ -126,7 +126,8 @@ impl Groups {
 impl Group {
     /// The group's row with its aggregates put in.
     fn finish(self, combinations: &[Combination], layout: Layout) -> Result<Bytes> {
-        let results: Vec<_> = self.accumulators.iter().map(Accumulator::finish).collect();
+        let results: Vec<_> =
+            self.accumulators.iter().zip(combinations).map(|(state, own)| state.finish(own.format)).collect();
         let mut values = layout.read(&self.row)?;
         for (combination, result) in combinations.iter().zip(&results) {
             values[combination.place] = result.as_deref();
@@ -135,14 +136,9 @@ impl Group {
     }
 }
 
-fn group_key(
-    column: ColumnRef,
-    layout: Layout,
-    columns: &[Column],
-    fidelity: TextFidelity,
-) -> Result<(usize, ValueType)> {
+fn group_key(column: ColumnRef, layout: Layout, columns: &[Column], fidelity: TextFidelity) -> Result<(usize, Codec)> {
     let place = layout.place(column)?;
-    Ok((place, ValueType::equatable(text_column(&columns[place])?, fidelity)?))
+    Ok((place, Codec::equatable(&columns[place], fidelity)?))
 }
 
 /// The budget of one merge, in bytes.

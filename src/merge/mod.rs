@@ -12,6 +12,7 @@ use crate::types::Result;
 use crate::wire::backend::Column;
 
 mod aggregate;
+mod binary;
 mod datetime;
 mod groups;
 mod numeric;
@@ -90,11 +91,18 @@ impl Next {
 }
 
 impl Merge {
-    /// A merge of `sources` shards whose rows have these columns, hidden ones included.
+    /// A merge of `sources` shards whose rows have these columns, hidden ones included. The client asks for so many rows,
+    /// or for all of them (0).
     ///
     /// # Errors
     /// Refuses, before any row is seen, types whose order, equality or sums are not known exactly.
-    pub fn new(spec: &MergeSpec, columns: &[Column], sources: usize, options: &MergeOptions) -> Result<Self> {
+    pub fn new(
+        spec: &MergeSpec,
+        rows_max: u32,
+        columns: &[Column],
+        sources: usize,
+        options: &MergeOptions,
+    ) -> Result<Self> {
         let layout = Layout::new(spec, columns)?;
         let order = Order::new(spec, columns, options.fidelity)?;
         let engine = match &spec.combine {
@@ -105,7 +113,9 @@ impl Merge {
             }
         };
         let finished = vec![false; sources];
-        Ok(Self { layout, engine, finished, skip: spec.offset, remaining: spec.limit, row_count: 0 })
+        let asked = (rows_max > 0).then_some(u64::from(rows_max));
+        let remaining = spec.limit.into_iter().chain(asked).min();
+        Ok(Self { layout, engine, finished, skip: spec.offset, remaining, row_count: 0 })
     }
 
     /// The columns that the client sees, out of those given to [`Merge::new`].

@@ -66,6 +66,12 @@ impl Numeric {
     }
 }
 
+impl From<i64> for Numeric {
+    fn from(value: i64) -> Self {
+        Self::Finite(BigDecimal::from(value))
+    }
+}
+
 impl fmt::Display for Numeric {
     /// PostgreSQL's own output: no exponent, every digit of the scale.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -141,7 +147,7 @@ fn number(digits: &[u8]) -> u32 {
 }
 
 /// Sign, digits before the point without leading zeros (none for a fraction), digits behind it (as many as the scale).
-fn decimal_parts(value: &BigDecimal) -> (Sign, String, String) {
+pub fn decimal_parts(value: &BigDecimal) -> (Sign, String, String) {
     let scale = value.fractional_digit_count().max(0);
     let (digits, _) = value.with_scale(scale).into_bigint_and_exponent();
     let scale = usize::try_from(scale).unwrap_or(0);

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use super::row::Layout;
 use super::spec::{MergeSpec, SortKey};
-use super::value::{TextFidelity, Value, ValueType, cannot_merge};
+use super::value::{Codec, TextFidelity, Value};
 use crate::types::Result;
 use crate::wire::backend::Column;
 
@@ -20,14 +20,14 @@ pub struct Order {
 #[derive(Debug)]
 struct Key {
     place: usize,
-    value_type: ValueType,
+    codec: Codec,
     descending: bool,
     nulls_first: bool,
 }
 
 impl Order {
     /// # Errors
-    /// Refuses a key whose type has no order that is known exactly, and values in binary format.
+    /// Refuses a key whose type has no order that is known exactly.
     pub fn new(spec: &MergeSpec, columns: &[Column], fidelity: TextFidelity) -> Result<Self> {
         let layout = Layout::new(spec, columns)?;
         let keys = spec.sort.iter().map(|key| Key::new(key, layout, columns, fidelity)).collect::<Result<_>>()?;
@@ -41,7 +41,7 @@ impl Order {
 
     /// Reads what decides about a row; `row` holds all its columns.
     pub fn read(&self, row: &[Option<&[u8]>]) -> Result<SortValues> {
-        self.keys.iter().map(|key| row[key.place].map(|text| key.value_type.read(text)).transpose()).collect()
+        self.keys.iter().map(|key| row[key.place].map(|text| key.codec.read(text)).transpose()).collect()
     }
 
     /// How two rows of this order compare.
@@ -58,8 +58,8 @@ impl Order {
 impl Key {
     fn new(key: &SortKey, layout: Layout, columns: &[Column], fidelity: TextFidelity) -> Result<Self> {
         let place = layout.place(key.column)?;
-        let value_type = ValueType::ordered(text_column(&columns[place])?, key.bytewise, fidelity)?;
-        Ok(Self { place, value_type, descending: key.descending, nulls_first: key.nulls_first })
+        let codec = Codec::ordered(&columns[place], key.bytewise, fidelity)?;
+        Ok(Self { place, codec, descending: key.descending, nulls_first: key.nulls_first })
     }
 
     fn compare(&self, a: Option<&Value>, b: Option<&Value>) -> Ordering {
@@ -74,17 +74,5 @@ impl Key {
 
     fn null_against_value(&self) -> Ordering {
         if self.nulls_first { Ordering::Less } else { Ordering::Greater }
-    }
-}
-
-/// The type of a column that a merge looks into.
-///
-/// # Errors
-/// Refuses values in binary format.
-pub fn text_column(column: &Column) -> Result<u32> {
-    match column.format {
-        0 => Ok(column.type_oid),
-        _ => Err(cannot_merge("The client asked for values in binary format.")
-            .hint("Ask for text format, or restrict the statement to one shard.")),
     }
 }

@@ -14,6 +14,16 @@ pub struct MergeSpec {
     pub limit: Option<u64>,
 }
 
+impl MergeSpec {
+    /// How many rows of each shard are needed for so many rows of the result; zero stands for all.
+    pub fn rows_per_shard(&self, rows_max: u32) -> u32 {
+        match (&self.combine, u32::try_from(self.offset)) {
+            (Combine::Rows, Ok(offset)) if rows_max > 0 => rows_max.checked_add(offset).unwrap_or(0),
+            _ => 0,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Combine {
     /// Every row of every shard is a row of the result.

@@ -3,7 +3,7 @@ use std::cmp::Ordering;
 use bytes::{Bytes, BytesMut};
 
 use super::spec::{Aggregate, ColumnRef, SortKey};
-use super::value::{Value, ValueType};
+use super::value::{Codec, Value};
 use super::*;
 use crate::types::Kind;
 use crate::wire::backend;
@@ -43,7 +43,7 @@ fn ascending(column: ColumnRef) -> SortKey {
 
 /// Runs a merge over whole shards, feeding only what it asks for, and gives the rows that a client would read.
 fn run(spec: &MergeSpec, types: &[u32], shards: &[&[Row<'_>]]) -> Result<Vec<String>> {
-    let mut merge = Merge::new(spec, &columns(types), shards.len(), &OPTIONS)?;
+    let mut merge = Merge::new(spec, 0, &columns(types), shards.len(), &OPTIONS)?;
     let mut fed = vec![0; shards.len()];
     let mut out = BytesMut::new();
     loop {
@@ -155,10 +155,10 @@ fn values_stand_in_postgresqls_order() {
         (oid::TEXT, &["", "A", "B", "a", "é"]),
     ];
     for (type_oid, texts) in cases {
-        let value_type = ValueType::ordered(*type_oid, true, EXACT).unwrap();
+        let codec = Codec::ordered(&columns(&[*type_oid])[0], true, EXACT).unwrap();
         let values: Vec<Value> = texts
             .iter()
-            .map(|text| value_type.read(text.as_bytes()).unwrap_or_else(|error| panic!("{text}: {error}")))
+            .map(|text| codec.read(text.as_bytes()).unwrap_or_else(|error| panic!("{text}: {error}")))
             .collect();
         for (pair, texts) in values.windows(2).zip(texts.windows(2)) {
             assert_eq!(pair[0].cmp(&pair[1]), Ordering::Less, "{texts:?}");
@@ -180,9 +180,9 @@ fn equal_values_have_many_spellings() {
         (oid::TIMESTAMPTZ, "2024-06-01 12:00:00+02", "2024-06-01 10:00:00+00"),
     ];
     for (type_oid, a, b) in cases {
-        let value_type = ValueType::equatable(*type_oid, EXACT).unwrap();
+        let codec = Codec::equatable(&columns(&[*type_oid])[0], EXACT).unwrap();
         let groups: std::collections::HashSet<Value> =
-            [a, b].iter().map(|text| value_type.read(text.as_bytes()).unwrap()).collect();
+            [a, b].iter().map(|text| codec.read(text.as_bytes()).unwrap()).collect();
         assert_eq!(groups.len(), 1, "{a} {b}");
     }
 }
@@ -218,8 +218,8 @@ fn other_output_styles_are_refused() {
         (oid::CHAR, "ab"),
     ];
     for (type_oid, text) in cases {
-        let value_type = ValueType::ordered(*type_oid, true, EXACT).unwrap();
-        let error = value_type.read(text.as_bytes()).expect_err(text);
+        let codec = Codec::ordered(&columns(&[*type_oid])[0], true, EXACT).unwrap();
+        let error = codec.read(text.as_bytes()).expect_err(text);
         assert_eq!(error.kind, Kind::NotSupported, "{text}");
     }
 }
@@ -230,25 +230,20 @@ fn types_without_an_exact_order_are_refused_before_any_row() {
     const JSONB: u32 = 3802;
     for type_oid in [oid::TEXT, oid::VARCHAR, oid::NAME, oid::BPCHAR, oid::ANYENUM, INTERVAL, JSONB, 16_500] {
         let spec = MergeSpec { sort: vec![ascending(ColumnRef::Visible(0))], ..rows_spec() };
-        let error = Merge::new(&spec, &columns(&[type_oid]), 2, &OPTIONS).expect_err("no exact order");
+        let error = Merge::new(&spec, 0, &columns(&[type_oid]), 2, &OPTIONS).expect_err("no exact order");
         assert_eq!(error.kind, Kind::NotSupported, "{type_oid}");
     }
     for type_oid in [INTERVAL, JSONB, 16_500] {
         let combine = Combine::Groups { group_columns: vec![ColumnRef::Visible(0)], aggregates: Vec::new() };
-        assert!(Merge::new(&MergeSpec { combine, ..rows_spec() }, &columns(&[type_oid]), 2, &OPTIONS).is_err());
+        assert!(Merge::new(&MergeSpec { combine, ..rows_spec() }, 0, &columns(&[type_oid]), 2, &OPTIONS).is_err());
     }
     let vague = [
         (oid::TEXT, TextFidelity { deterministic_collations: false, ..EXACT }),
         (oid::FLOAT8, TextFidelity { exact_floats: false, ..EXACT }),
     ];
     for (type_oid, fidelity) in vague {
-        assert!(ValueType::equatable(type_oid, fidelity).is_err(), "{type_oid}");
+        assert!(Codec::equatable(&columns(&[type_oid])[0], fidelity).is_err(), "{type_oid}");
     }
-    let mut binary = columns(&[oid::INT8]);
-    binary[0].format = 1;
-    let spec = MergeSpec { sort: vec![ascending(ColumnRef::Visible(0))], ..rows_spec() };
-    assert!(Merge::new(&spec, &binary, 2, &OPTIONS).is_err());
-    assert!(Merge::new(&rows_spec(), &binary, 2, &OPTIONS).is_ok());
 }
 
 #[test]
@@ -281,7 +276,7 @@ fn sorted_rows_interleave_and_hide_their_keys() {
 #[test]
 fn a_sorted_merge_streams() {
     let spec = MergeSpec { sort: vec![ascending(ColumnRef::Visible(0))], ..rows_spec() };
-    let mut merge = Merge::new(&spec, &columns(&[oid::INT4]), 2, &OPTIONS).unwrap();
+    let mut merge = Merge::new(&spec, 0, &columns(&[oid::INT4]), 2, &OPTIONS).unwrap();
     let mut out = BytesMut::new();
     assert_eq!(merge.next(&mut out).unwrap(), Step::NeedRow(0));
     merge.push(0, row(&[Some("1")])).unwrap();
@@ -400,7 +395,7 @@ fn aggregates_that_are_not_exact_are_refused() {
     for (aggregate, type_oid) in cases {
         let combine =
             Combine::Groups { group_columns: Vec::new(), aggregates: vec![(ColumnRef::Visible(0), aggregate)] };
-        let error = Merge::new(&MergeSpec { combine, ..rows_spec() }, &columns(&[type_oid, oid::INT8]), 2, &OPTIONS)
+        let error = Merge::new(&MergeSpec { combine, ..rows_spec() }, 0, &columns(&[type_oid, oid::INT8]), 2, &OPTIONS)
             .expect_err("not exact");
         assert_eq!(error.kind, Kind::NotSupported, "{aggregate:?} {type_oid}");
     }
@@ -410,7 +405,7 @@ fn aggregates_that_are_not_exact_are_refused() {
 fn groups_stay_within_their_memory() {
     let combine = Combine::Groups { group_columns: vec![ColumnRef::Visible(0)], aggregates: Vec::new() };
     let options = MergeOptions { memory_max: 10_000, ..OPTIONS };
-    let mut merge = Merge::new(&MergeSpec { combine, ..rows_spec() }, &columns(&[oid::TEXT]), 1, &options).unwrap();
+    let mut merge = Merge::new(&MergeSpec { combine, ..rows_spec() }, 0, &columns(&[oid::TEXT]), 1, &options).unwrap();
     for _ in 0..100_000 {
         merge.push(0, row(&[Some("the same group")])).unwrap();
     }
@@ -421,14 +416,14 @@ fn groups_stay_within_their_memory() {
 
 #[test]
 fn rows_that_do_not_fit_their_description_are_errors() {
-    let mut merge = Merge::new(&rows_spec(), &columns(&[oid::TEXT]), 1, &OPTIONS).unwrap();
+    let mut merge = Merge::new(&rows_spec(), 0, &columns(&[oid::TEXT]), 1, &OPTIONS).unwrap();
     merge.push(0, row(&[Some("a"), Some("b")])).unwrap();
     assert!(merge.next(&mut BytesMut::new()).is_err());
     let spec = MergeSpec { sort: vec![ascending(ColumnRef::Visible(0))], ..rows_spec() };
-    let mut merge = Merge::new(&spec, &columns(&[oid::INT8]), 1, &OPTIONS).unwrap();
+    let mut merge = Merge::new(&spec, 0, &columns(&[oid::INT8]), 1, &OPTIONS).unwrap();
     assert!(merge.push(0, Bytes::from_static(b"\0\x01\0\0\0\x09")).is_err());
     let hidden = MergeSpec { hidden_columns: 2, ..rows_spec() };
-    assert!(Merge::new(&hidden, &columns(&[oid::INT8]), 1, &OPTIONS).is_err());
+    assert!(Merge::new(&hidden, 0, &columns(&[oid::INT8]), 1, &OPTIONS).is_err());
 }
 
 /// Sums and averages as a PostgreSQL 15 server printed them.
@@ -449,4 +444,78 @@ fn averages_have_postgresqls_digits() {
         let sum = numeric::Numeric::parse(sum.as_bytes()).unwrap();
         assert_eq!(sum.average(*count).to_string(), *expected, "{sum} / {count}");
     }
+}
+
+/// Values in text, and the bytes that PostgreSQL 15 sends for them in binary format.
+const BINARY: &[(u32, &str, &[u8])] = &[
+    (oid::BOOL, "t", &[1]),
+    (oid::INT2, "-2", &[0xff, 0xfe]),
+    (oid::INT4, "258", &[0, 0, 1, 2]),
+    (oid::INT8, "-1", &[0xff; 8]),
+    (oid::OID, "4294967295", &[0xff; 4]),
+    (oid::FLOAT4, "1.5", &[0x3f, 0xc0, 0, 0]),
+    (oid::FLOAT8, "-0", &[0x80, 0, 0, 0, 0, 0, 0, 0]),
+    (oid::DATE, "1999-12-31", &[0xff; 4]),
+    (oid::DATE, "infinity", &[0x7f, 0xff, 0xff, 0xff]),
+    (oid::TIME, "00:00:00.000001", &[0, 0, 0, 0, 0, 0, 0, 1]),
+    (oid::TIMESTAMP, "-infinity", &[0x80, 0, 0, 0, 0, 0, 0, 0]),
+    (oid::TIMESTAMPTZ, "2000-01-01 01:00:00+01", &[0; 8]),
+    (oid::CHAR, "A", b"A"),
+    (oid::NUMERIC, "0", &[0, 0, 0, 0, 0, 0, 0, 0]),
+    (oid::NUMERIC, "0.00", &[0, 0, 0, 0, 0, 0, 0, 2]),
+    (oid::NUMERIC, "1.0", &[0, 1, 0, 0, 0, 0, 0, 1, 0, 1]),
+    (oid::NUMERIC, "-12345.678", &[0, 3, 0, 1, 0x40, 0, 0, 3, 0, 1, 0x09, 0x29, 0x1a, 0x7c]),
+    (oid::NUMERIC, "0.00001", &[0, 1, 0xff, 0xfe, 0, 0, 0, 5, 0x03, 0xe8]),
+    (oid::NUMERIC, "100000000", &[0, 1, 0, 2, 0, 0, 0, 0, 0, 1]),
+    (oid::NUMERIC, "NaN", &[0, 0, 0, 0, 0xc0, 0, 0, 0]),
+    (oid::NUMERIC, "Infinity", &[0, 0, 0, 0, 0xd0, 0, 0, 0x20]),
+    (oid::NUMERIC, "-Infinity", &[0, 0, 0, 0, 0xf0, 0, 0, 0x20]),
+];
+
+#[test]
+fn a_value_is_the_same_in_both_formats() {
+    for (type_oid, text, bytes) in BINARY {
+        let mut column = columns(&[*type_oid]).remove(0);
+        let of_text = Codec::ordered(&column, true, EXACT).unwrap().read(text.as_bytes()).unwrap();
+        column.format = 1;
+        let codec = Codec::ordered(&column, true, EXACT).unwrap();
+        assert_eq!(codec.read(bytes).unwrap(), of_text, "{text}");
+        if *type_oid == oid::NUMERIC {
+            let Value::Numeric(value) = &of_text else { panic!("{text}") };
+            assert_eq!(binary::write_numeric(value), *bytes, "{text}");
+            assert_eq!(binary::read_numeric(bytes).unwrap().to_string(), *text);
+        }
+        let longer = [bytes, &[0][..]].concat();
+        assert_eq!(codec.read(&longer).expect_err(text).kind, Kind::NotSupported, "{text}");
+    }
+}
+
+#[test]
+fn aggregates_are_combined_in_the_format_that_the_client_asks_for() {
+    let mut columns = columns(&[oid::INT8, oid::NUMERIC, oid::INT4, oid::NUMERIC, oid::NUMERIC, oid::INT8]);
+    columns.iter_mut().for_each(|column| column.format = 1);
+    let visible = ColumnRef::Visible;
+    let average = Aggregate::Average { sum: ColumnRef::Hidden(0), count: ColumnRef::Hidden(1) };
+    let aggregates = vec![
+        (visible(0), Aggregate::Count),
+        (visible(1), Aggregate::Sum),
+        (visible(2), Aggregate::Max),
+        (visible(3), average),
+    ];
+    let combine = Combine::Groups { group_columns: Vec::new(), aggregates };
+    let spec = MergeSpec { combine, hidden_columns: 2, ..rows_spec() };
+    let mut merge = Merge::new(&spec, 0, &columns, 2, &OPTIONS).unwrap();
+    let number = |text: &str| binary::write_numeric(&numeric::Numeric::parse(text.as_bytes()).unwrap());
+    for (source, (count, sum, max)) in [(2_i64, "1.50", 7_i32), (1, "0.5", -7)].into_iter().enumerate() {
+        let (count, sum, max) = (count.to_be_bytes(), number(sum), max.to_be_bytes());
+        let values: [&[u8]; 6] = [&count, &sum, &max, b"not looked at", &sum, &count];
+        merge.push(source, row::body(values.into_iter().map(Some))).unwrap();
+        merge.finish(source);
+    }
+    let mut out = BytesMut::new();
+    assert_eq!(merge.next(&mut out).unwrap(), Step::Row);
+    let values = backend::read_data_row(&out[5..]).unwrap();
+    let expected: [&[u8]; 4] =
+        [&3_i64.to_be_bytes(), &number("2.00"), &7_i32.to_be_bytes(), &number("0.66666666666666666667")];
+    assert_eq!(values, expected.map(Some));
 }

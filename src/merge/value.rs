@@ -1,8 +1,10 @@
-//! Values in text format, read once per row into something that orders and compares exactly as PostgreSQL does.
+//! Values, read once per row into something that orders and compares exactly as PostgreSQL does.
 
 use super::numeric::Numeric;
-use super::{datetime, oid};
+use super::{binary, datetime, oid};
 use crate::types::{Error, Result};
+use crate::wire::backend::Column;
+use crate::wire::frontend::Format;
 
 /// A value that is not NULL. Only values read by the same [`ValueType`] are compared with each other.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -51,11 +53,12 @@ pub struct TextFidelity {
     pub exact_floats: bool,
 }
 
-/// What the texts of a column stand for.
+/// What the values of a column stand for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ValueType {
     Bool,
     Integer,
+    Oid,
     Float4,
     Float8,
     Numeric,
@@ -80,8 +83,8 @@ impl ValueType {
     ///
     /// # Errors
     /// Refuses types whose order is not known exactly.
-    pub fn ordered(type_oid: u32, bytewise: bool, fidelity: TextFidelity) -> Result<Self> {
-        match Self::find(type_oid, fidelity)? {
+    fn ordered(column: &Column, bytewise: bool, fidelity: TextFidelity) -> Result<Self> {
+        match Self::find(column, fidelity)? {
             Self::Bpchar => Err(unknown_order("values of type character(n)")),
             Self::Label => Err(unknown_order("an enum's values")),
             Self::Text if !bytewise => Err(unknown_order("text under the database's collation")
@@ -94,8 +97,8 @@ impl ValueType {
     ///
     /// # Errors
     /// Refuses types whose equality is not known exactly.
-    pub fn equatable(type_oid: u32, fidelity: TextFidelity) -> Result<Self> {
-        match Self::find(type_oid, fidelity)? {
+    fn equatable(column: &Column, fidelity: TextFidelity) -> Result<Self> {
+        match Self::find(column, fidelity)? {
             Self::Text | Self::Bpchar if !fidelity.deterministic_collations => Err(cannot_merge(
                 "The database has a nondeterministic collation, under which texts with different bytes can be equal.",
             )),
@@ -103,10 +106,11 @@ impl ValueType {
         }
     }
 
-    fn find(type_oid: u32, fidelity: TextFidelity) -> Result<Self> {
-        let found = match type_oid {
+    fn find(column: &Column, fidelity: TextFidelity) -> Result<Self> {
+        let found = match column.type_oid {
             oid::BOOL => Self::Bool,
-            oid::INT2 | oid::INT4 | oid::INT8 | oid::OID => Self::Integer,
+            oid::INT2 | oid::INT4 | oid::INT8 => Self::Integer,
+            oid::OID => Self::Oid,
             oid::FLOAT4 => Self::Float4,
             oid::FLOAT8 => Self::Float8,
             oid::NUMERIC => Self::Numeric,
@@ -127,7 +131,7 @@ impl ValueType {
             }
         };
         match found {
-            Self::Float4 | Self::Float8 if !fidelity.exact_floats => {
+            Self::Float4 | Self::Float8 if !fidelity.exact_floats && column.format == 0 => {
                 Err(cannot_merge("Floating-point values are shown with fewer digits than they have.")
                     .hint("SET extra_float_digits = 1"))
             }
@@ -135,21 +139,10 @@ impl ValueType {
         }
     }
 
-    /// Reads a value in text format.
-    ///
-    /// # Errors
-    /// Refuses a text that the type never has under the expected settings (DateStyle ISO, bytea_output hex).
-    pub fn read(self, text: &[u8]) -> Result<Value> {
-        self.try_read(text).ok_or_else(|| {
-            cannot_merge(format!("A value of type {} is not in the expected output format.", self.name()))
-                .hint("Merging needs DateStyle ISO and bytea_output hex.")
-        })
-    }
-
-    fn try_read(self, text: &[u8]) -> Option<Value> {
+    fn read_text(self, text: &[u8]) -> Option<Value> {
         Some(match self {
             Self::Bool => Value::Integer(read_bool(text)?),
-            Self::Integer => Value::Integer(ascii(text)?.parse().ok()?),
+            Self::Integer | Self::Oid => Value::Integer(ascii(text)?.parse().ok()?),
             Self::Float4 => Value::Float(f64::from(ascii(text)?.parse::<f32>().ok()?).into()),
             Self::Float8 => Value::Float(ascii(text)?.parse::<f64>().ok()?.into()),
             Self::Numeric => Value::Numeric(Numeric::parse(text)?),
@@ -170,6 +163,7 @@ impl ValueType {
         match self {
             Self::Bool => "boolean",
             Self::Integer => "bigint",
+            Self::Oid => "oid",
             Self::Float4 => "real",
             Self::Float8 => "double precision",
             Self::Numeric => "numeric",
@@ -185,6 +179,51 @@ impl ValueType {
             Self::Label => "enum",
         }
     }
+}
+
+/// How the values of one column are read.
+#[derive(Clone, Copy, Debug)]
+pub struct Codec {
+    value_type: ValueType,
+    format: Format,
+}
+
+impl Codec {
+    /// For a column whose values are to be *ordered*; `bytewise` says that text is ordered under "C".
+    ///
+    /// # Errors
+    /// Refuses types whose order is not known exactly.
+    pub fn ordered(column: &Column, bytewise: bool, fidelity: TextFidelity) -> Result<Self> {
+        Ok(Self { value_type: ValueType::ordered(column, bytewise, fidelity)?, format: format(column)? })
+    }
+
+    /// For a column whose values are to be tested for *equality*.
+    ///
+    /// # Errors
+    /// Refuses types whose equality is not known exactly.
+    pub fn equatable(column: &Column, fidelity: TextFidelity) -> Result<Self> {
+        Ok(Self { value_type: ValueType::equatable(column, fidelity)?, format: format(column)? })
+    }
+
+    /// Reads a value.
+    ///
+    /// # Errors
+    /// Refuses bytes that the type never has (in text: under DateStyle ISO and bytea_output hex).
+    pub fn read(self, bytes: &[u8]) -> Result<Value> {
+        let value = match self.format {
+            Format::Text => self.value_type.read_text(bytes),
+            Format::Binary => binary::read(self.value_type, bytes),
+        };
+        value.ok_or_else(|| {
+            cannot_merge(format!("A value of type {} is not in the expected output format.", self.value_type.name()))
+                .hint("Merging needs DateStyle ISO and bytea_output hex.")
+        })
+    }
+}
+
+/// The format in which a column's values come.
+pub fn format(column: &Column) -> Result<Format> {
+    Format::from_code(column.format)
 }
 
 /// The refusal of this module: what several shards gave cannot become one result with certainty.
@@ -241,7 +280,7 @@ fn read_char(text: &[u8]) -> Option<i64> {
     }
 }
 
-fn without_trailing_blanks(text: &[u8]) -> &[u8] {
+pub fn without_trailing_blanks(text: &[u8]) -> &[u8] {
     let len = text.iter().rposition(|byte| *byte != b' ').map_or(0, |last| last + 1);
     &text[..len]
 }

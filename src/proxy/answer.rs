@@ -4,6 +4,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::batch::Request;
 use super::client::Client;
+use super::exchange::bound;
 use super::outcome::Step;
 use super::sharded::{Asked, Task};
 use crate::wire::backend::{self, tag};
@@ -13,7 +14,7 @@ use crate::wire::backend::{self, tag};
 pub struct Preface {
     /// The body of ParameterDescription.
     pub parameters: Option<Bytes>,
-    /// The body of RowDescription; `None` for an answer without rows.
+    /// The body of the statement's RowDescription; `None` for an answer without rows.
     pub columns: Option<Bytes>,
 }
 
@@ -22,7 +23,10 @@ impl Client {
     pub fn preface(&mut self, task: &Task<'_>, preface: &Preface) {
         let out = self.conn.queue();
         match (&task.asked, &preface.columns) {
-            (Asked::Batch(requests), _) => requests.iter().for_each(|request| reply(out, request, preface)),
+            (Asked::Batch(requests), columns) => {
+                let columns = columns.as_deref().map(|columns| portal_columns(columns, requests));
+                requests.iter().for_each(|request| reply(out, request, preface, columns.as_deref()));
+            }
             (Asked::Query(_) | Asked::Step, Some(columns)) => pass(out, tag::ROW_DESCRIPTION, columns),
             (Asked::Query(_) | Asked::Step, None) => {}
         }
@@ -49,8 +53,20 @@ pub fn pass(out: &mut BytesMut, tag: u8, body: &[u8]) {
     backend::message(out, tag, |out| out.extend_from_slice(body));
 }
 
+/// A statement's RowDescription as its portal has it: in the formats that Bind asks for.
+fn portal_columns(columns: &[u8], requests: &[Request<'_>]) -> Bytes {
+    let described = bound(requests).and_then(|(_, bind)| {
+        let mut columns = backend::read_row_description(columns)?;
+        let formats = columns.iter_mut().enumerate();
+        formats.for_each(|(place, column)| column.format = bind.result_format(place).code());
+        Ok(backend::row_description_body(&columns))
+    });
+    // Both were read before.
+    described.unwrap_or_else(|_| Bytes::copy_from_slice(columns))
+}
+
 /// The reply to one request of a batch whose statement Weir answers. Execute's own reply is not among them.
-fn reply(out: &mut BytesMut, request: &Request<'_>, preface: &Preface) {
+fn reply(out: &mut BytesMut, request: &Request<'_>, preface: &Preface, portal_columns: Option<&[u8]>) {
     match request {
         Request::Parse { .. } => backend::bare(out, tag::PARSE_COMPLETE),
         Request::Bind { .. } => backend::bare(out, tag::BIND_COMPLETE),
@@ -59,9 +75,9 @@ fn reply(out: &mut BytesMut, request: &Request<'_>, preface: &Preface) {
                 Some(body) => pass(out, tag::PARAMETER_DESCRIPTION, body),
                 None => backend::parameter_description(out, &[]),
             }
-            describe(out, preface);
+            describe(out, preface.columns.as_deref());
         }
-        Request::DescribePortal { .. } => describe(out, preface),
+        Request::DescribePortal { .. } => describe(out, portal_columns),
         Request::CloseStatement => backend::bare(out, tag::CLOSE_COMPLETE),
         Request::Execute { .. }
         | Request::ClosePortal { .. }
@@ -71,8 +87,8 @@ fn reply(out: &mut BytesMut, request: &Request<'_>, preface: &Preface) {
     }
 }
 
-fn describe(out: &mut BytesMut, preface: &Preface) {
-    match &preface.columns {
+fn describe(out: &mut BytesMut, columns: Option<&[u8]>) {
+    match columns {
         Some(columns) => pass(out, tag::ROW_DESCRIPTION, columns),
         None => backend::bare(out, tag::NO_DATA),
     }

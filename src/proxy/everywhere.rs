@@ -134,7 +134,9 @@ impl Client {
                 Reply::Complete(body) => answer.complete = Some(body),
                 Reply::Error(body) => drop(failure.get_or_insert(body)),
                 Reply::Nothing => {}
-                Reply::CopyIn(_) => return Err(Error::internal("a statement for all shards takes rows").into()),
+                Reply::CopyIn(_) | Reply::Suspended => {
+                    return Err(Error::internal("a statement for all shards was answered otherwise").into());
+                }
                 Reply::Ready(_) => break,
             }
         }

@@ -14,9 +14,10 @@ use crate::pool::server::{self, Server, ended, lost};
 use crate::route::plan::{Part, PartText};
 use crate::session::ledger::Event;
 use crate::session::numbered;
+use crate::session::statements::Prepared;
 use crate::types::{Error, Result, ShardId};
 use crate::wire::TransactionStatus;
-use crate::wire::backend::{self, ErrorFields, tag};
+use crate::wire::backend::{self, Column, ErrorFields, tag};
 use crate::wire::frame::{self, Sender};
 use crate::wire::frontend::{self, Bind, Format, Target};
 use crate::wire::oids::Translation;
@@ -29,6 +30,8 @@ pub enum Reply {
     Row(Bytes),
     /// The command tag, with its terminating zero.
     Complete(Bytes),
+    /// All rows that were asked for came; there may be more.
+    Suspended,
     Error(Bytes),
     Notice(Bytes),
     /// CopyInResponse: the server takes rows.
@@ -36,6 +39,15 @@ pub enum Reply {
     Ready(TransactionStatus),
     /// ParseComplete, BindComplete, NoData and others that say nothing new.
     Nothing,
+}
+
+/// What the text that a server is asked gives beyond the client's own statement, and how much of it is wanted.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wanted {
+    /// Columns behind the client's own.
+    pub hidden_columns: usize,
+    /// Zero: all rows.
+    pub rows_max: u32,
 }
 
 /// What several servers are asked alike.
@@ -55,22 +67,10 @@ impl Question {
     /// those of the client as `translation` says.
     ///
     /// # Errors
-    /// The client asked for results in binary, or for what the server does not have.
-    pub fn of(task: &Task<'_>, text: &str, translation: Option<&Translation>) -> Result<Self> {
+    /// The client asked for what the server does not have.
+    pub fn of(task: &Task<'_>, text: &str, wanted: Wanted, translation: Option<&Translation>) -> Result<Self> {
         let Asked::Batch(requests) = task.asked else { return Ok(Self::query(text)) };
-        let bound = requests.iter().find_map(|request| match request {
-            Request::Bind { prepared, body, .. } => Some((prepared, *body)),
-            _ => None,
-        });
-        let (prepared, body) = bound.ok_or_else(|| Error::internal("a batch without Bind"))?;
-        let bind = Bind::read(body)?;
-        if bind.result_formats.contains(&Format::Binary) {
-            return Err(Error::refuse(
-                "results of several shards in binary format are not supported",
-                "The statement needs more than one shard, and its Bind asks for binary results.",
-            )
-            .hint("Ask for text results, or restrict the statement to one shard by its key."));
-        }
+        let (prepared, bind) = bound(requests)?;
         let definition = Cow::Owned(frontend::definition(text, &prepared.parameter_types).to_vec());
         let (definition, arguments) = match translation {
             None => (definition, Cow::Borrowed(bind.arguments)),
@@ -82,8 +82,8 @@ impl Question {
         let mut bytes = BytesMut::new();
         frontend::parse(&mut bytes, b"", &definition);
         frontend::describe(&mut bytes, Target::Statement(b""));
-        frontend::bind(&mut bytes, b"", b"", &bind.for_text(arguments.into_owned()));
-        frontend::execute(&mut bytes, b"", 0);
+        frontend::bind(&mut bytes, b"", b"", &bind.with_more_columns(arguments.into_owned(), wanted.hidden_columns));
+        frontend::execute(&mut bytes, b"", wanted.rows_max);
         frontend::sync(&mut bytes);
         Ok(Self { bytes: bytes.freeze() })
     }
@@ -95,12 +95,20 @@ impl Client {
     /// # Errors
     /// As [`Question::of`].
     pub fn question_for(&self, part: &Part, task: &Task<'_>) -> Result<Question> {
+        self.question_wanting(part, Wanted::default(), task)
+    }
+
+    /// As [`Client::question_for`], for a text that gives more than the client's own.
+    ///
+    /// # Errors
+    /// As [`Question::of`].
+    pub fn question_wanting(&self, part: &Part, wanted: Wanted, task: &Task<'_>) -> Result<Question> {
         let text = match &part.text {
             PartText::Untouched => task.text,
             PartText::Rewritten(text) => text,
         };
         let ledger = &self.links[self.place(part.shard)?].server.session.ledger;
-        Question::of(task, text, ledger.translation().map(|translation| &**translation))
+        Question::of(task, text, wanted, ledger.translation().map(|translation| &**translation))
     }
 
     /// Sends a question to the server of a shard that the client holds.
@@ -192,10 +200,45 @@ impl Client {
         Ok(ledger.translate_description(kind, &body)?.unwrap_or(body))
     }
 
+    /// The columns, described in the numbers of a shard's server, whose binary values hold OIDs that clients know by
+    /// others.
+    pub fn numbered_columns(&self, shard: ShardId, columns: &[Column]) -> Result<Vec<(usize, u32)>> {
+        let ledger = &self.links[self.place(shard)?].server.session.ledger;
+        let Some(translation) = ledger.translation() else { return Ok(Vec::new()) };
+        let is_numbered = |column: &Column| {
+            column.format == Format::Binary.code() && translation.to_home().is_numbered(column.type_oid)
+        };
+        let places = columns.iter().enumerate().filter(|(_, column)| is_numbered(column));
+        Ok(places.map(|(place, column)| (place, column.type_oid)).collect())
+    }
+
+    /// The body of a DataRow of a shard's server, with the home shard's OIDs in these columns.
+    ///
+    /// # Errors
+    /// Refuses a type that the home shard does not have.
+    pub fn translated_row(&self, shard: ShardId, numbered: &[(usize, u32)], body: &[u8]) -> Result<Bytes> {
+        let ledger = &self.links[self.place(shard)?].server.session.ledger;
+        let mut row = BytesMut::from(body);
+        if let Some(translation) = ledger.translation() {
+            translation.to_home().data_row(numbered, &mut row)?;
+        }
+        Ok(row.freeze())
+    }
+
     fn place(&self, shard: ShardId) -> Result<usize> {
         let own = |link: &super::links::Link| link.server.shard() == shard;
         self.links.iter().position(own).ok_or_else(|| Error::internal(format!("no server of shard {shard} is held")))
     }
+}
+
+/// The statement that a batch binds, and how.
+pub fn bound<'r>(requests: &'r [Request<'_>]) -> Result<(&'r Prepared, Bind<'r>)> {
+    let bound = requests.iter().find_map(|request| match request {
+        Request::Bind { prepared, body, .. } => Some((prepared, *body)),
+        _ => None,
+    });
+    let (prepared, body) = bound.ok_or_else(|| Error::internal("a batch without Bind"))?;
+    Ok((prepared, Bind::read(body)?))
 }
 
 /// Reads the next reply. Not cancel safe across replies, but each call either takes a whole message or none.
@@ -220,6 +263,7 @@ fn reply(server: &mut Server, kind: u8, body: Bytes) -> Result<Reply> {
         tag::PARAMETER_DESCRIPTION => Reply::ParameterDescription(body),
         tag::DATA_ROW => Reply::Row(body),
         tag::COMMAND_COMPLETE | tag::EMPTY_QUERY_RESPONSE => Reply::Complete(body),
+        tag::PORTAL_SUSPENDED => Reply::Suspended,
         tag::NOTICE_RESPONSE => Reply::Notice(body),
         tag::COPY_IN_RESPONSE => Reply::CopyIn(body),
         tag::ERROR_RESPONSE if ErrorFields::read(&body)?.is_fatal() => return Err(ended(server.shard(), &body)),

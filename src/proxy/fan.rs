@@ -6,15 +6,16 @@ use bytes::Bytes;
 
 use super::answer::{self, Preface};
 use super::client::Client;
-use super::exchange::Reply;
+use super::exchange::{Reply, Wanted, bound};
 use super::outcome::{Step, Stop};
-use super::sharded::{Asked, Task};
+use super::sharded::{Asked, Task, rows_max};
 use crate::merge::spec::MergeSpec;
 use crate::merge::{self, ANYENUM, Merge, MergeOptions, TextFidelity};
 use crate::route::plan::{Access, Part};
 use crate::sql::schema::Schema;
-use crate::types::{Error, ShardId};
+use crate::types::{Error, Result, ShardId};
 use crate::wire::backend::{self, Column, tag};
+use crate::wire::frontend::{Bind, Format};
 
 /// Unsent bytes towards the client above which no more rows are read.
 const HIGH_WATER: usize = 64 * 1024;
@@ -23,6 +24,14 @@ const HIGH_WATER: usize = 64 * 1024;
 struct Opening {
     columns: Vec<Column>,
     parameters: Option<Bytes>,
+    /// The columns whose binary values hold OIDs that the client knows by other numbers.
+    numbered: Vec<(usize, u32)>,
+}
+
+/// One shard's part of a result.
+struct Source {
+    shard: ShardId,
+    numbered: Vec<(usize, u32)>,
 }
 
 impl Client {
@@ -52,10 +61,15 @@ impl Client {
         for part in parts {
             self.link(part.shard, Access::Read).await?;
         }
+        let (formats, rows_max) = match &task.asked {
+            Asked::Batch(requests) => (Some(bound(requests)?.1), rows_max(requests)),
+            Asked::Query(_) | Asked::Step => (None, 0),
+        };
+        let wanted = Wanted { hidden_columns: spec.hidden_columns, rows_max: spec.rows_per_shard(rows_max) };
         for part in parts {
-            self.ask(part.shard, &self.question_for(part, task)?).await?;
+            self.ask(part.shard, &self.question_wanting(part, wanted, task)?).await?;
         }
-        let opening = self.openings(shards).await?;
+        let (opening, sources) = self.openings(shards, spec, formats.as_ref()).await?;
         let options = MergeOptions {
             memory_max: self.worker.instance.config.pool.merge_memory,
             fidelity: TextFidelity {
@@ -64,23 +78,36 @@ impl Client {
                 exact_floats: true,
             },
         };
-        let mut merge = Merge::new(spec, &as_merged(&opening.columns, schema), shards.len(), &options)?;
-        let columns = backend::row_description_body(merge.visible_columns(&opening.columns));
-        self.preface(task, &Preface { parameters: opening.parameters, columns: Some(columns) });
-        self.merge_rows(&mut merge, shards).await?;
+        let mut merge = Merge::new(spec, rows_max, &as_merged(&opening.columns, schema), shards.len(), &options)?;
+        let mut columns = merge.visible_columns(&opening.columns).to_vec();
+        columns.iter_mut().for_each(|column| column.format = Format::Text.code());
+        let columns = Some(backend::row_description_body(&columns));
+        self.preface(task, &Preface { parameters: opening.parameters, columns });
+        self.merge_rows(&mut merge, &sources).await?;
         for shard in shards {
             // With a LIMIT the shards may have more to say than was needed.
             self.finish_part(*shard).await?;
         }
-        backend::command_complete(self.conn.queue(), &format!("SELECT {}", merge.row_count()));
+        if rows_max > 0 && merge.row_count() == u64::from(rows_max) {
+            backend::bare(self.conn.queue(), tag::PORTAL_SUSPENDED);
+        } else {
+            backend::command_complete(self.conn.queue(), &format!("SELECT {}", merge.row_count()));
+        }
         Ok(())
     }
 
     /// Reads what each shard says before its rows; they must agree.
-    async fn openings(&mut self, shards: &[ShardId]) -> Step<Opening> {
+    async fn openings(
+        &mut self,
+        shards: &[ShardId],
+        spec: &MergeSpec,
+        formats: Option<&Bind<'_>>,
+    ) -> Step<(Opening, Vec<Source>)> {
         let mut first: Option<Opening> = None;
+        let mut sources = Vec::with_capacity(shards.len());
         for shard in shards {
-            let opening = self.opening(*shard).await?;
+            let mut opening = self.opening(*shard, spec, formats).await?;
+            sources.push(Source { shard: *shard, numbered: std::mem::take(&mut opening.numbered) });
             match &first {
                 None => first = Some(opening),
                 Some(first) if same_types(&first.columns, &opening.columns) => {}
@@ -94,16 +121,24 @@ impl Client {
                 }
             }
         }
-        first.ok_or_else(|| Error::internal("a plan without shards").into())
+        match first {
+            Some(opening) => Ok((opening, sources)),
+            None => Err(Error::internal("a plan without shards").into()),
+        }
     }
 
-    async fn opening(&mut self, shard: ShardId) -> Step<Opening> {
+    async fn opening(&mut self, shard: ShardId, spec: &MergeSpec, formats: Option<&Bind<'_>>) -> Step<Opening> {
         let mut parameters = None;
         loop {
             match self.reply(shard).await? {
                 Reply::RowDescription(body) => {
+                    let mut own = backend::read_row_description(&body)?;
+                    set_formats(&mut own, spec.hidden_columns, formats);
+                    let numbered = self.numbered_columns(shard, &own)?;
                     let body = self.with_home_oids(shard, tag::ROW_DESCRIPTION, body)?;
-                    return Ok(Opening { columns: backend::read_row_description(&body)?, parameters });
+                    let mut columns = backend::read_row_description(&body)?;
+                    set_formats(&mut columns, spec.hidden_columns, formats);
+                    return Ok(Opening { columns, parameters, numbered });
                 }
                 Reply::ParameterDescription(body) => {
                     parameters = Some(self.with_home_oids(shard, tag::PARAMETER_DESCRIPTION, body)?);
@@ -115,7 +150,7 @@ impl Client {
         }
     }
 
-    async fn merge_rows(&mut self, merge: &mut Merge, shards: &[ShardId]) -> Step {
+    async fn merge_rows(&mut self, merge: &mut Merge, sources: &[Source]) -> Step {
         loop {
             match merge.next(self.conn.queue())? {
                 merge::Step::Row if self.conn.unsent() > HIGH_WATER => {
@@ -123,15 +158,20 @@ impl Client {
                 }
                 merge::Step::Row => {}
                 merge::Step::Done => return Ok(()),
-                merge::Step::NeedRow(source) => match self.reply(shards[source]).await? {
-                    Reply::Row(body) => merge.push(source, body)?,
-                    Reply::Complete(_) => merge.finish(source),
+                merge::Step::NeedRow(source) => match self.reply(sources[source].shard).await? {
+                    Reply::Row(body) => merge.push(source, self.with_home_row(&sources[source], body)?)?,
+                    Reply::Complete(_) | Reply::Suspended => merge.finish(source),
                     Reply::Error(body) => return Err(self.passed_on(&body)),
                     Reply::Notice(_) | Reply::Nothing => {}
                     other => return Err(Error::internal(format!("a shard broke off: {other:?}")).into()),
                 },
             }
         }
+    }
+
+    /// A row with the home shard's OIDs in it.
+    fn with_home_row(&self, source: &Source, body: Bytes) -> Result<Bytes> {
+        if source.numbered.is_empty() { Ok(body) } else { self.translated_row(source.shard, &source.numbered, &body) }
     }
 
     async fn finish_part(&mut self, shard: ShardId) -> Step {
@@ -173,6 +213,17 @@ fn as_merged<'c>(columns: &'c [Column], schema: &Schema) -> Cow<'c, [Column]> {
     let mut merged = columns.to_vec();
     merged.iter_mut().filter(|column| is_enum(column)).for_each(|column| column.type_oid = ANYENUM);
     Cow::Owned(merged)
+}
+
+/// Columns are described in text format; these are the formats that the client's Bind asks for. Hidden ones come in the
+/// one format of all, or in text.
+fn set_formats(columns: &mut [Column], hidden: usize, bind: Option<&Bind<'_>>) {
+    let Some(bind) = bind else { return };
+    let visible = columns.len().saturating_sub(hidden);
+    for (place, column) in columns.iter_mut().enumerate() {
+        let is_own = place < visible || bind.result_formats.len() < 2;
+        column.format = if is_own { bind.result_format(place) } else { Format::Text }.code();
+    }
 }
 
 fn same_types(one: &[Column], other: &[Column]) -> bool {

@@ -3,7 +3,7 @@
 use super::answer::Preface;
 use super::batch::Request;
 use super::client::Client;
-use super::exchange::Question;
+use super::exchange::{Question, Wanted};
 use super::links::Link;
 use super::outcome::Step;
 use super::sharded::{Asked, HOME, Task, bound_parameters};
@@ -155,7 +155,8 @@ impl Client {
         let sql = configured.sql();
         let first = self.first_concerned().await?;
         let server = &self.links[first].server;
-        let question = Question::of(task, task.text, server.session.ledger.translation().map(|oids| &**oids))?;
+        let question =
+            Question::of(task, task.text, Wanted::default(), server.session.ledger.translation().map(|oids| &**oids))?;
         let shard = server.shard();
         self.ask(shard, &question).await?;
         let answer = self.answer(shard).await?;

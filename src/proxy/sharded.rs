@@ -175,8 +175,8 @@ impl Client {
             self.follow_block_status();
             return Ok(());
         }
-        match (plans.pop(), plans.is_empty() && complete && is_plain(&requests), bound_statements(&requests).next()) {
-            (Some(plan), true, Some(statement)) => {
+        match (plans.pop(), plans.is_empty() && complete, bound_statements(&requests).next()) {
+            (Some(plan), true, Some(statement)) if fits_batch(&plan, &requests) => {
                 let text = statement_text(&requests);
                 let asked = Asked::Batch(&requests);
                 let task = Task { statement, text: &text, asked, values: Values::default() };
@@ -415,15 +415,34 @@ pub fn bound_parameters<'b>(prepared: &Prepared, body: &'b [u8]) -> Result<Vec<P
     Ok(Bind::read(body)?.values()?.into_iter().enumerate().map(parameter).collect())
 }
 
-/// One statement, one unnamed portal, all its rows, Sync: a batch that several shards can answer.
+/// One statement, one portal, all its rows, Sync: a batch that several shards can answer.
 pub fn is_plain(requests: &[Request<'_>]) -> bool {
+    is_single(requests) && rows_max(requests) == 0
+}
+
+/// One statement, one portal, which is run once, Sync.
+fn is_single(requests: &[Request<'_>]) -> bool {
     let executes = requests.iter().filter(|request| matches!(request, Request::Execute { .. })).count();
-    executes == 1
-        && requests.iter().all(|request| match request {
-            Request::Execute { max_rows, .. } => *max_rows == 0,
-            Request::ClosePortal { .. } | Request::Flush | Request::Refused(_) => false,
-            _ => true,
-        })
+    let breaks =
+        |request: &Request<'_>| matches!(request, Request::ClosePortal { .. } | Request::Flush | Request::Refused(_));
+    executes == 1 && !requests.iter().any(breaks)
+}
+
+/// How many rows the batch's Execute asks for; zero: all.
+pub fn rows_max(requests: &[Request<'_>]) -> u32 {
+    let asked = requests.iter().find_map(|request| match request {
+        Request::Execute { max_rows, .. } => Some(*max_rows),
+        _ => None,
+    });
+    asked.unwrap_or(0)
+}
+
+/// Whether a plan can be carried out for a batch.
+fn fits_batch(plan: &Plan, requests: &[Request<'_>]) -> bool {
+    match plan.action {
+        Action::Fan { .. } => is_single(requests),
+        Action::One { .. } | Action::Everywhere { .. } | Action::CopyIn(_) | Action::Session => is_plain(requests),
+    }
 }
 
 fn is_refused(request: &Request<'_>) -> bool {

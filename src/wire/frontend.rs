@@ -80,6 +80,14 @@ pub enum Format {
 }
 
 impl Format {
+    /// The code that stands for the format in messages.
+    pub fn code(self) -> i16 {
+        match self {
+            Self::Text => 0,
+            Self::Binary => 1,
+        }
+    }
+
     /// Reads a format code; anything but 0 and 1 is a breach of the protocol.
     pub fn from_code(code: i16) -> Result<Self> {
         match code {
@@ -142,12 +150,24 @@ impl<'a> Bind<'a> {
         Ok(Self { portal, statement, arguments, formats, values, value_count, result_formats })
     }
 
-    /// `arguments`, which are as long as [`Bind::arguments`], with all results asked for in text format.
-    pub fn for_text(&self, mut arguments: Vec<u8>) -> Vec<u8> {
-        let formats_len = 2 + 2 * self.result_formats.len();
-        arguments.truncate(self.arguments.len() - formats_len);
-        arguments.extend_from_slice(&[0, 0]);
+    /// `arguments`, which are as long as [`Bind::arguments`], for a result with so many more columns behind the client's.
+    /// They are asked for in the one format of all columns, or in text where each has its own.
+    pub fn with_more_columns(&self, mut arguments: Vec<u8>, more: usize) -> Vec<u8> {
+        if self.result_formats.len() > 1 {
+            let count_at = self.arguments.len() - 2 - 2 * self.result_formats.len();
+            let count = u16::try_from(self.result_formats.len() + more).unwrap_or(u16::MAX);
+            arguments[count_at..count_at + 2].copy_from_slice(&count.to_be_bytes());
+            arguments.extend(std::iter::repeat_n(0, 2 * more));
+        }
         arguments
+    }
+
+    /// The format in which the value of a column is asked for.
+    pub fn result_format(&self, column: usize) -> Format {
+        match self.result_formats.as_slice() {
+            [all] => *all,
+            each => each.get(column).copied().unwrap_or(Format::Text),
+        }
     }
 
     /// The parameters.

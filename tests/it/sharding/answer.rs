@@ -7,7 +7,7 @@ use weir::wire::frontend::{self, Target};
 
 use crate::harness::{Message, RawClient};
 
-/// A row in text format; `None` for NULL.
+/// A row's values as texts, those in binary format as digits; `None` for NULL.
 pub type Row = Vec<Option<String>>;
 
 /// The answer to one statement.
@@ -138,9 +138,14 @@ pub fn story(client: &mut RawClient, steps: &[(&str, &str)]) {
 
 /// Prepares and runs a statement with values in text format, of types that the server infers.
 pub fn extended(client: &mut RawClient, text: &str, values: &[Option<&str>]) -> Answer {
+    extended_in(client, text, values, 0)
+}
+
+/// As [`extended`], with results in this format.
+pub fn extended_in(client: &mut RawClient, text: &str, values: &[Option<&str>], result_format: i16) -> Answer {
     client.send_with(|out| {
         frontend::parse(out, b"", &frontend::definition(text, &[]));
-        frontend::bind(out, b"", b"", &arguments(values, 0));
+        frontend::bind(out, b"", b"", &arguments(values, result_format));
         frontend::describe(out, Target::Portal(b""));
         frontend::execute(out, b"", 0);
         frontend::sync(out);
@@ -169,10 +174,11 @@ pub fn arguments(values: &[Option<&str>], result_format: i16) -> Vec<u8> {
 pub fn answers(messages: &[Message]) -> Vec<Answer> {
     let mut answers = Vec::new();
     let mut answer = Answer::default();
+    let mut formats = Vec::new();
     for message in messages {
         match message.tag {
-            tag::ROW_DESCRIPTION => answer.columns = columns(&message.body),
-            tag::DATA_ROW => answer.rows.push(row(&message.body)),
+            tag::ROW_DESCRIPTION => (answer.columns, formats) = columns(&message.body),
+            tag::DATA_ROW => answer.rows.push(row(&message.body, &formats)),
             tag::COMMAND_COMPLETE => {
                 answer.command = String::from_utf8_lossy(&message.body).trim_end_matches('\0').to_owned();
                 answers.push(std::mem::take(&mut answer));
@@ -188,15 +194,20 @@ pub fn answers(messages: &[Message]) -> Vec<Answer> {
     answers
 }
 
-fn columns(body: &[u8]) -> Vec<(String, u32, i32)> {
+fn columns(body: &[u8]) -> (Vec<(String, u32, i32)>, Vec<i16>) {
     let columns = backend::read_row_description(body).expect("a row description");
     let name = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
-    columns.iter().map(|column| (name(&column.name), column.type_oid, column.type_modifier)).collect()
+    let described = columns.iter().map(|column| (name(&column.name), column.type_oid, column.type_modifier));
+    (described.collect(), columns.iter().map(|column| column.format).collect())
 }
 
-fn row(body: &[u8]) -> Row {
-    let values = backend::read_data_row(body).expect("a row");
-    values.into_iter().map(|value| value.map(|value| String::from_utf8_lossy(value).into_owned())).collect()
+fn row(body: &[u8], formats: &[i16]) -> Row {
+    let values = backend::read_data_row(body).expect("a row").into_iter();
+    let text = |(place, value): (usize, &[u8])| match formats.get(place) {
+        Some(1) => value.iter().map(|byte| format!("{byte:02x}")).collect(),
+        _ => String::from_utf8_lossy(value).into_owned(),
+    };
+    values.enumerate().map(|(place, value)| value.map(|value| text((place, value)))).collect()
 }
 
 /// The differential tests are only as good as their eyes.

@@ -7,6 +7,7 @@ mod corpus;
 mod differential;
 mod everywhere;
 mod faults;
+mod formats;
 mod keyspaces;
 mod operator;
 mod placement;

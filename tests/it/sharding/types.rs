@@ -313,6 +313,12 @@ fn results_in_binary_have_the_home_shards_oids() {
             );
         }
     }
+    // From all shards at once.
+    let sql = format!("SELECT {} FROM things WHERE id IN (1, 2, 3) ORDER BY id", columns());
+    for sent in ALL_WAYS {
+        let all = rows(&binary(&mut three.sharded, &sql, &[], &[], sent));
+        assert_eq!(all, vec![expected.clone(); 3], "{sent:?}");
+    }
     // Values that say themselves what they are made of, and OIDs as values.
     let mut home = three.shard(0).raw();
     let other = |id: i64| {
