@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use arc_swap::{ArcSwap, Guard};
 use tokio::sync::Notify;
 
+use super::entangled::Entangled;
 use super::freshness::Freshness;
 use super::listener::Listener;
 use super::shared::{Limits, MailSender, NodeIndex, PoolId, Shared};
@@ -65,6 +66,8 @@ pub struct Database {
     pools: Mutex<HashMap<PoolId, Arc<Shared>>>,
     /// Replication connections are counted like servers of a pool, and never pooled.
     replication: Mutex<HashMap<PoolId, Arc<Shared>>>,
+    /// Transactions that are open on several shards.
+    pub entangled: Entangled,
     /// Hears notifications for all clients.
     pub listener: Listener,
     /// Read by transactions that change the schema, written by changes of the shard map, which is compared with the schema.
@@ -101,6 +104,7 @@ impl Database {
             schema_done: Notify::new(),
             pools: Mutex::default(),
             replication: Mutex::default(),
+            entangled: Entangled::default(),
             listener: Listener::default(),
             schema_gate: Arc::default(),
         }

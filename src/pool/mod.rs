@@ -9,6 +9,7 @@
 
 pub mod attach;
 pub mod database;
+pub mod entangled;
 pub mod freshness;
 pub mod inspect;
 pub mod listener;

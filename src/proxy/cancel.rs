@@ -17,7 +17,7 @@ use crate::wire::startup;
 /// Has the cancel dealt with, and returns when it was: PostgreSQL's clients wait for that.
 pub async fn cancel(instance: &Instance, shown: ClientKey) {
     match elsewhere(instance, &shown) {
-        None => cancel_here(instance, keys::original(shown)).await,
+        None => cancel_here(instance, Arc::new(keys::original(shown))).await,
         Some(peer) => forward(instance, peer, &shown).await,
     }
 }
@@ -29,8 +29,7 @@ fn elsewhere(instance: &Instance, shown: &ClientKey) -> Option<PeerId> {
 }
 
 /// Tells whichever worker has the client.
-async fn cancel_here(instance: &Instance, key: ClientKey) {
-    let key = Arc::new(key);
+pub async fn cancel_here(instance: &Instance, key: Arc<ClientKey>) {
     for orders in &instance.orders {
         let (done, wait) = oneshot::channel();
         if orders.send(Order::Cancel(Arc::clone(&key), done)).is_ok() {

@@ -24,6 +24,7 @@ use crate::config::PoolMode;
 use crate::net::Conn;
 use crate::pool::database::{Database, SchemaRead};
 use crate::pool::freshness::Mark;
+use crate::session::deadlock::Verdict;
 use crate::session::parameters::Parameters;
 use crate::session::settings::Settings;
 use crate::session::state::SessionState;
@@ -107,6 +108,8 @@ pub struct Client {
     pub listening: Option<Box<Listening>>,
     /// What the open transaction may have to do with notifications.
     pub heed: Heed,
+    /// The open transaction is on several shards; where it is said if it is the victim of a deadlock.
+    pub entangled: Option<Arc<Verdict>>,
     /// How the server of the open block was lost, when the client does not know it yet.
     pub loss: Option<Error>,
 }
@@ -167,6 +170,7 @@ impl Client {
             unwanted: 0,
             schema_touched: false,
             schema_hold: None,
+            entangled: None,
             defined: CodeClass::default(),
             ran_code: false,
             doubts_code: false,

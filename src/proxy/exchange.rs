@@ -266,8 +266,14 @@ fn reply(server: &mut Server, kind: u8, body: Bytes) -> Result<Reply> {
         tag::PORTAL_SUSPENDED => Reply::Suspended,
         tag::NOTICE_RESPONSE => Reply::Notice(body),
         tag::COPY_IN_RESPONSE => Reply::CopyIn(body),
-        tag::ERROR_RESPONSE if ErrorFields::read(&body)?.is_fatal() => return Err(ended(server.shard(), &body)),
-        tag::ERROR_RESPONSE => Reply::Error(body),
+        tag::ERROR_RESPONSE => {
+            let fields = ErrorFields::read(&body)?;
+            if fields.is_fatal() {
+                return Err(ended(server.shard(), &body));
+            }
+            let instead = server.session.ledger.instead_of(&fields);
+            Reply::Error(instead.map_or(body, |message| message.slice(frame::HEADER_LEN..)))
+        }
         tag::PARAMETER_STATUS => {
             let (name, value) = backend::read_parameter_status(&body)?;
             server.session.note(&Event::Parameter { name: name.to_vec(), value: value.to_vec() });

@@ -27,6 +27,7 @@ impl Client {
     /// The client is gone: its servers are brought to rest and given back, or closed.
     pub fn leave(&mut self) {
         self.worker.forget(&self.handle);
+        self.disentangle();
         let dirty = self.keeps_servers() || !self.state.touched().is_empty();
         for Link { server, pool, .. } in std::mem::take(&mut self.links) {
             self.handle.let_go(server.cancel_key);

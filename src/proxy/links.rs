@@ -11,6 +11,7 @@ use super::relay::{self, End, Listen, Seen};
 use super::worker::PoolHere;
 use crate::config::PoolMode;
 use crate::net::Conn;
+use crate::pool::entangled;
 use crate::pool::local::Local;
 use crate::pool::server::{self, Server};
 use crate::pool::shared::NodeIndex;
@@ -178,8 +179,32 @@ impl Client {
         let prelude = block.prelude();
         let Server { conn, session, .. } = &mut *self.links[at].server;
         prelude.iter().for_each(|sql| session.own_query(conn.queue(), sql));
+        if self.links.len() > 1 {
+            self.entangle();
+        }
         // A plain BEGIN cannot fail, so it goes in one write with the statement. Anything more is waited for.
         if prelude.len() > 1 { self.own_replies(at).await } else { Ok(()) }
+    }
+
+    /// Makes it known that the block is open on several shards: it may wait there for others who wait for it.
+    fn entangle(&mut self) {
+        let verdict = Arc::clone(self.entangled.get_or_insert_default());
+        let process = |link: &mut Link| {
+            link.server.session.ledger.may_be_victim(Some(Arc::clone(&verdict)));
+            (link.server.shard(), link.server.cancel_key.process_id)
+        };
+        let processes = self.links.iter_mut().map(process).collect();
+        let client = Arc::new(self.handle.key.clone());
+        let transaction = entangled::Transaction { since: Instant::now(), processes, client, verdict };
+        self.database.entangled.enter(self.handle.id, transaction);
+    }
+
+    /// The transaction that may have been open on several shards is over.
+    pub fn disentangle(&mut self) {
+        if self.entangled.take().is_some() {
+            self.database.entangled.leave(self.handle.id);
+            self.links.iter_mut().for_each(|link| link.server.session.ledger.may_be_victim(None));
+        }
     }
 
     /// Waits for the replies to Weir's own queries on a link. What comes for the client meanwhile, it gets.
@@ -381,6 +406,7 @@ impl Client {
             self.forget_heed();
             self.transaction_began = None;
             self.schema_hold = None;
+            self.disentangle();
             return Ok(());
         }
         self.end_claims();
@@ -451,6 +477,7 @@ impl Client {
         }
         self.local_settings = false;
         self.schema_hold = None;
+        self.disentangle();
         self.state.transaction_ended();
         if std::mem::take(&mut self.schema_touched) {
             match std::mem::take(&mut self.defined) == CodeClass::default() {

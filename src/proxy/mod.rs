@@ -19,6 +19,7 @@
 //! * [`replication`]: connections that stream WAL.
 //! * [`relay`]: bytes between a client and one server until the server owes nothing.
 //! * [`block`]: transaction blocks over shards; [`two_phase`]: their commit, [`recovery`]: what that may leave behind.
+//! * [`deadlock`]: transactions that wait for each other on different shards.
 //! * [`fan`]: reads over shards; [`everywhere`]: statements for all shards; [`copy_in`]: rows that the client sends, each
 //!   to its shards.
 //! * [`exchange`]: Weir talks to a server by itself, for all of those.
@@ -38,6 +39,7 @@ pub mod client;
 pub mod console;
 pub mod control;
 pub mod copy_in;
+pub mod deadlock;
 pub mod everywhere;
 pub mod exchange;
 pub mod explain;

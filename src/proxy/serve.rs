@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use super::instance::{Instance, Order};
 use super::worker::{self, Inbox};
-use super::{control, placement, recovery};
+use super::{control, deadlock, placement, recovery};
 use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::net::listen;
@@ -127,6 +127,7 @@ fn start_control(instance: &Arc<Instance>, tasks: &mut JoinSet<()>) {
     for database in instance.databases() {
         tasks.spawn(control::keep_schema(Arc::clone(instance), Arc::clone(database)));
         if database.is_sharded() {
+            tasks.spawn(deadlock::watch(Arc::clone(instance), Arc::clone(database)));
             tasks.spawn(placement::follow_catalog(Arc::clone(instance), Arc::clone(database)));
         }
         if let Some(orders) = instance.orders.first() {

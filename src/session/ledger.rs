@@ -33,6 +33,7 @@ pub use self::pass::Scanned;
 pub use self::translated::NumberedColumns;
 
 use self::pass::Pass;
+use super::deadlock::Verdict;
 use super::notifiers::Arrival;
 use super::shape::{self, Shape};
 use super::statements::{Described, StatementId};
@@ -201,6 +202,8 @@ pub struct Ledger {
     events: Vec<Event>,
     /// See [`Ledger::translation`].
     translation: Option<Arc<Translation>>,
+    /// See [`Ledger::may_be_victim`].
+    verdict: Option<Arc<Verdict>>,
     /// What becomes of notifications that the server sends.
     pub notifications: Notifications,
 }
@@ -225,12 +228,23 @@ impl Default for Ledger {
             sending: 0,
             events: Vec::new(),
             translation: None,
+            verdict: None,
             notifications: Notifications::default(),
         }
     }
 }
 
 impl Ledger {
+    /// Whether the server works for a transaction that may become the victim of a deadlock, and where that is said.
+    pub fn may_be_victim(&mut self, verdict: Option<Arc<Verdict>>) {
+        self.verdict = verdict;
+    }
+
+    /// The ErrorResponse that the client gets in place of a server's, if that one is not what it seems.
+    pub fn instead_of(&self, error: &ErrorFields<'_>) -> Option<Bytes> {
+        self.verdict.as_ref()?.instead_of(error)
+    }
+
     /// Enters a request that goes to the server. Gives false when the server is known to ignore it (an earlier
     /// request of the batch failed): then it need not be sent, and nothing is owed.
     #[must_use]
@@ -622,7 +636,13 @@ impl Ledger {
                 pass.show(len, Asker::Weir);
                 pass.insert(bytes);
             }
-            _ => pass.show(len, asker),
+            _ => match self.instead_of(&fields) {
+                Some(message) => {
+                    pass.show(len, Asker::Weir);
+                    pass.insert(&message);
+                }
+                None => pass.show(len, asker),
+            },
         }
         // An error with a line of the COPY's data: the server has read data, and so the Sync in front of it.
         if fields.get(b'W').is_some_and(|context| context.lines().any(|line| line.starts_with("COPY "))) {

@@ -1,5 +1,6 @@
 //! The protocol's state on both sides of Weir. Pure: bytes in; bytes and events out.
 //!
+//! * [`deadlock`]: transactions that wait for each other on different shards.
 //! * [`ledger`]: what one server still owes, and what of it the client sees.
 //! * [`request`]: a client's messages, rewritten for the server that gets them.
 //! * [`numbered`]: the same for a server whose OIDs are not those that clients know.
@@ -12,6 +13,7 @@
 //! * [`survey`]: what a client's transaction left in its session, asked from the server.
 //! * [`transaction`]: a transaction block over several shards.
 
+pub mod deadlock;
 pub mod ledger;
 pub mod notifiers;
 pub mod numbered;

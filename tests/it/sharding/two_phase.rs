@@ -153,3 +153,52 @@ fn a_server_that_dies_during_a_commit_catches_up() {
         assert_eq!(names, if committed { "Eva,Gus" } else { "Ada,Cid" }, "{point}");
     }
 }
+
+/// Two transactions that wait for each other on different shards: the younger one is ended, in PostgreSQL's words.
+#[test]
+fn a_deadlock_over_shards_ends_with_one_victim() {
+    let shop = Shop::small();
+    let (mut older, mut younger) = (shop.client(), shop.client());
+    let again = "UPDATE customers SET credit = 7 WHERE customer_id = 11";
+    for _ in 0..2 {
+        story(&mut older, &[("BEGIN", "BEGIN"), (RENAME_1, "UPDATE 1")]);
+        story(&mut younger, &[("BEGIN", "BEGIN"), (RENAME_11, "UPDATE 1"), ("SAVEPOINT s", "SAVEPOINT")]);
+        send(&mut older, again);
+        await_waiters(&shop, 1);
+        send(&mut younger, RENAME_1);
+        let told = answer(&mut younger).error.expect("it is the victim");
+        assert_eq!((told.sqlstate.as_str(), told.message.as_str()), ("40P01", "deadlock detected"));
+        assert!(told.detail.contains("On shard \"one\" process"), "{told:?}");
+        assert!(told.detail.contains("On shard \"two\" process"), "{told:?}");
+        // As in PostgreSQL, a savepoint brings the victim back, and what it holds from before stays locked.
+        story(&mut younger, &[(NAMES, "25P02"), ("ROLLBACK TO s", "ROLLBACK"), ("SELECT 1", "1")]);
+        story(&mut younger, &[("ROLLBACK", "ROLLBACK")]);
+        assert_eq!(answer(&mut older).brief(), "UPDATE 1");
+        story(&mut older, &[("COMMIT", "COMMIT")]);
+    }
+    await_rest(&shop);
+}
+
+/// The same where the victim's statement is for all shards, so that Weir asks its servers itself.
+#[test]
+fn a_statement_for_all_shards_can_be_the_victim() {
+    let shop = Shop::small();
+    let (mut older, mut younger) = (shop.client(), shop.client());
+    story(&mut older, &[("BEGIN", "BEGIN"), ("UPDATE products SET name = 'x'", "UPDATE 1")]);
+    story(&mut younger, &[("BEGIN", "BEGIN"), (RENAME_11, "UPDATE 1")]);
+    send(&mut older, RENAME_11);
+    await_waiters(&shop, 1);
+    send(&mut younger, "UPDATE products SET name = 'y'");
+    assert_eq!(answer(&mut younger).sqlstate(), Some("40P01"));
+    story(&mut younger, &[(NAMES, "25P02"), ("COMMIT", "ROLLBACK")]);
+    assert_eq!(answer(&mut older).brief(), "UPDATE 1");
+    story(&mut older, &[("COMMIT", "COMMIT"), ("SELECT name FROM products", "x"), (NAMES, "Ada,Gus")]);
+    await_rest(&shop);
+}
+
+/// Waits until so many processes of the second shard wait for a lock.
+fn await_waiters(shop: &Shop, count: usize) {
+    let waiting = "SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted AND pid IN
+        (SELECT pid FROM pg_stat_activity WHERE datname = current_database())";
+    await_value(&shop.shard(1), waiting, &count.to_string());
+}
