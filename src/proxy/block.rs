@@ -1,10 +1,14 @@
 //! Transaction blocks on a sharded database: Weir keeps the block, servers join when they are needed.
 
+use postgres_protocol::escape::escape_literal;
+
 use super::client::Client;
 use super::exchange::Question;
 use super::links::Link;
 use super::outcome::{Step, Stop};
 use super::sharded::Task;
+use crate::route::HOME;
+use crate::route::plan::Access;
 use crate::session::transaction::Transaction;
 use crate::sql::code::CodeClass;
 use crate::sql::facts::{Isolation, TransactionCommand};
@@ -36,12 +40,10 @@ impl Client {
             TransactionCommand::Savepoint(name) => self.savepoint(name, task).await?,
             TransactionCommand::Release(name) => self.release(name, task).await?,
             TransactionCommand::RollbackTo(name) => self.roll_back_to(name, task).await?,
-            TransactionCommand::TwoPhase => {
-                return Err(Error::refuse(
-                    "two-phase commands are not supported on a sharded database",
-                    "PREPARE TRANSACTION names a transaction of one server.",
-                )
-                .into());
+            TransactionCommand::Prepare => self.prepare_transaction(task.text).await?,
+            TransactionCommand::FinishPrepared { commit, gid } => {
+                let verb = if *commit { "COMMIT PREPARED" } else { "ROLLBACK PREPARED" };
+                self.finish_named(verb, gid).await?;
             }
         }
         Ok(())
@@ -76,6 +78,74 @@ impl Client {
         }
         self.commit_block(block).await?;
         self.complete("COMMIT");
+        Ok(())
+    }
+
+    /// PREPARE TRANSACTION: of one shard, by the client's name.
+    async fn prepare_transaction(&mut self, text: &str) -> Step {
+        if self.block.is_none() {
+            self.warn(NO_ACTIVE_TRANSACTION, "there is no transaction in progress");
+        }
+        let Some(block) = self.block.take().filter(|block| !block.is_failed()) else {
+            self.end_on_all("ROLLBACK").await;
+            self.complete("ROLLBACK");
+            return Ok(());
+        };
+        let prepared = self.prepare_on_one(&block, text).await;
+        self.block = None;
+        // As in PostgreSQL, a transaction that cannot be prepared is rolled back.
+        self.end_on_all(if prepared.is_ok() { "COMMIT" } else { "ROLLBACK" }).await;
+        prepared?;
+        block.commit_settings(&mut self.lasting);
+        self.complete("PREPARE TRANSACTION");
+        Ok(())
+    }
+
+    async fn prepare_on_one(&mut self, block: &Transaction, text: &str) -> Step {
+        let shard = match self.written(block.writers()).await?.as_slice() {
+            [] => self.links.iter().find(|link| link.has_begun()).map_or(HOME, |link| link.server.shard()),
+            [only] => *only,
+            _ => {
+                return Err(Error::refuse(
+                    "a transaction that wrote several shards cannot be prepared",
+                    "Its parts would have to be finished together, which Weir does by itself for COMMIT.",
+                )
+                .hint("Use COMMIT: it is done on all shards or none.")
+                .into());
+            }
+        };
+        self.block = Some(block.clone());
+        let linked = self.link(shard, Access::Primary { writes: true }).await;
+        self.block = None;
+        linked?;
+        self.ask(shard, &Question::query(text)).await?;
+        self.succeed(shard).await
+    }
+
+    /// COMMIT PREPARED or ROLLBACK PREPARED, on the shard that has a transaction of this name.
+    async fn finish_named(&mut self, verb: &str, gid: &str) -> Step {
+        if self.block.is_some() {
+            let message = format!("{verb} cannot run inside a transaction block");
+            return Err(Error::new(Origin::Client, Kind::ActiveTransaction, message).into());
+        }
+        let map = self.database.map().ok_or_else(|| Error::internal("a sharded database without a shard map"))?;
+        let gid = escape_literal(gid);
+        let question = format!(
+            "SELECT EXISTS (SELECT FROM pg_catalog.pg_prepared_xacts WHERE gid = {gid} \
+             AND database = pg_catalog.current_database())"
+        );
+        let mut found = HOME;
+        for shard in map.shard_ids() {
+            self.link(shard, Access::Primary { writes: false }).await?;
+            self.ask(shard, &Question::query(&question)).await?;
+            if self.answer(shard).await?.is_true() {
+                found = shard;
+                break;
+            }
+        }
+        self.ask(found, &Question::query(&format!("{verb} {gid}"))).await?;
+        self.succeed(found).await?;
+        self.complete(verb);
         Ok(())
     }
 

@@ -162,6 +162,10 @@ impl Answer {
         matches!(self.rows.as_slice(), [row] if row.ends_with(b"t"))
     }
 
+    pub fn into_rows(self) -> Vec<Bytes> {
+        self.rows
+    }
+
     /// All shards must have done the same; otherwise they would hold different data.
     fn agrees_with(&self, other: &Self) -> bool {
         self.complete == other.complete && self.rows.len() == other.rows.len()

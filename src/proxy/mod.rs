@@ -20,7 +20,8 @@
 //! * [`relay`]: bytes between a client and one server until the server owes nothing.
 //! * [`block`]: transaction blocks over shards; [`two_phase`]: their commit, [`recovery`]: what that may leave behind.
 //! * [`deadlock`]: transactions that wait for each other on different shards.
-//! * [`fan`]: reads over shards; [`everywhere`]: statements for all shards; [`copy_in`]: rows that the client sends, each
+//! * [`fan`]: reads over shards; [`everywhere`]: statements for all shards, `shard_by_shard`: one shard after the
+//!   other; [`copy_in`]: rows that the client sends, each
 //!   to its shards.
 //! * [`exchange`]: Weir talks to a server by itself, for all of those.
 //! * [`console`]: the console's end of the wire.
@@ -65,6 +66,7 @@ pub mod replication;
 pub mod report;
 pub mod serve;
 mod set;
+mod shard_by_shard;
 pub mod sharded;
 pub mod simple;
 pub mod sql_names;

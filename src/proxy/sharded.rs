@@ -231,6 +231,15 @@ impl Client {
         {
             return Err(altered_here(&used.name.name));
         }
+        // Their servers say in PostgreSQL's words that they stand in the wrong place.
+        let misplaced = match &statement.kind {
+            StatementKind::Standalone => self.block.is_some(),
+            StatementKind::Lock => self.block.is_none(),
+            _ => false,
+        };
+        if misplaced {
+            return Ok(home_plan(plan.epoch));
+        }
         match &plan.action {
             Action::Everywhere { changes_schema: true, .. }
                 if self.block.is_some() && !route::may_stand_in_block(request) =>
@@ -320,6 +329,12 @@ impl Client {
             Action::Everywhere { parts, changes_schema } => {
                 self.everywhere(&parts, changes_schema, task).await?;
                 self.answered(task)
+            }
+            Action::ShardByShard { parts, index } => {
+                match Box::pin(self.shard_by_shard(&parts, index.as_ref(), task)).await {
+                    Ok(()) => self.answered(task),
+                    Err(stop) => self.refused(stop, task),
+                }
             }
             Action::CopyIn(copy) => Box::pin(self.copy_in(*copy, task)).await,
             Action::Session => self.session_statement(task).await,
@@ -441,7 +456,11 @@ pub fn rows_max(requests: &[Request<'_>]) -> u32 {
 fn fits_batch(plan: &Plan, requests: &[Request<'_>]) -> bool {
     match plan.action {
         Action::Fan { .. } => is_single(requests),
-        Action::One { .. } | Action::Everywhere { .. } | Action::CopyIn(_) | Action::Session => is_plain(requests),
+        Action::One { .. }
+        | Action::Everywhere { .. }
+        | Action::ShardByShard { .. }
+        | Action::CopyIn(_)
+        | Action::Session => is_plain(requests),
     }
 }
 

@@ -29,9 +29,7 @@ use std::cell::RefCell;
 use self::plan::{Access, Action, Part, Plan};
 use self::target::Target;
 use crate::shardmap::{Key, KeyValue, Keyspace, ShardMap};
-use crate::sql::facts::{
-    Ddl, Effects, Facets, Operand, RelationName, SetConfig, Statement, StatementKind, TransactionCommand,
-};
+use crate::sql::facts::{Ddl, Effects, Facets, Operand, RelationName, SetConfig, Statement, StatementKind};
 use crate::sql::moment::names_moment;
 use crate::sql::scan::LiteralSpan;
 use crate::sql::schema::{Resolved, Schema};
@@ -152,10 +150,6 @@ impl<'a> Router<'a> {
             return Ok(action);
         }
         match &statement.kind {
-            StatementKind::Transaction(TransactionCommand::TwoPhase) => Err(Error::refuse(
-                "two-phase commit is Weir's own on a sharded database",
-                "PREPARE TRANSACTION would prepare a part of the transaction.",
-            )),
             StatementKind::Transaction(_)
             | StatementKind::ResetAll
             | StatementKind::Discard(_)
@@ -169,9 +163,7 @@ impl<'a> Router<'a> {
             | StatementKind::DeclareCursor { .. }
             | StatementKind::Fetch
             | StatementKind::CloseCursor
-            | StatementKind::Lock
             | StatementKind::Merge
-            | StatementKind::Standalone
             | StatementKind::Opaque
             | StatementKind::Other(_) => Err(session::refusal(&statement.kind)),
             StatementKind::Unparsed => Err(session::unparsed(self.request.text)),
@@ -180,6 +172,11 @@ impl<'a> Router<'a> {
                 self.note_schemas(matches!(statement.ddl, Some(Ddl::CreateTable { .. })));
                 self.targets = target::resolve_existing(&self.request);
                 self.schema_change()
+            }
+            StatementKind::Standalone | StatementKind::Lock => {
+                self.check_understood()?;
+                self.targets = target::resolve_existing(&self.request);
+                if statement.kind == StatementKind::Lock { self.lock() } else { self.shard_by_shard() }
             }
             StatementKind::Select | StatementKind::CopyTo | StatementKind::Explain { .. } => {
                 self.resolve()?;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::copy::CopyIn;
 use crate::merge::spec::MergeSpec;
+use crate::sql::facts::RelationName;
 use crate::types::{Epoch, ShardId};
 
 /// What is to be done with one statement.
@@ -24,6 +25,9 @@ pub enum Action {
     Fan { parts: Vec<Part>, merge: Arc<MergeSpec> },
     /// The statement runs on every shard or on none: DDL, and writes to reference tables.
     Everywhere { parts: Vec<Part>, changes_schema: bool },
+    /// The statement runs on one shard after the other, since it cannot run in a transaction block. `index`: the name of the
+    /// index that it creates.
+    ShardByShard { parts: Vec<Part>, index: Option<RelationName> },
     /// The client sends rows, and each goes to its shards.
     CopyIn(Box<CopyIn>),
     /// Session state (SET and its kin): on every server that the session has or gets.

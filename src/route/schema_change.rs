@@ -2,7 +2,7 @@
 
 use super::plan::{Action, Part};
 use super::target::{Target, lookup, unmapped};
-use super::{Request, Router};
+use super::{Request, Router, session};
 use crate::sql::facts::{Ddl, Effects, ForeignKey, Statement, Uniqueness};
 use crate::sql::schema::Resolved;
 use crate::types::{Error, Result, ShardId};
@@ -42,7 +42,7 @@ impl Router<'_> {
                     self.check_table(&change)?;
                 }
             }
-            Some(Ddl::CreateIndex { unique }) => {
+            Some(Ddl::CreateIndex { unique, .. }) => {
                 self.check_mapped()?;
                 unique.iter().try_for_each(|unique| self.check_uniqueness(unique))?;
             }
@@ -54,6 +54,33 @@ impl Router<'_> {
         Ok(match self.only_shard()? {
             Some(shard) => Action::Everywhere { parts: vec![Part::untouched(shard)], changes_schema: true },
             None => self.everywhere(true),
+        })
+    }
+
+    /// What cannot run in a transaction block: each shard does it for itself, one after the other.
+    pub(super) fn shard_by_shard(&self) -> Result<Action> {
+        let index = match &self.statement().ddl {
+            Some(Ddl::CreateIndex { unique, name }) => {
+                self.check_mapped()?;
+                unique.iter().try_for_each(|unique| self.check_uniqueness(unique))?;
+                name.clone()
+            }
+            Some(_) => None,
+            None => return Err(session::refusal(&self.statement().kind)),
+        };
+        let parts = match self.only_shard()? {
+            Some(shard) => vec![Part::untouched(shard)],
+            None => self.request.map.shard_ids().map(Part::untouched).collect(),
+        };
+        Ok(Action::ShardByShard { parts, index })
+    }
+
+    /// LOCK TABLE: the tables of every shard.
+    pub(super) fn lock(&self) -> Result<Action> {
+        self.check_mapped()?;
+        Ok(match self.only_shard()? {
+            Some(shard) => Action::Everywhere { parts: vec![Part::untouched(shard)], changes_schema: false },
+            None => self.everywhere(false),
         })
     }
 

@@ -177,10 +177,9 @@ pub(super) fn refusal(kind: &StatementKind) -> Error {
         StatementKind::DeclareCursor { .. } => ("DECLARE CURSOR", "The cursor would exist on one shard only."),
         StatementKind::Fetch => ("FETCH", "There are no SQL-level cursors on a sharded database."),
         StatementKind::CloseCursor => ("CLOSE", "There are no SQL-level cursors on a sharded database."),
-        StatementKind::Lock => ("LOCK", "A lock on one shard does not guard the others."),
         StatementKind::Merge => ("MERGE", "It is not worked out which rows MERGE needs and adds."),
         StatementKind::Standalone => {
-            ("this command", "It cannot run in a transaction block, so it cannot be done on every shard or none.")
+            ("this command", "It is about databases, tablespaces, settings or replication of one server.")
         }
         StatementKind::Opaque => ("DO, CALL or LOAD", "It cannot be seen what the code reads or writes."),
         StatementKind::Unparsed => ("this statement", "PostgreSQL 18's grammar does not know the text."),
@@ -189,11 +188,10 @@ pub(super) fn refusal(kind: &StatementKind) -> Error {
     let error = Error::refuse(format!("{what} is not supported on a sharded database"), detail);
     match kind {
         StatementKind::Prepare { .. } | StatementKind::Execute => error.hint("Use protocol-level prepared statements."),
-        StatementKind::Standalone => error.hint("Run it on each shard."),
+        StatementKind::Standalone => error.hint("Run it on the servers themselves."),
         StatementKind::DeclareCursor { .. } | StatementKind::Fetch | StatementKind::CloseCursor => {
             error.hint("Fetch the rows without a cursor of the server: drivers call that a client-side cursor.")
         }
-        StatementKind::Lock => error.hint("To dump the database, let pg_dump work on the shards themselves."),
         _ => error,
     }
 }

@@ -202,8 +202,13 @@ pub enum TransactionCommand {
     Savepoint(String),
     Release(String),
     RollbackTo(String),
-    /// PREPARE TRANSACTION, COMMIT PREPARED, ROLLBACK PREPARED.
-    TwoPhase,
+    /// PREPARE TRANSACTION.
+    Prepare,
+    /// COMMIT PREPARED or ROLLBACK PREPARED.
+    FinishPrepared {
+        commit: bool,
+        gid: String,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -555,6 +560,8 @@ pub enum Ddl {
     },
     CreateIndex {
         unique: Option<Uniqueness>,
+        /// Its name, if it is given one; the schema is the table's, if that is named.
+        name: Option<RelationName>,
     },
     Truncate,
     /// A table gets another name or schema.

@@ -39,7 +39,6 @@ impl<'a> Analyzer<'a> {
             NodeEnum::CallStmt(call) => self.call(call),
             NodeEnum::LoadStmt(_) => self.load(),
             NodeEnum::ConstraintsSetStmt(_) => StatementKind::Set { name: "constraints".to_owned(), local: true },
-            NodeEnum::CheckPointStmt(_) => StatementKind::Standalone,
             _ => self.schema_command(node, env),
         }
     }
@@ -61,7 +60,7 @@ impl<'a> Analyzer<'a> {
             self.makes(Facets::TEMPORARY);
         }
         if is_standalone(node) {
-            self.effect(Effects::WRITES_ROWS);
+            self.standalone(node);
             return StatementKind::Standalone;
         }
         match node {
@@ -193,6 +192,36 @@ impl<'a> Analyzer<'a> {
             }
             _ => self.plain_ddl("DROP"),
         }
+    }
+
+    /// What cannot run in a transaction block. Only what every shard can do for itself is described.
+    fn standalone(&mut self, node: &NodeEnum) {
+        self.effect(Effects::WRITES_ROWS);
+        let command = match node {
+            NodeEnum::IndexStmt(index) => return drop(self.create_index(index)),
+            NodeEnum::DropStmt(drop) if drop.remove_type() == ObjectType::ObjectIndex => "DROP INDEX CONCURRENTLY",
+            NodeEnum::VacuumStmt(vacuum) => {
+                let ranges = vacuum.rels.iter().filter_map(inner).filter_map(|relation| match relation {
+                    NodeEnum::VacuumRelation(relation) => relation.relation.as_ref(),
+                    _ => None,
+                });
+                self.defined_relations(ranges);
+                "VACUUM"
+            }
+            NodeEnum::ReindexStmt(reindex) => match reindex.kind() {
+                ReindexObjectType::ReindexObjectTable => {
+                    self.defined_relations(reindex.relation.as_ref());
+                    "REINDEX"
+                }
+                ReindexObjectType::ReindexObjectIndex | ReindexObjectType::ReindexObjectSchema => "REINDEX",
+                // These name the database, which has another name on the servers.
+                _ => return,
+            },
+            NodeEnum::ClusterStmt(_) => "CLUSTER",
+            NodeEnum::CheckPointStmt(_) => "CHECKPOINT",
+            _ => return,
+        };
+        self.statement.ddl = Some(Ddl::Other { command: command.to_owned() });
     }
 
     /// The tables that a schema command is about, so that it finds those which live on one shard.
@@ -419,7 +448,8 @@ fn is_in_sql(create: &pg::CreateFunctionStmt) -> bool {
 /// in a block; options given with a value count as on.
 fn is_standalone(node: &NodeEnum) -> bool {
     match node {
-        NodeEnum::CreatedbStmt(_)
+        NodeEnum::CheckPointStmt(_)
+        | NodeEnum::CreatedbStmt(_)
         | NodeEnum::DropdbStmt(_)
         | NodeEnum::CreateTableSpaceStmt(_)
         | NodeEnum::DropTableSpaceStmt(_)

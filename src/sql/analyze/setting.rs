@@ -187,10 +187,14 @@ impl Analyzer<'_> {
             TransStmtSavepoint => TransactionCommand::Savepoint(name()),
             TransStmtRelease => TransactionCommand::Release(name()),
             TransStmtRollbackTo => TransactionCommand::RollbackTo(name()),
-            TransStmtPrepare | TransStmtCommitPrepared | TransStmtRollbackPrepared => TransactionCommand::TwoPhase,
+            TransStmtPrepare => TransactionCommand::Prepare,
+            TransStmtCommitPrepared | TransStmtRollbackPrepared => {
+                let commit = transaction.kind() == TransStmtCommitPrepared;
+                TransactionCommand::FinishPrepared { commit, gid: transaction.gid.clone() }
+            }
             Undefined => {
                 self.unknown("transaction control");
-                TransactionCommand::TwoPhase
+                TransactionCommand::Prepare
             }
         })
     }

@@ -201,7 +201,9 @@ impl Analyzer<'_> {
         }
         let unique = index.unique.then(|| Uniqueness { kind: "UNIQUE", columns: index_columns(&index.index_params) });
         self.defines_own_text();
-        self.ddl(Ddl::CreateIndex { unique })
+        let schema = index.relation.as_ref().map(|table| table.schemaname.clone()).filter(|schema| !schema.is_empty());
+        let name = Some(index.idxname.clone()).filter(|name| !name.is_empty());
+        self.ddl(Ddl::CreateIndex { unique, name: name.map(|name| RelationName { schema, name }) })
     }
 
     pub(super) fn rename(&mut self, rename: &pg::RenameStmt) -> StatementKind {

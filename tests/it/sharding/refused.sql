@@ -86,11 +86,8 @@ CREATE TABLE copied AS SELECT * FROM customers
 DECLARE c CURSOR FOR SELECT * FROM customers
 PREPARE p AS SELECT * FROM customers
 DO $$ BEGIN PERFORM 1; END $$
-LOCK TABLE customers
 SET search_path = public, pg_catalog
 SET ROLE weir
-VACUUM customers
-CREATE INDEX CONCURRENTLY ON customers (name)
 SET standard_conforming_strings = off
 SET client_encoding = 'LATIN1'
 SET NAMES 'SJIS'

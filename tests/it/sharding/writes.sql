@@ -125,9 +125,9 @@ ALTER TABLE customers ALTER COLUMN customer_id TYPE text
 ALTER TABLE customers DROP COLUMN customer_id
 ALTER TABLE customers RENAME TO people
 SELECT nextval('numbers'), * FROM customers WHERE customer_id = 13
-PREPARE TRANSACTION 'x'
 -- Keys that nothing can be done with.
 --- total
+PREPARE TRANSACTION 'x'
 INSERT INTO customers (customer_id, name) VALUES (401, 'a'); INSERT INTO customers (customer_id, name) VALUES (402, 'b'); INSERT INTO customers (customer_id, name) VALUES (403, 'c'); INSERT INTO customers (customer_id, name) VALUES (405, 'c'); INSERT INTO customers (customer_id, name) VALUES (5, 'c'); INSERT INTO customers (customer_id, name) VALUES (15, 'c')
 INSERT INTO customers (customer_id, name) VALUES (NULL, 'null')
 INSERT INTO customers (customer_id, name) VALUES ($1, 'null') <- NULL
