@@ -95,6 +95,17 @@ const COLUMNS: &str = "
        AND n.nspname !~ '^pg_(toast|temp)'
      ORDER BY a.attrelid, a.attnum";
 
+/// The columns of primary keys that GROUP BY may rely on.
+const PRIMARY_KEYS: &str = "
+    SELECT n.nspname::text, c.relname::text, a.attname::text
+      FROM pg_catalog.pg_constraint k
+      JOIN pg_catalog.pg_class c ON c.oid = k.conrelid
+      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+     CROSS JOIN LATERAL unnest(k.conkey) WITH ORDINALITY AS u(number, place)
+      JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = u.number
+     WHERE k.contype = 'p' AND NOT k.condeferrable AND n.nspname !~ '^pg_(toast|temp)'
+     ORDER BY c.oid, u.place";
+
 /// Views with their queries, whose names are qualified if the search path is empty.
 const VIEWS: &str = "
     SELECT n.nspname::text, c.relname::text, pg_catalog.pg_get_viewdef(c.oid)
@@ -213,6 +224,7 @@ fn add_relations(schema: &mut Schema, others: HashMap<(String, String), Relation
         if let Some(translation) = translation {
             number_as_at_home(&mut relation, translation);
         }
+        relation.is_away = true;
         schema.relations.insert(name, relation);
     }
 }
@@ -260,6 +272,8 @@ async fn relations(client: &Client) -> Result<HashMap<(String, String), Relation
             opaque_read: row.get(4),
             opaque_write: row.get(5),
             homeless_type: None,
+            primary_key: Vec::new(),
+            is_away: false,
         };
         relations.insert((row.get(0), row.get(1)), relation);
     }
@@ -273,6 +287,11 @@ async fn relations(client: &Client) -> Result<HashMap<(String, String), Relation
                 computed_default: row.get(5),
                 ordered_by_bytes: row.get(6),
             });
+        }
+    }
+    for row in rows(client, PRIMARY_KEYS).await? {
+        if let Some(relation) = relations.get_mut(&(row.get(0), row.get(1))) {
+            relation.primary_key.push(row.get(2));
         }
     }
     Ok(relations)

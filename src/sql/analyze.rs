@@ -12,7 +12,7 @@ mod cte;
 mod expression;
 mod from;
 mod function;
-mod names;
+pub(super) mod names;
 mod operand;
 mod output;
 mod query;

@@ -8,12 +8,14 @@
 //! * [`schema`] is what is known of the database that the statement speaks of: functions, relations, types.
 //! * [`moment`]: literals that are read from the clock.
 //! * [`distribute`] rewrites a SELECT for several shards and says how their rows become one result.
+//! * [`gather`] rewrites a SELECT for one PostgreSQL that is given the rows of several shards.
 
 pub mod analyze;
 pub mod cache;
 pub mod code;
 pub mod distribute;
 pub mod facts;
+pub mod gather;
 pub mod moment;
 pub mod scan;
 pub mod schema;

@@ -84,6 +84,10 @@ pub struct Relation {
     /// A view's query, where the database is sharded.
     pub view: Option<View>,
     pub unlogged: bool,
+    /// The columns of its primary key, unless that is deferrable: GROUP BY may rely on it.
+    pub primary_key: Vec<String>,
+    /// Only another shard than the home shard has it.
+    pub is_away: bool,
 }
 
 /// A view's query, all its names qualified.

@@ -197,7 +197,7 @@ pub(super) fn sequence_memory(name: &str) -> Option<Effects> {
     }
 }
 
-pub(super) fn is_primary_only_function(name: &str) -> bool {
+pub(in crate::sql) fn is_primary_only_function(name: &str) -> bool {
     name.starts_with("pg_stat_") || name.starts_with("pg_last_") || PRIMARY_ONLY_FUNCTIONS.contains(&name)
 }
 

@@ -1,0 +1,145 @@
+//! A SELECT whose rows are gathered: the rows that it needs are loaded into temporary tables of one PostgreSQL, which runs
+//! the statement itself. So the answer is PostgreSQL's own; what is to be shown is only that the statement over these
+//! tables means what it means over the client's.
+//!
+//! The statement stays as it is written, but for the names of tables: each becomes the temporary table's, under the alias
+//! that it had; a view becomes its query. [`query`] walks over queries and finds the tables, [`expression`] over
+//! expressions and finds the columns, [`text`] has the text and what is put in its place, [`verdict`] refuses what would
+//! mean another thing.
+
+mod expression;
+mod query;
+mod text;
+mod verdict;
+
+use std::borrow::Cow;
+use std::fmt::Write;
+
+use pg_query::{NodeEnum, ParserOptions};
+use xxhash_rust::xxh3::xxh3_128;
+
+use self::query::{Occurrence, Reader};
+use super::schema::Schema;
+use crate::types::{Error, Kind, Origin, Result};
+
+/// A statement over gathered rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gathered {
+    /// The statement, its tables replaced by temporary ones.
+    pub text: String,
+    pub tables: Vec<GatheredTable>,
+    /// What in the statement reads the time at which the transaction began.
+    pub moment: Option<String>,
+    /// Views whose queries stand in their places now: whoever may read a view need not be allowed to read its tables, and
+    /// the other way round.
+    pub has_views: bool,
+}
+
+/// A table whose rows are gathered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatheredTable {
+    pub schema: String,
+    pub name: String,
+    /// FROM ONLY: no rows of tables that inherit from it.
+    pub only: bool,
+    /// The columns that the statement may look at, in the table's own order.
+    pub columns: Vec<String>,
+    /// The primary key's columns, where a GROUP BY of the statement may rely on it; else empty.
+    pub primary_key: Vec<String>,
+    /// The temporary table, in the schema pg_temp. Tables of equal columns have equal names.
+    pub temporary: String,
+}
+
+/// The beginning of temporary tables' names.
+pub const TEMPORARY_PREFIX: &str = "weir_";
+
+/// Makes a SELECT (or the EXPLAIN of one) one over gathered rows. `text` holds exactly one statement.
+///
+/// # Errors
+/// Refuses statements that would mean another thing over temporary tables.
+pub fn gather(text: &str, schema: &Schema) -> Result<Gathered> {
+    let parsed = pg_query::parse(text, ParserOptions::DEFAULT)
+        .map_err(|error| Error::new(Origin::Client, Kind::Syntax, "the statement cannot be parsed").source(error))?;
+    let [statement] = parsed.protobuf.stmts.as_slice() else {
+        return Err(Error::internal("a text to gather for does not hold exactly one statement"));
+    };
+    let mut reader = Reader::new(text, schema)?;
+    match statement.stmt.as_deref().and_then(|node| node.node.as_ref()) {
+        Some(NodeEnum::SelectStmt(select)) => reader.statement(select)?,
+        Some(NodeEnum::ExplainStmt(explain)) => match explain.query.as_deref().and_then(|node| node.node.as_ref()) {
+            Some(NodeEnum::SelectStmt(select)) => reader.statement(select)?,
+            _ => return Err(refuse("a statement that is not a SELECT")),
+        },
+        _ => return Err(refuse("a statement that is not a SELECT")),
+    }
+    verdict::check(&reader)?;
+    finish(reader, schema)
+}
+
+fn finish(reader: Reader<'_>, schema: &Schema) -> Result<Gathered> {
+    let mut tables: Vec<GatheredTable> = Vec::new();
+    let mut places = Vec::with_capacity(reader.occurrences.len());
+    for occurrence in &reader.occurrences {
+        let columns = reader.needed(occurrence);
+        let same = |table: &&mut GatheredTable| {
+            table.schema == occurrence.schema && table.name == occurrence.name && table.only == occurrence.only
+        };
+        if let Some(table) = tables.iter_mut().find(same) {
+            add_columns(&mut table.columns, columns, occurrence);
+        } else {
+            tables.push(GatheredTable {
+                schema: occurrence.schema.to_owned(),
+                name: occurrence.name.to_owned(),
+                only: occurrence.only,
+                columns,
+                primary_key: Vec::new(),
+                temporary: String::new(),
+            });
+        }
+        let is_own = |table: &GatheredTable| {
+            table.schema == occurrence.schema && table.name == occurrence.name && table.only == occurrence.only
+        };
+        places.extend(tables.iter().position(is_own));
+    }
+    for (place, table) in tables.iter_mut().enumerate() {
+        let key = reader.occurrences.iter().zip(&places).find(|(_, own)| **own == place);
+        let key = key.map(|(occurrence, _)| occurrence.relation.primary_key.as_slice()).unwrap_or_default();
+        if reader.groups && !table.only && key.iter().all(|column| table.columns.contains(column)) {
+            table.primary_key = key.to_vec();
+        }
+    }
+    name_tables(&mut tables, schema);
+    let name = |occurrence: usize| {
+        let table = places.get(occurrence).and_then(|place| tables.get(*place));
+        table.map_or("", |table| table.temporary.as_str())
+    };
+    let text = reader.text.render(&name);
+    Ok(Gathered { text, moment: reader.moment, has_views: reader.has_views, tables })
+}
+
+/// Adds columns and keeps the table's own order.
+fn add_columns(columns: &mut Vec<String>, more: Vec<String>, occurrence: &Occurrence<'_>) {
+    let is_wanted = |name: &String| columns.contains(name) || more.contains(name);
+    let all = occurrence.relation.columns.iter().map(|column| column.name.clone());
+    *columns = all.filter(is_wanted).collect();
+}
+
+/// Names the temporary tables by what they are, so that a connection which has one can use it again.
+fn name_tables(tables: &mut [GatheredTable], schema: &Schema) {
+    for place in 0..tables.len() {
+        let table = &tables[place];
+        let mut definition = format!("{} {:?} {:?}", schema.version, table.schema, table.name);
+        let _infallible = write!(definition, " {} {:?} {:?}", table.only, table.columns, table.primary_key);
+        tables[place].temporary = format!("{TEMPORARY_PREFIX}{:032x}", xxh3_128(definition.as_bytes()));
+    }
+}
+
+/// The refusal of this module; `part` is what cannot be done over gathered rows.
+fn refuse(part: impl Into<Cow<'static, str>>) -> Error {
+    let detail = format!("Not supported over the gathered rows of several shards: {}.", part.into());
+    Error::refuse("the statement cannot be answered from several shards", detail)
+        .hint("Restrict the statement to one shard by an equality on the shard key.")
+}
+
+#[cfg(test)]
+mod tests;
