@@ -87,6 +87,12 @@ pub struct Pool {
     pub server_round_robin: bool,
     /// What one statement's merge of several shards' rows may hold in memory, in bytes.
     pub merge_memory: usize,
+    /// Servers per user and database for statements that run over gathered rows: so many run at a time.
+    pub gather_pool_size: usize,
+    /// Rows that one statement may gather.
+    pub gather_rows: usize,
+    /// What these rows may come to, in bytes.
+    pub gather_bytes: usize,
     /// How long clients have to finish when Weir stops.
     pub shutdown_timeout: Duration,
 }

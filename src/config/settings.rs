@@ -147,6 +147,9 @@ fn read_pool(root: &mut Section<'_>) -> Pool {
         max_prepared_statements: section.take("max_prepared_statements", count).unwrap_or(200),
         server_round_robin: section.take("server_round_robin", boolean).unwrap_or(false),
         merge_memory: section.take("merge_memory", size).unwrap_or(64 << 20),
+        gather_pool_size: section.take("gather_pool_size", positive).unwrap_or(4),
+        gather_rows: section.take("gather_rows", positive).unwrap_or(10_000_000),
+        gather_bytes: section.take("gather_bytes", size).unwrap_or(1 << 30),
         shutdown_timeout: section.take("shutdown_timeout", duration).unwrap_or(Duration::from_secs(30)),
     };
     section.finish();

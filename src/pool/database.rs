@@ -191,7 +191,11 @@ impl Database {
         mail: &[MailSender],
     ) -> Option<Arc<Shared>> {
         let id = PoolId { database: Arc::clone(&self.name), user: Arc::clone(user), shard, node };
-        self.find_or_make(&self.pools, id, password, &self.limits, mail)
+        let limits = match node {
+            NodeIndex::GATHER => &Limits { size: self.limits.gatherers, ..self.limits.clone() },
+            _ => &self.limits,
+        };
+        self.find_or_make(&self.pools, id, password, limits, mail)
     }
 
     /// What counts a user's replication connections to the home shard's primary.
@@ -237,7 +241,8 @@ impl Database {
         limits: &Limits,
         mail: &[MailSender],
     ) -> Option<Arc<Shared>> {
-        let place = self.shards.get(id.shard.index())?.nodes.get(usize::from(id.node.0))?;
+        let node = if id.node == NodeIndex::GATHER { NodeIndex::PRIMARY } else { id.node };
+        let place = self.shards.get(id.shard.index())?.nodes.get(usize::from(node.0))?;
         let mut pools = pools.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let (address, dbname) = (Arc::clone(&place.address), Arc::clone(&place.dbname));
         // The home shard's primary has the database's notifications.

@@ -22,19 +22,25 @@ pub struct PoolId {
     pub node: NodeIndex,
 }
 
-/// A node of a shard: 0 is the primary, then come the replicas in the order of the configuration.
+/// A node of a shard: 0 is the primary, then come the replicas in the order of the configuration. The last number is the
+/// primary again, with servers of its own for statements over gathered rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeIndex(pub u16);
 
 impl NodeIndex {
     pub const PRIMARY: Self = Self(0);
+    pub const GATHER: Self = Self(u16::MAX);
 
     pub fn is_primary(self) -> bool {
         self == Self::PRIMARY
     }
 
     pub fn role(self) -> Role {
-        if self.is_primary() { Role::Primary } else { Role::Replica }
+        match self {
+            Self::PRIMARY => Role::Primary,
+            Self::GATHER => Role::Gather,
+            Self(_) => Role::Replica,
+        }
     }
 }
 
@@ -45,6 +51,8 @@ pub struct Limits {
     pub size: usize,
     /// Replication connections over all workers.
     pub wal_senders: usize,
+    /// Servers for statements over gathered rows, over all workers.
+    pub gatherers: usize,
     pub connect_timeout: Duration,
     /// How long a client waits for a server. Zero: for ever.
     pub wait_timeout: Duration,
@@ -271,6 +279,7 @@ mod tests {
         let limits = Limits {
             size,
             wal_senders: 0,
+            gatherers: 1,
             connect_timeout: Duration::ZERO,
             wait_timeout: Duration::ZERO,
             lifetime: Duration::ZERO,

@@ -36,6 +36,11 @@ pub enum Reply {
     Notice(Bytes),
     /// CopyInResponse: the server takes rows.
     CopyIn(Bytes),
+    /// CopyOutResponse: the server gives rows.
+    CopyOut,
+    /// CopyData: a row, in PostgreSQL.
+    CopyData(Bytes),
+    CopyDone,
     Ready(TransactionStatus),
     /// ParseComplete, BindComplete, NoData and others that say nothing new.
     Nothing,
@@ -174,6 +179,15 @@ impl Client {
         }
     }
 
+    /// Reads what the server of a shard still has to say, if it was asked something.
+    pub async fn drain_asked(&mut self, shard: ShardId) -> Step {
+        let held = self.place(shard).ok();
+        if held.is_some_and(|at| self.links[at].server.session.ledger.is_in_own_exchange()) {
+            self.drain(shard).await?;
+        }
+        Ok(())
+    }
+
     /// Stops what the servers of these shards still do, and reads the rest of their replies.
     pub async fn stop_all(&mut self, shards: &[ShardId]) {
         for shard in shards {
@@ -242,7 +256,7 @@ pub fn bound<'r>(requests: &'r [Request<'_>]) -> Result<(&'r Prepared, Bind<'r>)
 }
 
 /// Reads the next reply. Not cancel safe across replies, but each call either takes a whole message or none.
-async fn next_reply(server: &mut Server) -> Result<Reply> {
+pub async fn next_reply(server: &mut Server) -> Result<Reply> {
     loop {
         if let Some(frame) = frame::first(&server.conn.input, Sender::Server)? {
             let (kind, len) = (frame.tag, frame.raw.len());
@@ -266,6 +280,9 @@ fn reply(server: &mut Server, kind: u8, body: Bytes) -> Result<Reply> {
         tag::PORTAL_SUSPENDED => Reply::Suspended,
         tag::NOTICE_RESPONSE => Reply::Notice(body),
         tag::COPY_IN_RESPONSE => Reply::CopyIn(body),
+        tag::COPY_OUT_RESPONSE => Reply::CopyOut,
+        tag::COPY_DATA => Reply::CopyData(body),
+        tag::COPY_DONE => Reply::CopyDone,
         tag::ERROR_RESPONSE => {
             let fields = ErrorFields::read(&body)?;
             if fields.is_fatal() {
@@ -286,7 +303,7 @@ fn reply(server: &mut Server, kind: u8, body: Bytes) -> Result<Reply> {
             server.session.ledger.end_own_exchange(status);
             Reply::Ready(status)
         }
-        // A COPY or anything else that was never asked for.
+        // What was never asked for.
         _ => return Err(lost(server.shard(), std::io::ErrorKind::InvalidData.into())),
     })
 }

@@ -39,7 +39,12 @@ impl Client {
                 Reply::Error(body) => return Err(self.passed_on(&body)),
                 Reply::Ready(_) => return Ok(()),
                 Reply::Notice(_) | Reply::Nothing => {}
-                other @ (Reply::ParameterDescription(_) | Reply::Suspended | Reply::CopyIn(_)) => {
+                other @ (Reply::ParameterDescription(_)
+                | Reply::Suspended
+                | Reply::CopyIn(_)
+                | Reply::CopyOut
+                | Reply::CopyData(_)
+                | Reply::CopyDone) => {
                     return Err(Error::internal(format!("EXPLAIN was answered otherwise: {other:?}")).into());
                 }
             }

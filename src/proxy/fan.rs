@@ -13,7 +13,7 @@ use crate::merge::spec::MergeSpec;
 use crate::merge::{self, ANYENUM, Merge, MergeOptions, TextFidelity};
 use crate::route::plan::{Access, Part};
 use crate::sql::schema::Schema;
-use crate::types::{Error, Result, ShardId};
+use crate::types::{Error, Kind, Result, ShardId};
 use crate::wire::backend::{self, Column, tag};
 use crate::wire::frontend::{Bind, Format};
 
@@ -34,11 +34,28 @@ struct Source {
     numbered: Vec<(usize, u32)>,
 }
 
+/// A merge whose first rows are to come.
+struct Opened {
+    opening: Opening,
+    sources: Vec<Source>,
+    merge: Merge,
+    /// How many rows the client wants; zero: all.
+    rows_max: u32,
+}
+
 impl Client {
     /// Runs a plan's parts and gives the client their rows as one result.
     pub async fn fan(&mut self, schema: &Schema, parts: &[Part], spec: &MergeSpec, task: &Task<'_>) -> Step {
         let shards: Vec<ShardId> = parts.iter().map(|part| part.shard).collect();
-        let result = self.merge_parts(schema, parts, &shards, spec, task).await;
+        let result = match self.open_parts(schema, parts, &shards, spec, task).await {
+            // The rows are of types that only PostgreSQL can merge; the client has read nothing yet.
+            Err(Stop::Failed(refusal)) if refusal.kind == Kind::NotSupported => {
+                self.leave_parts(&shards).await?;
+                return self.gather_instead(schema, task).await;
+            }
+            Err(stop) => Err(stop),
+            Ok(opened) => self.merge_parts(opened, &shards, task).await,
+        };
         match result {
             Ok(()) => self.answered(task),
             Err(Stop::Gone) => Err(Stop::Gone),
@@ -50,14 +67,15 @@ impl Client {
         }
     }
 
-    async fn merge_parts(
+    /// Asks the shards, and reads what each says before its rows.
+    async fn open_parts(
         &mut self,
         schema: &Schema,
         parts: &[Part],
         shards: &[ShardId],
         spec: &MergeSpec,
         task: &Task<'_>,
-    ) -> Step {
+    ) -> Step<Opened> {
         for part in parts {
             self.link(part.shard, Access::Read).await?;
         }
@@ -78,7 +96,24 @@ impl Client {
                 exact_floats: true,
             },
         };
-        let mut merge = Merge::new(spec, rows_max, &as_merged(&opening.columns, schema), shards.len(), &options)?;
+        let merge = Merge::new(spec, rows_max, &as_merged(&opening.columns, schema), shards.len(), &options)?;
+        Ok(Opened { opening, sources, merge, rows_max })
+    }
+
+    /// Has the shards end what they were asked. A cancel would fail an open block.
+    async fn leave_parts(&mut self, shards: &[ShardId]) -> Step {
+        if self.block.is_none() {
+            self.stop_all(shards).await;
+            return Ok(());
+        }
+        for shard in shards {
+            self.drain_asked(*shard).await?;
+        }
+        Ok(())
+    }
+
+    async fn merge_parts(&mut self, opened: Opened, shards: &[ShardId], task: &Task<'_>) -> Step {
+        let Opened { opening, sources, mut merge, rows_max } = opened;
         let mut columns = merge.visible_columns(&opening.columns).to_vec();
         columns.iter_mut().for_each(|column| column.format = Format::Text.code());
         let columns = Some(backend::row_description_body(&columns));

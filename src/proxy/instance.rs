@@ -223,6 +223,7 @@ async fn make_database(database: &config::Database, config: &Config, catalog: &C
     let limits = Limits {
         size: database.pool_size,
         wal_senders: database.max_wal_senders,
+        gatherers: config.pool.gather_pool_size,
         connect_timeout: config.pool.server_connect_timeout,
         wait_timeout: config.pool.query_wait_timeout.unwrap_or(Duration::ZERO),
         lifetime: config.pool.server_lifetime,

@@ -275,7 +275,7 @@ impl Client {
         pool.check_out_now(|server| server.session.suits(wanted))
     }
 
-    fn pool(&mut self, shard: ShardId, node: NodeIndex) -> Result<PoolHere> {
+    pub fn pool(&mut self, shard: ShardId, node: NodeIndex) -> Result<PoolHere> {
         if let Some(here) = self.pools.borrow().get(&(shard, node)) {
             return Ok(here.clone());
         }
@@ -285,7 +285,7 @@ impl Client {
     }
 
     /// Waits for a server to be opened or to become free. Gives how long that took, too.
-    async fn wait_for_server(&mut self, pool: &Rc<Local>) -> Step<(Box<Server>, Duration)> {
+    pub async fn wait_for_server(&mut self, pool: &Rc<Local>) -> Step<(Box<Server>, Duration)> {
         let began = Instant::now();
         let may_leave = !self.in_transaction();
         let state = self.handle.state.replace(State::Waiting(began));

@@ -20,9 +20,9 @@
 //! * [`relay`]: bytes between a client and one server until the server owes nothing.
 //! * [`block`]: transaction blocks over shards; [`two_phase`]: their commit, [`recovery`]: what that may leave behind.
 //! * [`deadlock`]: transactions that wait for each other on different shards.
-//! * [`fan`]: reads over shards; [`everywhere`]: statements for all shards, `shard_by_shard`: one shard after the
-//!   other; [`copy_in`]: rows that the client sends, each
-//!   to its shards.
+//! * [`fan`]: reads over shards; [`gather`]: statements that one server runs over rows of several shards.
+//! * [`everywhere`]: statements for all shards, `shard_by_shard`: one shard after the other; [`copy_in`]: rows that the
+//!   client sends, each to its shards.
 //! * [`exchange`]: Weir talks to a server by itself, for all of those.
 //! * [`console`]: the console's end of the wire.
 //! * [`placement`]: what is learnt about placement while Weir runs; [`operate`]: what an operator changes;
@@ -46,6 +46,7 @@ pub mod exchange;
 pub mod explain;
 pub mod fan;
 mod fault;
+pub mod gather;
 pub mod handle;
 pub mod instance;
 pub mod keys;

@@ -13,8 +13,8 @@ use super::removal::Entry;
 use crate::pool::attach::{self, Finding, Inventory, Severity};
 use crate::pool::database::Database;
 use crate::pool::inspect;
-use crate::route::plan::{Action, Part, PartText};
-use crate::route::{self, Request};
+use crate::route::plan::{Action, Gather, Part, PartText};
+use crate::route::{self, HOME, Request};
 use crate::shardmap::{Change, Distribution, ShardMap};
 use crate::sql::analyze::analyze;
 use crate::sql::scan::scan;
@@ -129,11 +129,24 @@ fn described(statement: usize, text: &str, action: Action, map: &ShardMap) -> Ve
     match action {
         Action::One { part: only, .. } => vec![part("one shard", &only)],
         Action::Fan { parts, .. } => parts.iter().map(|each| part("merge", each)).collect(),
+        Action::Gather(gather) => gathered(statement, &gather, map),
         Action::Everywhere { parts, .. } => parts.iter().map(|each| part("two-phase", each)).collect(),
         Action::ShardByShard { parts, .. } => parts.iter().map(|each| part("shard by shard", each)).collect(),
         Action::CopyIn(copy) => copy.shards().into_iter().map(|shard| part("copy", &Part::untouched(shard))).collect(),
         Action::Session => vec![Routed { statement, engine: "session", shard: None, text: text.trim().to_owned() }],
     }
+}
+
+/// What is read on each shard, and what runs over it on the home shard.
+fn gathered(statement: usize, gather: &Gather, map: &ShardMap) -> Vec<Routed> {
+    let line = |shard: ShardId, text: String| Routed {
+        statement,
+        engine: "gather",
+        shard: Some(map.shard_name(shard).to_owned()),
+        text,
+    };
+    let reads = gather.loads.iter().flat_map(|load| load.shards.iter().map(|shard| line(*shard, load.table.query())));
+    reads.chain([line(HOME, gather.text.trim().to_owned())]).collect()
 }
 
 /// One shard, as far as a change is checked against it.

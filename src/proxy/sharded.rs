@@ -295,6 +295,43 @@ impl Client {
         }
     }
 
+    /// Answers over gathered rows what the shards' rows turned out not to be merged for.
+    pub async fn gather_instead(&mut self, schema: &Schema, task: &Task<'_>) -> Step {
+        let plan = self.plan_gathered(schema, task)?;
+        match plan.action {
+            Action::Gather(gather) => Box::pin(self.gather(&gather, task)).await,
+            _ => Err(Error::internal("a plan to gather is another one").into()),
+        }
+    }
+
+    fn plan_gathered(&self, schema: &Schema, task: &Task<'_>) -> Result<Plan> {
+        let map = self.database.map().ok_or_else(|| Error::internal("a sharded database without a shard map"))?;
+        let (role, has_own_path) = (&*self.user.name, self.has_own_path());
+        let statement = task.statement;
+        let plan = |text: &str, literals: &[LiteralSpan], parameters: &[Parameter<'_>]| {
+            let (map, named) = (&map, None);
+            route::plan_gathered(&route::Request {
+                text,
+                statement,
+                literals,
+                parameters,
+                map,
+                schema,
+                named,
+                role,
+                has_own_path,
+            })
+        };
+        let Asked::Batch(requests) = task.asked else { return plan(task.values.text, task.values.literals, &[]) };
+        let bound = requests.iter().find_map(|request| match request {
+            Request::Bind { prepared, body, .. } => Some((prepared, *body)),
+            _ => None,
+        });
+        let (prepared, body) = bound.ok_or_else(|| Error::internal("a batch without Bind"))?;
+        let text = prepared.text.as_deref().unwrap_or_default();
+        plan(text, &prepared.literals, &bound_parameters(prepared, body)?)
+    }
+
     /// Does what the plan says.
     async fn perform(&mut self, schema: &Schema, plan: Plan, task: &Task<'_>) -> Step {
         if let StatementKind::Transaction(command) = &task.statement.kind {
@@ -326,6 +363,7 @@ impl Client {
                 self.told(ended, task)
             }
             Action::Fan { parts, merge } => self.fan(schema, &parts, &merge, task).await,
+            Action::Gather(gather) => Box::pin(self.gather(&gather, task)).await,
             Action::Everywhere { parts, changes_schema } => {
                 self.everywhere(&parts, changes_schema, task).await?;
                 self.answered(task)
@@ -455,7 +493,7 @@ pub fn rows_max(requests: &[Request<'_>]) -> u32 {
 /// Whether a plan can be carried out for a batch.
 fn fits_batch(plan: &Plan, requests: &[Request<'_>]) -> bool {
     match plan.action {
-        Action::Fan { .. } => is_single(requests),
+        Action::Fan { .. } | Action::Gather(_) => is_single(requests),
         Action::One { .. }
         | Action::Everywhere { .. }
         | Action::ShardByShard { .. }

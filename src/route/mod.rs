@@ -4,7 +4,7 @@
 //! * [`plan`] is for sharded databases, [`unsharded`] for the others.
 //! * [`prune`] finds the shards that can hold the rows that a statement needs, [`value`] and [`array`] the values of keys.
 //! * [`rows`] plans reads, [`write`] writes, [`copy`] COPY FROM STDIN, [`schema_change`] DDL, [`session`] what is about the session.
-//! * [`fan`] is for reads of several shards, [`fixed`] for statements whose shard the client names. [`target`] looks relations up in the map, [`access`] says whether a replica may
+//! * [`fan`] is for reads of several shards whose rows are merged, [`gather`] for the others, [`fixed`] for statements whose shard the client names. [`target`] looks relations up in the map, [`access`] says whether a replica may
 //!   answer.
 
 mod access;
@@ -13,6 +13,7 @@ pub mod copy;
 mod explain;
 mod fan;
 mod fixed;
+mod gather;
 mod named;
 pub mod plan;
 mod prune;
@@ -112,6 +113,17 @@ pub fn plan_noting(request: &Request<'_>, unowned: &mut Vec<UnownedKey>) -> Resu
     let explanation = router.explanation(action.as_ref().ok());
     unowned.append(&mut noted.borrow_mut());
     Ok(Plan { epoch: request.map.epoch(), action: action?, explanation: explanation? })
+}
+
+/// How a SELECT that needs rows of several shards is answered over gathered rows, where they cannot be merged.
+///
+/// # Errors
+/// As [`plan`].
+pub fn plan_gathered(request: &Request<'_>) -> Result<Plan> {
+    let mut router = Router { request: *request, targets: Vec::new(), unowned: &RefCell::default() };
+    router.resolve()?;
+    let action = router.gather(&router.needed(None)?)?;
+    Ok(Plan { epoch: request.map.epoch(), action, explanation: Vec::new() })
 }
 
 /// A key that a statement needs and no shard owns.

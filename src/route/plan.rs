@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::copy::CopyIn;
 use crate::merge::spec::MergeSpec;
 use crate::sql::facts::RelationName;
+use crate::sql::gather::GatheredTable;
 use crate::types::{Epoch, ShardId};
 
 /// What is to be done with one statement.
@@ -23,6 +24,8 @@ pub enum Action {
     One { part: Part, access: Access },
     /// The statement runs on several shards and their rows are merged. Reads only.
     Fan { parts: Vec<Part>, merge: Arc<MergeSpec> },
+    /// The rows that the statement needs are loaded into one PostgreSQL, which runs it. Reads only.
+    Gather(Arc<Gather>),
     /// The statement runs on every shard or on none: DDL, and writes to reference tables.
     Everywhere { parts: Vec<Part>, changes_schema: bool },
     /// The statement runs on one shard after the other, since it cannot run in a transaction block. `index`: the name of the
@@ -32,6 +35,55 @@ pub enum Action {
     CopyIn(Box<CopyIn>),
     /// Session state (SET and its kin): on every server that the session has or gets.
     Session,
+}
+
+/// A statement over gathered rows.
+#[derive(Clone, Debug)]
+pub struct Gather {
+    /// The statement over temporary tables.
+    pub text: String,
+    pub loads: Vec<Load>,
+    /// What in the statement reads the time at which the transaction began.
+    pub moment: Option<String>,
+    /// The statement names views, whose privileges are not those of their tables.
+    pub has_views: bool,
+}
+
+impl Gather {
+    /// The shards that are read, in ascending order.
+    pub fn shards(&self) -> Vec<ShardId> {
+        let mut shards: Vec<ShardId> = self.loads.iter().flat_map(|load| &load.shards).copied().collect();
+        shards.sort_unstable();
+        shards.dedup();
+        shards
+    }
+}
+
+/// A table whose rows are gathered.
+#[derive(Clone, Debug)]
+pub struct Load {
+    pub table: GatheredTable,
+    /// The shards that have rows of it which can matter.
+    pub shards: Vec<ShardId>,
+    pub format: LoadFormat,
+}
+
+/// How rows go from a shard to the server that gathers them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoadFormat {
+    Binary,
+    /// Binary values would have OIDs in them that the shards number each in its own way.
+    Text,
+}
+
+impl LoadFormat {
+    /// The word that COPY has for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Binary => "binary",
+            Self::Text => "text",
+        }
+    }
 }
 
 /// What one shard is asked.

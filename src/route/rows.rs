@@ -8,7 +8,7 @@ use super::prune::Shards;
 use super::target::Target;
 use super::{HOME, Router};
 use crate::sql::facts::{Effects, StatementKind};
-use crate::types::{Error, Result, ShardId};
+use crate::types::{Error, Kind, Result, ShardId};
 
 impl Router<'_> {
     pub(super) fn read(&self) -> Result<Action> {
@@ -40,7 +40,10 @@ impl Router<'_> {
         match self.statement().kind {
             StatementKind::Select => {
                 shards.iter().try_for_each(|shard| self.check_shard(*shard))?;
-                plan_fan(&self.request, shards)
+                match plan_fan(&self.request, shards) {
+                    Err(refusal) if refusal.kind == Kind::NotSupported => self.gather(shards),
+                    planned => planned,
+                }
             }
             StatementKind::CopyTo => Err(self.needs_several("COPY", shards)),
             _ => Err(self.needs_several("EXPLAIN", shards)),

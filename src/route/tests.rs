@@ -1,7 +1,7 @@
 //! Routing by tables of statements.
 //!
 //! Expectations: `1` is shard 1, `h5` the shard of hash key 5, `home`, `all` (every shard or none), `session`, `several`
-//! (rows of several shards are needed: merged or refused), and `!words` a refusal whose message or detail holds the words.
+//! (rows of several shards are needed: merged, gathered or refused), and `!words` a refusal whose message or detail holds the words.
 
 use super::*;
 use std::sync::Arc;
@@ -225,6 +225,7 @@ fn outcome(plan: Result<Plan>) -> String {
         Ok(Plan { action: Action::ShardByShard { parts, .. }, .. }) if parts.len() == 3 => "shard by shard".into(),
         Ok(Plan { action: Action::CopyIn(_), .. }) => "copy".into(),
         Ok(Plan { action: Action::Fan { .. }, .. }) => "fan".into(),
+        Ok(Plan { action: Action::Gather(_), .. }) => "gather".into(),
         Ok(other) => format!("{other:?}"),
         Err(error) => format!("!{error}"),
     }
@@ -243,7 +244,7 @@ fn is_expected(expected: &str, actual: &str) -> bool {
     match (expected.split_at(1), expected) {
         ((_, _), "home") => actual == "0",
         // Merged, or refused; only never sent to one shard.
-        ((_, _), "several") => actual == "fan" || actual.starts_with('!'),
+        ((_, _), "several") => actual == "fan" || actual == "gather" || actual.starts_with('!'),
         (("h", key), _) => actual == hash_shard(key),
         (("!", words), _) => actual.starts_with('!') && actual.contains(words) && !words.is_empty(),
         _ => actual == expected,
@@ -405,7 +406,7 @@ fn reads_of_several_shards() {
         ("SELECT k FROM n WHERE k IN (50, 150) ORDER BY k LIMIT 5", "fan"),
         ("SELECT count(*) FROM n", "fan"),
         ("SELECT * FROM n FOR UPDATE", "!locks or writes"),
-        ("SELECT random() FROM n", "!random"),
+        ("SELECT random() FROM n", "gather"),
         ("SELECT * FROM feelings", "fan"),
         ("SELECT * FROM strange", "!no type public.odd"),
         ("SELECT nextval('s') FROM n", "!home shard"),

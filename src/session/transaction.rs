@@ -98,6 +98,14 @@ impl Transaction {
             .collect()
     }
 
+    /// What the block has said about settings, in order; nothing that servers never see.
+    pub fn settings(&self) -> impl Iterator<Item = &str> {
+        self.steps.iter().filter_map(|step| match step {
+            Step::Setting { name, sql, .. } if !name.starts_with(OWN_SETTINGS) => Some(sql.as_str()),
+            Step::Setting { .. } | Step::Begin(_) | Step::Savepoint { .. } => None,
+        })
+    }
+
     /// The block's last statement about a setting.
     pub fn setting(&self, name: &str) -> Option<&str> {
         self.steps.iter().rev().find_map(|step| match step {

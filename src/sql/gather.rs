@@ -16,6 +16,7 @@ use std::borrow::Cow;
 use std::fmt::Write;
 
 use pg_query::{NodeEnum, ParserOptions};
+use postgres_protocol::escape::escape_identifier;
 use xxhash_rust::xxh3::xxh3_128;
 
 use self::query::{Occurrence, Reader};
@@ -48,6 +49,34 @@ pub struct GatheredTable {
     pub primary_key: Vec<String>,
     /// The temporary table, in the schema pg_temp. Tables of equal columns have equal names.
     pub temporary: String,
+}
+
+impl GatheredTable {
+    /// The statements that make the temporary table: its columns have the types and collations of the table's.
+    pub fn creation(&self) -> String {
+        let name = self.temporary_name();
+        let mut sql = format!("CREATE TEMPORARY TABLE {name} ON COMMIT DELETE ROWS AS {} WITH NO DATA", self.query());
+        if !self.primary_key.is_empty() {
+            let _infallible = write!(sql, ";\nALTER TABLE {name} ADD PRIMARY KEY ({})", listed(&self.primary_key));
+        }
+        sql
+    }
+
+    /// The query that gives the rows on a shard.
+    pub fn query(&self) -> String {
+        let only = if self.only { "ONLY " } else { "" };
+        let (schema, name) = (escape_identifier(&self.schema), escape_identifier(&self.name));
+        format!("SELECT {} FROM {only}{schema}.{name}", listed(&self.columns))
+    }
+
+    /// The name of the temporary table, as SQL has it.
+    pub fn temporary_name(&self) -> String {
+        format!("pg_temp.{}", escape_identifier(&self.temporary))
+    }
+}
+
+fn listed(names: &[String]) -> String {
+    names.iter().map(|name| escape_identifier(name)).collect::<Vec<_>>().join(", ")
 }
 
 /// The beginning of temporary tables' names.

@@ -44,6 +44,8 @@ impl fmt::Display for PeerId {
 pub enum Role {
     Primary,
     Replica,
+    /// The home shard's primary, as the place where statements run over gathered rows.
+    Gather,
 }
 
 impl Role {
@@ -52,6 +54,7 @@ impl Role {
         match self {
             Self::Primary => "primary",
             Self::Replica => "replica",
+            Self::Gather => "gather",
         }
     }
 }

@@ -158,6 +158,17 @@ impl<'a> ErrorFields<'a> {
         matches!(self.get(b'V').or_else(|| self.get(b'S')).as_deref(), Some("FATAL" | "PANIC"))
     }
 
+    /// The body of a message with all fields but these.
+    pub fn without(&self, codes: &[u8]) -> Bytes {
+        let mut body = BytesMut::new();
+        for (code, text) in self.fields.iter().filter(|(code, _)| !codes.contains(code)) {
+            body.put_u8(*code);
+            put_cstr(&mut body, text);
+        }
+        body.put_u8(0);
+        body.freeze()
+    }
+
     /// The primary message (field M).
     pub fn message(&self) -> Cow<'_, str> {
         self.get(b'M').unwrap_or(Cow::Borrowed("(no message)"))

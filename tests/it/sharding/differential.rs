@@ -8,6 +8,7 @@ use super::answer::{Answer, Order, ask, extended, extended_in, simple};
 use super::corpus::{Case, Refusal, cases};
 use super::random::Generator;
 use super::shop::{HASH, Pair, RANGE};
+use crate::harness::{endpoint_of, servers};
 
 /// What became of the statements of a run.
 #[derive(Debug, Default)]
@@ -133,6 +134,7 @@ fn corpus(title: &str, shard_map: &str) {
     let mut pair = Pair::start(shard_map);
     let mut tally = Tally::default();
     pair.run_in_all_ways(&cases(include_str!("reads.sql")), &mut tally);
+    pair.run_in_all_ways(&cases(include_str!("gathered.sql")), &mut tally);
     pair.run_in_all_ways(&cases(include_str!("refused.sql")), &mut tally);
     pair.run(&cases(include_str!("writes.sql")), &mut tally);
     tally.close(title);
@@ -212,4 +214,16 @@ fn a_broken_merge_is_caught() {
         let single = ask(&mut pair.single, sql);
         assert!(first.difference(&single, Order::Total).is_some(), "{sql}");
     }
+}
+
+/// PostgreSQL's own list: none is forgotten in the corpus.
+#[test]
+fn every_aggregate_and_window_function_is_in_the_corpus() {
+    let corpus = include_str!("gathered.sql");
+    let reference = endpoint_of(&servers().reference, "postgres");
+    let names = reference.value("SELECT DISTINCT proname FROM pg_proc WHERE prokind IN ('a', 'w') AND oid < 16384");
+    let missing: Vec<&str> = names.lines().filter(|name| !corpus.contains(&format!("{name}("))).collect();
+    assert!(names.lines().count() > 50 && missing.is_empty(), "{missing:?}");
+    let count = cases(corpus).len();
+    assert!(count >= 400, "{count}");
 }

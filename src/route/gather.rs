@@ -1,0 +1,99 @@
+//! Reads of several shards whose rows cannot be merged: which rows one PostgreSQL is given, to run the statement itself.
+
+use std::sync::Arc;
+
+use super::plan::{Action, Gather, Load, LoadFormat};
+use super::target::{Target, lookup};
+use super::{HOME, Router};
+use crate::sql::facts::{Effects, RelationName};
+use crate::sql::gather::{GatheredTable, gather};
+use crate::sql::schema::Resolved;
+use crate::types::{Error, Result, ShardId};
+use crate::wire::oids::FIRST_NORMAL_OID;
+
+/// Types whose values are OIDs, and texts in text format: `regproc` and its kin. Source: PostgreSQL's `pg_type.dat`.
+const NAMED_OIDS: [u32; 11] = [24, 2202, 2203, 2204, 2205, 2206, 4089, 4096, 4191, 3734, 3769];
+
+impl Router<'_> {
+    /// The plan of a SELECT that needs rows of `shards`.
+    ///
+    /// # Errors
+    /// A refusal where the statement would mean another thing over copies of the rows.
+    pub(super) fn gather(&self, shards: &[ShardId]) -> Result<Action> {
+        self.check_gatherable(shards)?;
+        let statement = self.statement();
+        let gathered = gather(statement.text(self.request.text), self.request.schema)?;
+        let loads = gathered.tables.into_iter().map(|table| self.load(table, shards)).collect::<Result<_>>()?;
+        let (text, moment, has_views) = (gathered.text, gathered.moment, gathered.has_views);
+        Ok(Action::Gather(Arc::new(Gather { text, loads, moment, has_views })))
+    }
+
+    fn check_gatherable(&self, shards: &[ShardId]) -> Result<()> {
+        if self.has(Effects::LOCKS | Effects::WRITES_ROWS) {
+            return Err(Error::refuse(
+                "a statement that locks or writes rows of several shards is not supported",
+                format!("It concerns {} of {} shards.", shards.len(), self.request.map.shards().len()),
+            )
+            .hint("Restrict the shard key by a value."));
+        }
+        let reasons = [
+            (Effects::SYSTEM_COLUMNS, "System columns (ctid, xmin, tableoid and such) are each shard's own."),
+            (
+                Effects::SYSTEM_RELATIONS,
+                "The home shard speaks for the system catalogs, and not beside rows of others.",
+            ),
+            (Effects::HOME_ONLY, "Sequences, advisory locks, notifications and large objects belong to the session."),
+        ];
+        match reasons.into_iter().find(|(effect, _)| self.has(*effect)) {
+            None => Ok(()),
+            Some((_, detail)) => Err(Error::refuse("the statement cannot be answered from several shards", detail)
+                .hint("Restrict the statement to one shard by an equality on the shard key.")),
+        }
+    }
+
+    fn load(&self, table: GatheredTable, needed: &[ShardId]) -> Result<Load> {
+        let name = RelationName { schema: Some(table.schema.clone()), name: table.name.clone() };
+        let target = lookup(&self.request, &name);
+        let shards = match target {
+            Target::Sharded { .. } => self.shards_of(&table)?,
+            Target::Single { shard, .. } => vec![shard],
+            // Any shard has its rows: one that is read anyway.
+            Target::Reference { .. } => needed.first().copied().into_iter().collect(),
+            Target::System | Target::Expanded | Target::Unmapped => return Err(super::target::unmapped(&name)),
+        };
+        let format = self.load_format(&table, &target, &shards);
+        Ok(Load { table, shards, format })
+    }
+
+    /// The shards with rows of a table that can matter to any of its occurrences.
+    fn shards_of(&self, table: &GatheredTable) -> Result<Vec<ShardId>> {
+        let mut shards = Vec::new();
+        let mut is_found = false;
+        for (index, (used, target)) in self.statement().relations.iter().zip(&self.targets).enumerate() {
+            let is_this = matches!(self.request.schema.resolve(&used.name),
+                Resolved::User { schema, .. } if schema == table.schema && used.name.name == table.name);
+            if let Target::Sharded { keyspace, columns, .. } = target
+                && is_this
+            {
+                is_found = true;
+                shards.extend(self.candidates(index, keyspace, columns)?);
+            }
+        }
+        if !is_found {
+            // Where the facts do not follow, every shard can matter.
+            return Ok(self.request.map.shard_ids().collect());
+        }
+        shards.sort_unstable();
+        shards.dedup();
+        Ok(shards)
+    }
+
+    fn load_format(&self, table: &GatheredTable, target: &Target<'_>, shards: &[ShardId]) -> LoadFormat {
+        let differs = shards.iter().any(|shard| *shard != HOME && self.request.schema.translation(*shard).is_some());
+        let columns = target.relation().map(|relation| relation.columns.as_slice()).unwrap_or_default();
+        let is_loaded = |name: &String| table.columns.contains(name);
+        let mut types = columns.iter().filter(|column| is_loaded(&column.name)).map(|column| column.type_oid);
+        let is_numbered = |oid: u32| oid >= FIRST_NORMAL_OID || oid == 0 || NAMED_OIDS.contains(&oid);
+        if differs && types.any(is_numbered) { LoadFormat::Text } else { LoadFormat::Binary }
+    }
+}
