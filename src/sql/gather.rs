@@ -110,56 +110,57 @@ fn finish(reader: Reader<'_>, schema: &Schema) -> Result<Gathered> {
     let mut places = Vec::with_capacity(reader.occurrences.len());
     for occurrence in &reader.occurrences {
         let columns = reader.needed(occurrence);
-        let same = |table: &&mut GatheredTable| {
-            table.schema == occurrence.schema && table.name == occurrence.name && table.only == occurrence.only
-        };
-        if let Some(table) = tables.iter_mut().find(same) {
-            add_columns(&mut table.columns, columns, occurrence);
-        } else {
-            tables.push(GatheredTable {
-                schema: occurrence.schema.to_owned(),
-                name: occurrence.name.to_owned(),
-                only: occurrence.only,
-                columns,
-                primary_key: Vec::new(),
-                temporary: String::new(),
-            });
-        }
-        let is_own = |table: &GatheredTable| {
-            table.schema == occurrence.schema && table.name == occurrence.name && table.only == occurrence.only
-        };
-        places.extend(tables.iter().position(is_own));
+        places.push(match tables.iter().position(|table| table.is_of(occurrence)) {
+            Some(place) => {
+                tables[place].add(columns, occurrence);
+                place
+            }
+            None => {
+                tables.push(GatheredTable::new(occurrence, columns));
+                tables.len() - 1
+            }
+        });
     }
-    for (place, table) in tables.iter_mut().enumerate() {
-        let key = reader.occurrences.iter().zip(&places).find(|(_, own)| **own == place);
-        let key = key.map(|(occurrence, _)| occurrence.relation.primary_key.as_slice()).unwrap_or_default();
+    for (occurrence, place) in reader.occurrences.iter().zip(&places) {
+        let (table, key) = (&mut tables[*place], &occurrence.relation.primary_key);
         if reader.groups && !table.only && key.iter().all(|column| table.columns.contains(column)) {
-            table.primary_key = key.to_vec();
+            table.primary_key.clone_from(key);
         }
     }
-    name_tables(&mut tables, schema);
-    let name = |occurrence: usize| {
-        let table = places.get(occurrence).and_then(|place| tables.get(*place));
-        table.map_or("", |table| table.temporary.as_str())
-    };
+    tables.iter_mut().for_each(|table| table.name_by_definition(schema));
+    let name = |occurrence: usize| tables[places[occurrence]].temporary.as_str();
     let text = reader.text.render(&name);
     Ok(Gathered { text, moment: reader.moment, has_views: reader.has_views, tables })
 }
 
-/// Adds columns and keeps the table's own order.
-fn add_columns(columns: &mut Vec<String>, more: Vec<String>, occurrence: &Occurrence<'_>) {
-    let is_wanted = |name: &String| columns.contains(name) || more.contains(name);
-    let all = occurrence.relation.columns.iter().map(|column| column.name.clone());
-    *columns = all.filter(is_wanted).collect();
-}
+impl GatheredTable {
+    fn new(occurrence: &Occurrence<'_>, columns: Vec<String>) -> Self {
+        Self {
+            schema: occurrence.schema.to_owned(),
+            name: occurrence.name.to_owned(),
+            only: occurrence.only,
+            columns,
+            primary_key: Vec::new(),
+            temporary: String::new(),
+        }
+    }
 
-/// Names the temporary tables by what they are, so that a connection which has one can use it again.
-fn name_tables(tables: &mut [GatheredTable], schema: &Schema) {
-    for place in 0..tables.len() {
-        let table = &tables[place];
-        let mut definition = format!("{} {:?} {:?}", schema.version, table.schema, table.name);
-        let _infallible = write!(definition, " {} {:?} {:?}", table.only, table.columns, table.primary_key);
-        tables[place].temporary = format!("{TEMPORARY_PREFIX}{:032x}", xxh3_128(definition.as_bytes()));
+    fn is_of(&self, occurrence: &Occurrence<'_>) -> bool {
+        self.schema == occurrence.schema && self.name == occurrence.name && self.only == occurrence.only
+    }
+
+    /// Adds columns and keeps the table's own order.
+    fn add(&mut self, more: Vec<String>, occurrence: &Occurrence<'_>) {
+        let is_wanted = |name: &String| self.columns.contains(name) || more.contains(name);
+        let all = occurrence.relation.columns.iter().map(|column| column.name.clone());
+        self.columns = all.filter(is_wanted).collect();
+    }
+
+    /// Names the temporary table by what it is, so that a connection which has one can use it again.
+    fn name_by_definition(&mut self, schema: &Schema) {
+        let mut definition = format!("{} {:?} {:?}", schema.version, self.schema, self.name);
+        let _infallible = write!(definition, " {} {:?} {:?}", self.only, self.columns, self.primary_key);
+        self.temporary = format!("{TEMPORARY_PREFIX}{:032x}", xxh3_128(definition.as_bytes()));
     }
 }
 

@@ -305,8 +305,7 @@ fn a_directory_routes_by_its_entries() {
     three.both("SELECT v FROM cells WHERE region = 'eu'");
     three.both("SELECT v FROM cells WHERE cell IN (1, 2) AND region IN ('us', 'eu')");
     three.both("SELECT a.v, b.v FROM cells a JOIN cells b ON a.region = b.region AND a.cell = b.cell");
-    let apart = ask(&mut three.sharded, "SELECT a.v, b.v FROM cells a JOIN cells b ON a.region = b.region");
-    assert_eq!(apart.sqlstate(), Some("0A000"), "{apart:?}");
+    three.both("SELECT a.v, b.v FROM cells a JOIN cells b ON a.region = b.region");
     assert_eq!(
         ask(&mut three.sharded, "UPDATE cells SET cell = 3 WHERE region = 'eu' AND cell = 1").sqlstate(),
         Some("0A000")

@@ -77,8 +77,7 @@ fn prepared_statements_run_over_several_shards() {
         assert_eq!(tags.first(), Some(&tag::BIND_COMPLETE));
         assert_eq!(tags.iter().filter(|tag| **tag == tag::ROW_DESCRIPTION).count(), 0, "nobody asked for it");
     }
-    assert_eq!(execute(&mut client, "0", 1, 0).0.sqlstate(), Some("0A000"), "binary results");
-    assert_eq!(execute(&mut client, "0", 0, 2).0.sqlstate(), Some("0A000"), "a part of the rows");
+    assert_eq!(execute(&mut client, "0", 1, 0).0.rows.len(), 4, "binary results");
     assert_eq!(execute(&mut client, "x", 0, 0).0.sqlstate(), Some("22P02"));
     assert_eq!(execute(&mut client, "11", 0, 0).0.rows.len(), 1);
     story(&mut client, &[("DEALLOCATE \"all\"", "DEALLOCATE")]);
@@ -133,7 +132,7 @@ fn execute(client: &mut RawClient, from: &str, result_format: i16, max_rows: u32
 }
 
 #[tokio::test]
-async fn a_driver_that_wants_binary_results_is_served_by_one_shard() {
+async fn a_driver_that_wants_binary_results_is_served() {
     let shop = Shop::small();
     let client = shop.endpoint().connect().await.unwrap();
     let by_key = client.prepare("SELECT name, customer_id FROM customers WHERE customer_id = $1").await.unwrap();
@@ -141,8 +140,12 @@ async fn a_driver_that_wants_binary_results_is_served_by_one_shard() {
         let row = client.query_one(&by_key, &[&id]).await.unwrap();
         assert_eq!((row.get::<_, &str>(0), row.get::<_, i64>(1)), (name, id));
     }
-    let refused = client.query("SELECT name FROM customers", &[]).await.unwrap_err();
-    assert_eq!(refused.code().unwrap().code(), "0A000");
+    for sql in ["SELECT name FROM customers", "SELECT name FROM customers ORDER BY name"] {
+        let rows = client.query(sql, &[]).await.unwrap();
+        let mut names: Vec<&str> = rows.iter().map(|row| row.get(0)).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["Ada", "Ben", "Cid", "Dee"], "{sql}");
+    }
     assert_eq!(
         client.execute("INSERT INTO customers (customer_id, name) VALUES ($1, $2)", &[&17_i64, &"Hal"]).await.unwrap(),
         1
@@ -162,11 +165,11 @@ fn code_that_statements_do_not_show_is_refused() {
         "CREATE FUNCTION other_rows() RETURNS int8 STABLE LANGUAGE sql AS 'SELECT count(*) FROM customers'",
     );
     must(&mut client, "CREATE VIEW rich AS SELECT * FROM customers WHERE credit > 5");
-    for sql in ["SELECT other_rows()", "SELECT other_rows() FROM customers WHERE customer_id = 1", "SELECT * FROM rich"]
-    {
+    for sql in ["SELECT other_rows()", "SELECT other_rows() FROM customers WHERE customer_id = 1"] {
         assert!(ask(&mut client, sql).refusal().is_some(), "{sql}");
     }
     story(&mut client, &[("SELECT name FROM rich WHERE customer_id = 11", "Cid")]);
+    story(&mut client, &[("SELECT count(*) FROM rich", "2")]);
     must(&mut client, "CREATE VIEW counted AS SELECT *, other_rows() FROM customers");
     let refusal = ask(&mut client, "SELECT * FROM counted WHERE customer_id = 1");
     assert!(refusal.refusal().is_some_and(|refusal| refusal.detail.contains("other_rows()")), "{refusal:?}");

@@ -172,6 +172,12 @@ fn results_in_text_have_the_home_shards_oids() {
         "SELECT y, m, sum(id) FROM things WHERE id > 3 GROUP BY m, y ORDER BY y",
         "SELECT count(*) FROM things t JOIN kinds k USING (m)",
         "SELECT id FROM things WHERE m = 'ok' ORDER BY y",
+        // What PostgreSQL alone can order or compare, over gathered rows.
+        "SELECT id FROM things ORDER BY m, id",
+        "SELECT p, count(*) FROM things GROUP BY p",
+        "SELECT max(m) FROM things",
+        "SELECT array_agg(p ORDER BY id), max(ms) FROM things",
+        "SELECT t.id, t.p, k.p FROM things t LEFT JOIN kinds k ON k.m > t.m ORDER BY t.id, k.m",
         // Every one.
         "INSERT INTO kinds VALUES ('happy', '(ok,2)') RETURNING *",
         "DELETE FROM kinds WHERE m = 'happy' RETURNING p",
@@ -187,12 +193,6 @@ fn results_in_text_have_the_home_shards_oids() {
         let ours = named(&mut three.sharded, ours);
         let theirs = named(&mut three.single, theirs);
         assert_eq!(ours.difference(&theirs, Order::Total), None, "{sql}");
-    }
-    // What PostgreSQL alone can order or compare.
-    for sql in
-        ["SELECT id FROM things ORDER BY m", "SELECT p, count(*) FROM things GROUP BY p", "SELECT max(m) FROM things"]
-    {
-        assert!(ask(&mut three.sharded, sql).refusal().is_some(), "{sql}");
     }
 }
 
@@ -418,11 +418,9 @@ fn parameters_for_several_shards_have_each_ones_own_oids() {
     };
     assert_eq!(run(&[types[3], types[2]]).brief(), "1,2,3");
     let refused = run(&[]);
-    assert!(refused.refusal().is_some_and(|refusal| refusal.message.contains("type of parameter $1")), "{refused:?}");
+    assert!(refused.refusal().is_some(), "{refused:?}");
     // A reference table is written on every shard.
     let insert = "INSERT INTO kinds VALUES ('happy', $1)";
-    let written = binary(&mut three.sharded, insert, &[types[2]], &[values[2].clone()], Sent::AtOnce);
-    assert!(written.iter().any(|message| message.tag == tag::ERROR_RESPONSE), "binary results are refused");
     let text = extended(&mut three.sharded, insert, &[Some("(happy,1)")]);
     assert_eq!(text.error, None);
     for shard in 0..3 {
