@@ -206,7 +206,7 @@ impl<'a> Analyzer<'a> {
                     _ => None,
                 });
                 self.defined_relations(ranges);
-                "VACUUM"
+                if vacuum.is_vacuumcmd { "VACUUM" } else { "ANALYZE" }
             }
             NodeEnum::ReindexStmt(reindex) => match reindex.kind() {
                 ReindexObjectType::ReindexObjectTable => {
@@ -445,7 +445,8 @@ fn is_in_sql(create: &pg::CreateFunctionStmt) -> bool {
 }
 
 /// Statements that call `PreventInTransactionBlock` in PostgreSQL. VACUUM's kin is one node with ANALYZE, which may run
-/// in a block; options given with a value count as on.
+/// in a block; but one of all tables touches temporary ones of other sessions, so that it cannot be prepared. Options given
+/// with a value count as on.
 fn is_standalone(node: &NodeEnum) -> bool {
     match node {
         NodeEnum::CheckPointStmt(_)
@@ -459,7 +460,7 @@ fn is_standalone(node: &NodeEnum) -> bool {
         | NodeEnum::DropSubscriptionStmt(_) => true,
         NodeEnum::IndexStmt(index) => index.concurrent,
         NodeEnum::DropStmt(drop) => drop.concurrent,
-        NodeEnum::VacuumStmt(vacuum) => vacuum.is_vacuumcmd,
+        NodeEnum::VacuumStmt(vacuum) => vacuum.is_vacuumcmd || vacuum.rels.is_empty(),
         NodeEnum::ClusterStmt(cluster) => cluster.relation.is_none(),
         NodeEnum::ReindexStmt(reindex) => !reindex.params.is_empty() || !is_single_reindex(reindex.kind()),
         NodeEnum::AlterDatabaseStmt(alter) => has_option(&alter.options, "tablespace"),

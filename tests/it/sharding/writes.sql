@@ -68,7 +68,7 @@ ALTER TABLE lines ADD CONSTRAINT again FOREIGN KEY (order_id, customer_id) REFER
 CREATE TYPE mood AS ENUM ('sad', 'ok')
 DROP TYPE mood
 COMMENT ON TABLE orders IS 'what was ordered'
-ANALYZE customers
+ANALYZE
 DROP TABLE nowhere
 -- Writes that Weir must refuse, and must not have begun.
 --- refused
