@@ -24,6 +24,17 @@ impl MergeSpec {
     }
 }
 
+impl MergeSpec {
+    /// Whether the result is all rows of all shards, as they are and in any order.
+    pub fn is_concatenation(&self) -> bool {
+        self.combine == Combine::Rows
+            && self.hidden_columns == 0
+            && self.sort.is_empty()
+            && self.offset == 0
+            && self.limit.is_none()
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Combine {
     /// Every row of every shard is a row of the result.

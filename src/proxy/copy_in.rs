@@ -330,7 +330,7 @@ impl Client {
 }
 
 /// The number in the command tag `COPY n`.
-fn rows_copied(body: &[u8]) -> Result<u64> {
+pub fn rows_copied(body: &[u8]) -> Result<u64> {
     let tag = String::from_utf8_lossy(body);
     let count = tag.trim_end_matches('\0').strip_prefix("COPY ").and_then(|count| count.parse().ok());
     count.ok_or_else(|| Error::internal(format!("a COPY was completed as {tag:?}")))

@@ -134,7 +134,7 @@ impl Client {
                 Reply::Complete(body) => answer.complete = Some(body),
                 Reply::Error(body) => drop(failure.get_or_insert(body)),
                 Reply::Nothing => {}
-                Reply::CopyIn(_) | Reply::CopyOut | Reply::CopyData(_) | Reply::CopyDone | Reply::Suspended => {
+                Reply::CopyIn(_) | Reply::CopyOut(_) | Reply::CopyData(_) | Reply::CopyDone | Reply::Suspended => {
                     return Err(Error::internal("a statement for all shards was answered otherwise").into());
                 }
                 Reply::Ready(_) => break,

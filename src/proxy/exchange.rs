@@ -37,7 +37,7 @@ pub enum Reply {
     /// CopyInResponse: the server takes rows.
     CopyIn(Bytes),
     /// CopyOutResponse: the server gives rows.
-    CopyOut,
+    CopyOut(Bytes),
     /// CopyData: a row, in PostgreSQL.
     CopyData(Bytes),
     CopyDone,
@@ -280,7 +280,7 @@ fn reply(server: &mut Server, kind: u8, body: Bytes) -> Result<Reply> {
         tag::PORTAL_SUSPENDED => Reply::Suspended,
         tag::NOTICE_RESPONSE => Reply::Notice(body),
         tag::COPY_IN_RESPONSE => Reply::CopyIn(body),
-        tag::COPY_OUT_RESPONSE => Reply::CopyOut,
+        tag::COPY_OUT_RESPONSE => Reply::CopyOut(body),
         tag::COPY_DATA => Reply::CopyData(body),
         tag::COPY_DONE => Reply::CopyDone,
         tag::ERROR_RESPONSE => {

@@ -42,7 +42,7 @@ impl Client {
                 other @ (Reply::ParameterDescription(_)
                 | Reply::Suspended
                 | Reply::CopyIn(_)
-                | Reply::CopyOut
+                | Reply::CopyOut(_)
                 | Reply::CopyData(_)
                 | Reply::CopyDone) => {
                     return Err(Error::internal(format!("EXPLAIN was answered otherwise: {other:?}")).into());

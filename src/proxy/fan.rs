@@ -18,7 +18,7 @@ use crate::wire::backend::{self, Column, tag};
 use crate::wire::frontend::{Bind, Format};
 
 /// Unsent bytes towards the client above which no more rows are read.
-const HIGH_WATER: usize = 64 * 1024;
+pub const HIGH_WATER: usize = 64 * 1024;
 
 /// What the shards said before their first row.
 struct Opening {

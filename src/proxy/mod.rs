@@ -22,7 +22,7 @@
 //! * [`deadlock`]: transactions that wait for each other on different shards.
 //! * [`fan`]: reads over shards; [`gather`]: statements that one server runs over rows of several shards.
 //! * [`everywhere`]: statements for all shards, `shard_by_shard`: one shard after the other; [`copy_in`]: rows that the
-//!   client sends, each to its shards.
+//!   client sends, each to its shards; `copy_out`: rows that it is sent.
 //! * [`exchange`]: Weir talks to a server by itself, for all of those.
 //! * [`console`]: the console's end of the wire.
 //! * [`placement`]: what is learnt about placement while Weir runs; [`operate`]: what an operator changes;
@@ -40,6 +40,7 @@ pub mod client;
 pub mod console;
 pub mod control;
 pub mod copy_in;
+mod copy_out;
 pub mod deadlock;
 pub mod everywhere;
 pub mod exchange;

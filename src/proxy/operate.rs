@@ -132,6 +132,7 @@ fn described(statement: usize, text: &str, action: Action, map: &ShardMap) -> Ve
         Action::Gather(gather) => gathered(statement, &gather, map),
         Action::Everywhere { parts, .. } => parts.iter().map(|each| part("two-phase", each)).collect(),
         Action::ShardByShard { parts, .. } => parts.iter().map(|each| part("shard by shard", each)).collect(),
+        Action::CopyOut { parts, .. } => parts.iter().map(|each| part("copy", each)).collect(),
         Action::CopyIn(copy) => copy.shards().into_iter().map(|shard| part("copy", &Part::untouched(shard))).collect(),
         Action::Session => vec![Routed { statement, engine: "session", shard: None, text: text.trim().to_owned() }],
     }

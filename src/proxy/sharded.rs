@@ -374,6 +374,9 @@ impl Client {
                     Err(stop) => self.refused(stop, task),
                 }
             }
+            Action::CopyOut { parts, is_binary, header } => {
+                Box::pin(self.copy_out(&parts, is_binary, header, task)).await
+            }
             Action::CopyIn(copy) => Box::pin(self.copy_in(*copy, task)).await,
             Action::Session => self.session_statement(task).await,
         }
@@ -497,6 +500,7 @@ fn fits_batch(plan: &Plan, requests: &[Request<'_>]) -> bool {
         Action::One { .. }
         | Action::Everywhere { .. }
         | Action::ShardByShard { .. }
+        | Action::CopyOut { .. }
         | Action::CopyIn(_)
         | Action::Session => is_plain(requests),
     }

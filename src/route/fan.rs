@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::plan::{Action, Part, PartText};
 use super::target::{Target, lookup};
 use super::{Parameter, Request};
+use crate::sql::analyze::copy_out;
 use crate::sql::distribute::{TablePlacement, distribute};
 use crate::sql::facts::{Effects, RelationName};
 use crate::types::{Error, Result, ShardId};
@@ -34,6 +35,32 @@ pub(super) fn plan_fan(request: &Request<'_>, shards: &[ShardId]) -> Result<Acti
     let text: Arc<str> = distributed.shard_text.into();
     let part = |shard: &ShardId| Part { shard: *shard, text: PartText::Rewritten(Arc::clone(&text)), ownership: None };
     Ok(Action::Fan { parts: shards.iter().map(part).collect(), merge: Arc::new(distributed.merge) })
+}
+
+/// The plan of a COPY TO STDOUT of rows of all of `shards`.
+///
+/// # Errors
+/// As [`plan_fan`], and the refusal of a query whose rows cannot be sent as the shards send them.
+pub(super) fn plan_copy_out(request: &Request<'_>, shards: &[ShardId]) -> Result<Action> {
+    let copy = copy_out(request.statement.text(request.text))?;
+    let text = match &copy.query {
+        None => PartText::Untouched,
+        Some(query) => {
+            let placement = |name: &RelationName| placement(request, name);
+            let distributed = distribute(query, request.schema, &placement)?;
+            if !distributed.merge.is_concatenation() {
+                return Err(Error::refuse(
+                    "COPY of rows of several shards must not order, limit or group them",
+                    "Each shard writes its own rows in COPY's format, and Weir passes them on.",
+                )
+                .hint("Copy the rows as they are, or use SELECT."));
+            }
+            PartText::Rewritten(copy.with_query(&distributed.shard_text)?.into())
+        }
+    };
+    let part = |shard: &ShardId| Part { shard: *shard, text: text.clone(), ownership: None };
+    let (is_binary, header) = (copy.is_binary, copy.header);
+    Ok(Action::CopyOut { parts: shards.iter().map(part).collect(), is_binary, header })
 }
 
 fn placement(request: &Request<'_>, name: &RelationName) -> TablePlacement {

@@ -31,6 +31,8 @@ pub enum Action {
     /// The statement runs on one shard after the other, since it cannot run in a transaction block. `index`: the name of the
     /// index that it creates.
     ShardByShard { parts: Vec<Part>, index: Option<RelationName> },
+    /// COPY TO STDOUT: the shards' rows, one shard after the other. `header`: the first line of each is none.
+    CopyOut { parts: Vec<Part>, is_binary: bool, header: bool },
     /// The client sends rows, and each goes to its shards.
     CopyIn(Box<CopyIn>),
     /// Session state (SET and its kin): on every server that the session has or gets.

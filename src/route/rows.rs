@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::fan::plan_fan;
+use super::fan::{plan_copy_out, plan_fan};
 use super::plan::Action;
 use super::prune::Shards;
 use super::target::Target;
@@ -45,7 +45,10 @@ impl Router<'_> {
                     planned => planned,
                 }
             }
-            StatementKind::CopyTo => Err(self.needs_several("COPY", shards)),
+            StatementKind::CopyTo => {
+                shards.iter().try_for_each(|shard| self.check_shard(*shard))?;
+                plan_copy_out(&self.request, shards)
+            }
             _ => Err(self.needs_several("EXPLAIN", shards)),
         }
     }

@@ -89,7 +89,7 @@ impl Client {
         let mut is_open = false;
         loop {
             match self.reply(shard).await? {
-                Reply::CopyOut => is_open = true,
+                Reply::CopyOut(_) => is_open = true,
                 Reply::CopyData(data) => {
                     let Some(row) = row(data, format, std::mem::take(&mut is_first))? else { continue };
                     self.count(amount, row.len())?;

@@ -1,7 +1,7 @@
-//! COPY FROM STDIN: how its data is written. Options are literals, which facts do not hold, so this is read from the text.
+//! COPY: how its data is written. Options are literals, which facts do not hold, so this is read from the text.
 
-use pg_query::protobuf::{CopyStmt, DefElem, a_const};
-use pg_query::{NodeEnum, ParserOptions};
+use pg_query::protobuf::{CopyStmt, DefElem, Node, RawStmt, a_const};
+use pg_query::{DeparseOptions, NodeEnum, ParserOptions};
 
 use super::{inner, strings};
 use crate::types::{Error, Result};
@@ -33,13 +33,77 @@ struct Options {
 /// # Errors
 /// [`crate::types::Kind::NotSupported`] for options under which rows or fields would be read otherwise than here.
 pub fn copy_data(text: &str) -> Result<CopyData> {
-    let parsed = pg_query::parse(text, ParserOptions::DEFAULT).map_err(|_| Error::internal("a COPY that is none"))?;
-    let statement = parsed.protobuf.stmts.first().and_then(|raw| raw.stmt.as_deref()).and_then(inner);
-    let Some(NodeEnum::CopyStmt(copy)) = statement else { return Err(Error::internal("a COPY that is none")) };
+    let copy = &parse_copy(text)?;
     let options = options(copy)?;
     let columns: Vec<String> = strings(&copy.attlist).into_iter().map(str::to_owned).collect();
     let columns = (!columns.is_empty()).then_some(columns);
     Ok(CopyData { columns, header: options.header, format: options.into_format()? })
+}
+
+/// A COPY TO STDOUT.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CopyOut {
+    statement: CopyStmt,
+    /// The SELECT whose rows are copied; `None` for those of a table.
+    pub query: Option<String>,
+    pub is_binary: bool,
+    /// The first line is no row.
+    pub header: bool,
+}
+
+impl CopyOut {
+    /// The statement with another SELECT.
+    ///
+    /// # Errors
+    /// A text that is no SELECT, which would be a bug.
+    pub fn with_query(&self, select: &str) -> Result<String> {
+        let parsed = parse(select)?;
+        let query = parsed.stmts.into_iter().next().and_then(|raw| raw.stmt);
+        let statement = CopyStmt { query, ..self.statement.clone() };
+        written(NodeEnum::CopyStmt(Box::new(statement)))
+    }
+}
+
+/// Reads the text of one COPY TO STDOUT.
+///
+/// # Errors
+/// [`crate::types::Kind::NotSupported`] for COPY to a file or program of the server.
+pub fn copy_out(text: &str) -> Result<CopyOut> {
+    let statement = parse_copy(text)?;
+    if statement.is_program || !statement.filename.is_empty() {
+        return Err(unclear("of a file or program"));
+    }
+    let query = statement.query.clone().and_then(|query| query.node).map(written).transpose()?;
+    let named = |name: &str| {
+        let options = statement.options.iter().filter_map(inner);
+        options.rev().find_map(|option| match option {
+            NodeEnum::DefElem(option) if option.defname == name => Some(option),
+            _ => None,
+        })
+    };
+    let is_binary = named("format").and_then(|option| text_of(option)).as_deref() == Some("binary");
+    let header = named("header").is_some_and(|option| is_on(option));
+    Ok(CopyOut { query, is_binary, header, statement })
+}
+
+fn parse(text: &str) -> Result<pg_query::protobuf::ParseResult> {
+    let parsed = pg_query::parse(text, ParserOptions::DEFAULT);
+    parsed.map(|parsed| parsed.protobuf).map_err(|error| Error::internal("a text that was read before").source(error))
+}
+
+fn parse_copy(text: &str) -> Result<CopyStmt> {
+    let statement = parse(text)?.stmts.into_iter().next().and_then(|raw| raw.stmt).and_then(|node| node.node);
+    match statement {
+        Some(NodeEnum::CopyStmt(copy)) => Ok(*copy),
+        _ => Err(Error::internal("a COPY that is none")),
+    }
+}
+
+fn written(node: NodeEnum) -> Result<String> {
+    let statement = RawStmt { stmt: Some(Box::new(Node { node: Some(node) })), ..RawStmt::default() };
+    let tree = pg_query::protobuf::ParseResult { version: 0, stmts: vec![statement] };
+    pg_query::deparse(&tree, DeparseOptions::default())
+        .map_err(|error| Error::internal("a statement that was read cannot be written as text").source(error))
 }
 
 fn options(copy: &CopyStmt) -> Result<Options> {
@@ -115,8 +179,8 @@ fn is_on(option: &DefElem) -> bool {
 
 fn unclear(option: &str) -> Error {
     Error::refuse(
-        "this COPY FROM is not supported on a sharded database",
-        format!("Weir reads the data to send each row to its shard, and does not know the option \"{option}\"."),
+        "this COPY is not supported on a sharded database",
+        format!("Weir reads the data, and does not know the option \"{option}\"."),
     )
     .hint("Use the formats text, csv or binary with their usual options.")
 }
@@ -124,6 +188,21 @@ fn unclear(option: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_copied_out_can_be_put_in_another_way() {
+        let copy = copy_out("COPY (SELECT a FROM t WHERE b = 'x') TO STDOUT (FORMAT csv, HEADER)").unwrap();
+        assert_eq!(copy.query.as_deref(), Some("SELECT a FROM t WHERE b = 'x'"));
+        assert!(copy.header && !copy.is_binary);
+        let other = copy.with_query("SELECT a, b FROM t").unwrap();
+        let read = copy_out(&other).unwrap();
+        assert_eq!(read.query.as_deref(), Some("SELECT a, b FROM t"), "{other}");
+        assert!(read.header && other.contains("csv"), "{other}");
+        let table = copy_out("COPY s.t (a, b) TO STDOUT BINARY").unwrap();
+        assert!(table.query.is_none() && table.is_binary && !table.header);
+        assert!(copy_out("COPY t TO '/tmp/x'").is_err());
+        assert!(copy_out("COPY t TO PROGRAM 'cat'").is_err());
+    }
 
     fn read(text: &str) -> String {
         match copy_data(text) {

@@ -3,6 +3,7 @@
 mod answer;
 mod blocks;
 mod copy_in;
+mod copy_out;
 mod corpus;
 mod differential;
 mod everywhere;

@@ -12,8 +12,7 @@ SELECT c.customer_id FROM customers c JOIN pg_class p ON p.relname = c.name
 SELECT * FROM customers WHERE customer_id = order_key(5)
 SELECT * FROM nowhere
 EXPLAIN SELECT * FROM customers
-COPY customers TO STDOUT
-COPY (SELECT * FROM customers) TO STDOUT
+COPY (SELECT * FROM customers ORDER BY name) TO STDOUT
 SELECT customer_id INTO copied FROM customers
 CREATE TABLE copied AS SELECT * FROM customers
 DECLARE c CURSOR FOR SELECT * FROM customers
