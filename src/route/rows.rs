@@ -7,8 +7,11 @@ use super::plan::Action;
 use super::prune::Shards;
 use super::target::Target;
 use super::{HOME, Router};
+use crate::sql::analyze::copy_out;
 use crate::sql::facts::{Effects, StatementKind};
+use crate::sql::schema::Relation;
 use crate::types::{Error, Kind, Result, ShardId};
+use crate::wire::oids::FIRST_NORMAL_OID;
 
 impl Router<'_> {
     pub(super) fn read(&self) -> Result<Action> {
@@ -116,7 +119,10 @@ impl Router<'_> {
                 )
                 .hint("Make the type on the home shard, too."));
         }
-        if self.has(Effects::COPIES_BINARY) && self.request.schema.translation(shard).is_some() {
+        if self.has(Effects::COPIES_BINARY)
+            && self.request.schema.translation(shard).is_some()
+            && !self.copies_built_in_types()
+        {
             return Err(self
                 .refused_on(
                     shard,
@@ -125,6 +131,21 @@ impl Router<'_> {
                 .hint("Use text or csv format."));
         }
         Ok(())
+    }
+
+    /// Whether a COPY is of a table's columns whose types have the same numbers everywhere, and what they are made of, too.
+    fn copies_built_in_types(&self) -> bool {
+        let is_of_table = match self.statement().kind {
+            StatementKind::CopyFrom => true,
+            StatementKind::CopyTo => {
+                copy_out(self.statement().text(self.request.text)).is_ok_and(|copy| copy.query.is_none())
+            }
+            _ => false,
+        };
+        let mut relations = self.targets.iter().map(Target::relation);
+        let is_built_in =
+            |relation: &Relation| relation.columns.iter().all(|column| column.type_oid < FIRST_NORMAL_OID);
+        is_of_table && relations.all(|relation| relation.is_some_and(is_built_in))
     }
 
     fn refused_on(&self, shard: ShardId, detail: impl Into<Cow<'static, str>>) -> Error {
