@@ -9,6 +9,7 @@ mod differential;
 mod everywhere;
 mod faults;
 mod formats;
+mod gather;
 mod keyspaces;
 mod operator;
 mod placement;

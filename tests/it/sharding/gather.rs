@@ -1,0 +1,288 @@
+//! Statements over gathered rows: what a transaction sees, limits, what stays behind, and what is lost on the way.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use weir::wire::{frontend, startup};
+
+use super::answer::{Answer, answers, ask, simple, story};
+use super::shop::{RANGE, Shop, fill, must};
+use crate::harness::{Endpoint, RawClient, Setup};
+
+/// A statement that only one PostgreSQL can answer, over all rows.
+const NAMES: &str = "SELECT string_agg(name, ',' ORDER BY name) FROM customers";
+
+/// One that holds its server up.
+const SLEEP: &str = "SELECT count(DISTINCT name) FROM customers, pg_sleep(100)";
+
+/// Its backend on the server that gathers.
+const SLEEPING: &str = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND wait_event = 'PgSleep'
+    AND datname = current_database()";
+
+const AT_ONCE: Duration = Duration::from_secs(10);
+
+/// A small shop with these lines in `[pool]`.
+fn shop(pool: &[&str]) -> Shop {
+    let setup = pool.iter().fold(Setup::new(), |setup, line| setup.pool(line));
+    let shop = Shop::with(setup, RANGE, &[]);
+    fill(&mut shop.client());
+    shop
+}
+
+fn await_value(endpoint: &Endpoint, query: &str, expected: &str) {
+    let deadline = Instant::now() + AT_ONCE;
+    while endpoint.value(query) != expected {
+        assert!(Instant::now() < deadline, "{query} does not become {expected}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn answer(client: &mut RawClient) -> Answer {
+    let mut answers = answers(&client.until_ready());
+    assert_eq!(answers.len(), 1, "{answers:?}");
+    answers.remove(0)
+}
+
+#[test]
+fn a_transaction_sees_its_own_rows_and_nobody_elses() {
+    let shop = shop(&[]);
+    let (mut client, mut other) = (shop.client(), shop.client());
+    story(
+        &mut client,
+        &[
+            (NAMES, "Ada,Ben,Cid,Dee"),
+            ("BEGIN", "BEGIN"),
+            ("INSERT INTO customers (customer_id, name) VALUES (3, 'Eve')", "INSERT 0 1"),
+            ("SAVEPOINT s", "SAVEPOINT"),
+            ("UPDATE customers SET name = 'Zoe' WHERE customer_id = 11", "UPDATE 1"),
+            (NAMES, "Ada,Ben,Dee,Eve,Zoe"),
+        ],
+    );
+    story(&mut other, &[(NAMES, "Ada,Ben,Cid,Dee")]);
+    story(
+        &mut client,
+        &[
+            ("ROLLBACK TO s", "ROLLBACK"),
+            (NAMES, "Ada,Ben,Cid,Dee,Eve"),
+            ("SELECT DISTINCT 1 / length(name) FROM customers", "0"),
+            ("SELECT 1 / count(DISTINCT nosuch) FROM customers", "42703"),
+            (NAMES, "25P02"),
+            ("ROLLBACK TO s", "ROLLBACK"),
+            (NAMES, "Ada,Ben,Cid,Dee,Eve"),
+            ("SELECT 1 / (count(DISTINCT name) - 5) FROM customers", "22012"),
+            ("COMMIT", "ROLLBACK"),
+            (NAMES, "Ada,Ben,Cid,Dee"),
+            ("BEGIN READ ONLY", "BEGIN"),
+            (NAMES, "Ada,Ben,Cid,Dee"),
+            ("COMMIT", "COMMIT"),
+            ("SET default_transaction_read_only = on", "SET"),
+            (NAMES, "Ada,Ben,Cid,Dee"),
+        ],
+    );
+    // The row is of that transaction, whose time is not that of the gathering.
+    let mut client = shop.client();
+    must(&mut client, "BEGIN");
+    let refused = ask(&mut client, "SELECT now(), rank() OVER (ORDER BY name) FROM customers");
+    assert!(refused.refusal().is_some_and(|refusal| refusal.detail.contains("now()")), "{refused:?}");
+    must(&mut client, "ROLLBACK");
+    let mut several = simple(&mut client, &format!("SELECT 1; {NAMES}; SELECT 1 / 0; {NAMES}"));
+    assert_eq!(several.pop().unwrap().sqlstate(), Some("22012"));
+    assert_eq!(several.iter().map(Answer::brief).collect::<Vec<_>>(), ["1", "Ada,Ben,Cid,Dee"]);
+}
+
+#[test]
+fn settings_follow_the_client_and_stay_with_it() {
+    let shop = shop(&["gather_pool_size = 1"]);
+    let zone = "SELECT DISTINCT current_setting('TimeZone') || length(max(name)) FROM customers";
+    let custom = "SELECT DISTINCT current_setting('shop.x', true) || length(max(name)) FROM customers";
+    let (mut client, mut other) = (shop.client(), shop.client());
+    let usual = ask(&mut other, zone).brief();
+    story(
+        &mut client,
+        &[
+            ("SET TimeZone = 'Asia/Tokyo'", "SET"),
+            (zone, "Asia/Tokyo3"),
+            ("BEGIN", "BEGIN"),
+            ("SET LOCAL TimeZone = 'Asia/Kathmandu'", "SET"),
+            ("SET shop.x = 'own'", "SET"),
+            (zone, "Asia/Kathmandu3"),
+            (custom, "own3"),
+            ("SAVEPOINT s", "SAVEPOINT"),
+            ("SET LOCAL TimeZone = 'UTC'", "SET"),
+            (zone, "UTC3"),
+            ("ROLLBACK TO s", "ROLLBACK"),
+            (zone, "Asia/Kathmandu3"),
+            ("COMMIT", "COMMIT"),
+            (zone, "Asia/Tokyo3"),
+            (custom, "own3"),
+        ],
+    );
+    story(&mut other, &[(zone, &usual), (custom, "NULL"), ("SET temp_buffers = '2MB'", "SET"), (zone, &usual)]);
+    story(&mut client, &[(zone, "Asia/Tokyo3")]);
+}
+
+#[test]
+fn what_is_asked_again_leaves_nothing_in_the_catalogs() {
+    let shop = shop(&["gather_pool_size = 1"]);
+    let mut client = shop.client();
+    let home = shop.shard(0);
+    let kept = "SELECT count(*) FROM pg_class WHERE relname LIKE 'weir\\_%' AND relkind = 'r'";
+    let rows = "SELECT max(oid::int8) FROM pg_class";
+    let statements = [
+        NAMES,
+        "SELECT count(*) FROM customers a JOIN customers b ON a.name < b.name",
+        "SELECT name FROM customers c GROUP BY customer_id ORDER BY name",
+    ];
+    statements.iter().for_each(|sql| must(&mut client, sql));
+    let (tables, newest) = (home.value(kept), home.value(rows));
+    assert_eq!(tables, "2");
+    for _ in 0..50 {
+        statements.iter().for_each(|sql| must(&mut client, sql));
+    }
+    assert_eq!((home.value(kept), home.value(rows)), (tables, newest));
+    // Empty again, and the transaction is over.
+    await_value(
+        &home,
+        "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in%' AND datname = current_database()",
+        "0",
+    );
+    // Too many are not kept.
+    for column in 0..20 {
+        must(&mut client, &format!("ALTER TABLE customers ADD COLUMN more{column} int"));
+        must(&mut client, &format!("SELECT DISTINCT more{column}, name FROM customers"));
+        must(&mut client, &format!("SELECT DISTINCT more{column} FROM customers, orders, lines"));
+    }
+    let kept: usize = home.value(kept).parse().unwrap();
+    assert!((1..=64).contains(&kept), "{kept}");
+    story(&mut client, &[(NAMES, "Ada,Ben,Cid,Dee")]);
+}
+
+#[test]
+fn limits_are_errors_that_say_which() {
+    let shop = shop(&["gather_rows = 4", "gather_bytes = \"200B\"", "gather_pool_size = 1"]);
+    let mut client = shop.client();
+    story(&mut client, &[(NAMES, "Ada,Ben,Cid,Dee")]);
+    must(&mut client, "INSERT INTO customers (customer_id, name) VALUES (3, 'Eve')");
+    for (sql, limit) in [
+        (NAMES, "more than 4 rows"),
+        ("SELECT DISTINCT * FROM customers WHERE customer_id < 99", "rows of more than 200 bytes"),
+    ] {
+        let error = ask(&mut client, sql).error.unwrap();
+        assert_eq!(error.sqlstate, "53400", "{error:?}");
+        assert!(error.detail.contains(limit) && error.hint.contains("raise gather_"), "{error:?}");
+    }
+    must(&mut client, "DELETE FROM customers WHERE customer_id = 3");
+    story(&mut client, &[(NAMES, "Ada,Ben,Cid,Dee"), ("BEGIN", "BEGIN"), (NAMES, "Ada,Ben,Cid,Dee")]);
+}
+
+/// A block holds the only server of each shard, and gathers all the same.
+#[test]
+fn small_pools_do_not_lock_each_other_out() {
+    let shop = shop(&["default_pool_size = 1", "gather_pool_size = 1", "query_wait_timeout = \"20s\""]);
+    let mut holder = shop.client();
+    story(&mut holder, &[("BEGIN", "BEGIN"), ("SELECT count(*) FROM customers", "4"), (NAMES, "Ada,Ben,Cid,Dee")]);
+    thread::scope(|scope| {
+        let others: Vec<_> = (0..6)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut client = shop.client();
+                    (0..20).for_each(|_| story(&mut client, &[(NAMES, "Ada,Ben,Cid,Dee")]));
+                })
+            })
+            .collect();
+        (0..20).for_each(|_| story(&mut holder, &[(NAMES, "Ada,Ben,Cid,Dee")]));
+        story(&mut holder, &[("COMMIT", "COMMIT")]);
+        others.into_iter().for_each(|other| other.join().unwrap());
+    });
+}
+
+#[test]
+fn a_cancel_stops_the_statement_and_the_next_is_not_hit() {
+    let shop = shop(&["gather_pool_size = 1"]);
+    let mut client = shop.client();
+    for _ in 0..3 {
+        client.send_with(|out| frontend::query(out, SLEEP));
+        await_value(&shop.shard(0), SLEEPING, "1");
+        let key = client.cancel_key.clone().unwrap();
+        RawClient::connect(shop.weir.address()).send_with(|out| startup::cancel_request_for_client(out, &key));
+        assert_eq!(answer(&mut client).sqlstate(), Some("57014"));
+        story(&mut client, &[(NAMES, "Ada,Ben,Cid,Dee")]);
+    }
+    // While the rows are read.
+    let mut blocker = shop.shard(1).raw();
+    story(&mut blocker, &[("BEGIN", "BEGIN"), ("LOCK TABLE customers", "LOCK TABLE")]);
+    client.send_with(|out| frontend::query(out, NAMES));
+    let waiting =
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+    await_value(&shop.shard(1), waiting, "1");
+    let key = client.cancel_key.clone().unwrap();
+    RawClient::connect(shop.weir.address()).send_with(|out| startup::cancel_request_for_client(out, &key));
+    assert_eq!(answer(&mut client).sqlstate(), Some("57014"));
+    story(&mut blocker, &[("ROLLBACK", "ROLLBACK")]);
+    story(&mut client, &[(NAMES, "Ada,Ben,Cid,Dee")]);
+}
+
+#[test]
+fn a_client_that_leaves_stops_its_statement() {
+    let shop = shop(&["gather_pool_size = 1", "default_pool_size = 1"]);
+    let mut client = shop.client();
+    client.send_with(|out| frontend::query(out, SLEEP));
+    await_value(&shop.shard(0), SLEEPING, "1");
+    drop(client);
+    await_value(&shop.shard(0), SLEEPING, "0");
+    story(&mut shop.client(), &[(NAMES, "Ada,Ben,Cid,Dee")]);
+}
+
+#[test]
+fn an_error_or_a_loss_ends_the_statement_and_nothing_else() {
+    let shop = shop(&["gather_pool_size = 1"]);
+    let mut client = shop.client();
+    story(&mut client, &[(NAMES, "Ada,Ben,Cid,Dee")]);
+    // One shard's own error.
+    shop.shard(1).execute("ALTER TABLE customers RENAME COLUMN email TO mail");
+    let error = ask(&mut client, "SELECT DISTINCT email FROM customers").error.unwrap();
+    assert_eq!((error.sqlstate.as_str(), error.message.as_str()), ("42703", "column \"email\" does not exist"));
+    shop.shard(1).execute("ALTER TABLE customers RENAME COLUMN mail TO email");
+    story(&mut client, &[("SELECT DISTINCT email FROM customers", "NULL"), (NAMES, "Ada,Ben,Cid,Dee")]);
+    // The server that gathers.
+    client.send_with(|out| frontend::query(out, SLEEP));
+    await_value(&shop.shard(0), SLEEPING, "1");
+    let kill = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()";
+    shop.shard(0).execute(kill);
+    assert!(answer(&mut client).error.is_some());
+    story(&mut client, &[(NAMES, "Ada,Ben,Cid,Dee")]);
+    // A server that gives rows, in a block.
+    story(&mut client, &[("BEGIN", "BEGIN"), (NAMES, "Ada,Ben,Cid,Dee")]);
+    let kill = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE state LIKE 'idle in%' AND datname = current_database()";
+    shop.shard(1).execute(kill);
+    assert!(ask(&mut client, NAMES).error.is_some());
+    story(&mut client, &[("ROLLBACK", "ROLLBACK"), (NAMES, "Ada,Ben,Cid,Dee")]);
+}
+
+#[test]
+fn roles_read_what_they_may() {
+    let setup = Setup::new().user("name = \"gatherer\"\npassword = \"gatherer\"");
+    let shop = Shop::with(setup, RANGE, &[]);
+    let mut owner = shop.client();
+    fill(&mut owner);
+    for shard in [0, 1] {
+        let create = "DO $$ BEGIN CREATE ROLE gatherer LOGIN PASSWORD 'gatherer'; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$";
+        shop.shard(shard).execute(create);
+    }
+    must(&mut owner, "CREATE VIEW everybody AS SELECT name FROM customers");
+    must(&mut owner, "GRANT SELECT (name, customer_id) ON customers TO gatherer");
+    let mut client = shop.endpoint().with_user("gatherer", "gatherer").raw();
+    let view = "SELECT count(DISTINCT name) FROM everybody";
+    story(
+        &mut client,
+        &[
+            (NAMES, "Ada,Ben,Cid,Dee"),
+            ("SELECT DISTINCT credit FROM customers", "42501"),
+            ("SELECT DISTINCT status FROM orders", "42501"),
+            // Who may read the table need not be allowed to read the view.
+            (view, "42501"),
+        ],
+    );
+    must(&mut owner, "GRANT SELECT ON everybody TO gatherer");
+    story(&mut client, &[(view, "4")]);
+}
