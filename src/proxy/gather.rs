@@ -119,7 +119,7 @@ impl Client {
             script.push_str("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;\n");
         }
         for load in gather.loads.iter().filter(|load| load.shards.contains(&shard)) {
-            let (query, format) = (load.table.query(), load.format.word());
+            let (query, format) = (load.table.query_of_rows(), load.format.word());
             let _infallible = writeln!(script, "COPY ({query}) TO STDOUT (FORMAT {format});");
         }
         if is_alone {

@@ -146,7 +146,8 @@ fn gathered(statement: usize, gather: &Gather, map: &ShardMap) -> Vec<Routed> {
         shard: Some(map.shard_name(shard).to_owned()),
         text,
     };
-    let reads = gather.loads.iter().flat_map(|load| load.shards.iter().map(|shard| line(*shard, load.table.query())));
+    let reads =
+        gather.loads.iter().flat_map(|load| load.shards.iter().map(|shard| line(*shard, load.table.query_of_rows())));
     reads.chain([line(HOME, gather.text.trim().to_owned())]).collect()
 }
 

@@ -4,9 +4,10 @@
 //!
 //! The statement stays as it is written, but for the names of tables: each becomes the temporary table's, under the alias
 //! that it had; a view becomes its query. [`query`] walks over queries and finds the tables, [`expression`] over
-//! expressions and finds the columns, [`text`] has the text and what is put in its place, [`verdict`] refuses what would
+//! expressions and finds the columns, [`condition`] finds conditions that rows must satisfy to matter, [`text`] has the text and what is put in its place, [`verdict`] refuses what would
 //! mean another thing.
 
+mod condition;
 mod expression;
 mod query;
 mod text;
@@ -47,6 +48,8 @@ pub struct GatheredTable {
     pub columns: Vec<String>,
     /// The primary key's columns, where a GROUP BY of the statement may rely on it; else empty.
     pub primary_key: Vec<String>,
+    /// What rows must satisfy to matter, as SQL on the table's own columns.
+    pub condition: Option<String>,
     /// The temporary table, in the schema pg_temp. Tables of equal columns have equal names.
     pub temporary: String,
 }
@@ -62,11 +65,19 @@ impl GatheredTable {
         sql
     }
 
-    /// The query that gives the rows on a shard.
+    /// The query that gives all rows on a shard.
     pub fn query(&self) -> String {
         let only = if self.only { "ONLY " } else { "" };
         let (schema, name) = (escape_identifier(&self.schema), escape_identifier(&self.name));
         format!("SELECT {} FROM {only}{schema}.{name}", listed(&self.columns))
+    }
+
+    /// The query that gives the rows on a shard which can matter.
+    pub fn query_of_rows(&self) -> String {
+        match &self.condition {
+            Some(condition) => format!("{} WHERE {condition}", self.query()),
+            None => self.query(),
+        }
     }
 
     /// The name of the temporary table, as SQL has it.
@@ -127,10 +138,30 @@ fn finish(reader: Reader<'_>, schema: &Schema) -> Result<Gathered> {
             table.primary_key.clone_from(key);
         }
     }
-    tables.iter_mut().for_each(|table| table.name_by_definition(schema));
+    for (place, table) in tables.iter_mut().enumerate() {
+        let own = reader.occurrences.iter().zip(&places).filter(|(_, own)| **own == place);
+        table.condition = any_of(own.map(|(occurrence, _)| occurrence.conditions.as_slice()));
+        table.name_by_definition(schema);
+    }
     let name = |occurrence: usize| tables[places[occurrence]].temporary.as_str();
     let text = reader.text.render(&name);
     Ok(Gathered { text, moment: reader.moment, has_views: reader.has_views, tables })
+}
+
+/// What rows must satisfy that matter to any of the occurrences; each has conditions that must all hold.
+fn any_of<'c>(occurrences: impl Iterator<Item = &'c [String]>) -> Option<String> {
+    let mut alternatives: Vec<String> = Vec::new();
+    for conditions in occurrences {
+        let all: Vec<String> = conditions.iter().map(|condition| format!("({condition})")).collect();
+        match all.is_empty() {
+            // Every row matters to this one.
+            true => return None,
+            false => alternatives.push(all.join(" AND ")),
+        }
+    }
+    alternatives.sort();
+    alternatives.dedup();
+    Some(alternatives.join(" OR ")).filter(|condition| !condition.is_empty())
 }
 
 impl GatheredTable {
@@ -141,6 +172,7 @@ impl GatheredTable {
             only: occurrence.only,
             columns,
             primary_key: Vec::new(),
+            condition: None,
             temporary: String::new(),
         }
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use pg_query::protobuf::{CommonTableExpr, JoinExpr, RangeVar, SelectStmt, SetOperation, WithClause};
 use pg_query::{Node, NodeEnum, ParserOptions, protobuf as pg};
 
+use super::condition::{Level, LevelItem, restricted};
 use super::text::{Item, Text};
 use super::{refuse, verdict};
 use crate::sql::facts::RelationName;
@@ -23,6 +24,8 @@ pub struct Occurrence<'a> {
     pub called: String,
     /// The statement may look at every column of it.
     pub whole: bool,
+    /// What its rows must satisfy to matter.
+    pub conditions: Vec<String>,
 }
 
 /// The name of an item of FROM.
@@ -195,10 +198,12 @@ impl<'a> Reader<'a> {
     }
 
     fn simple(&mut self, select: &SelectStmt, env: &Env<'_>, stars: Stars) -> Result<()> {
-        let members = self.items(&select.from_clause, env)?;
+        let (members, level) = self.items(&select.from_clause, env)?;
         let names = select.target_list.iter().filter_map(output_name).collect();
         self.targets(&select.target_list, &members, env, stars)?;
         self.optional(select.where_clause.as_deref(), env)?;
+        let all = 0..level.items.len();
+        self.restrict(select.where_clause.as_deref(), &level, &all, &all)?;
         self.optional(select.having_clause.as_deref(), env)?;
         self.groups |= !select.group_clause.is_empty();
         let outputs = Outputs::Among(names);
@@ -250,23 +255,38 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// The items of FROM; gives the occurrences whose columns `*` stands for.
-    fn items(&mut self, items: &[Node], env: &Env<'_>) -> Result<Vec<usize>> {
-        let mut members = Vec::new();
+    /// The items of FROM; gives the occurrences whose columns `*` stands for, too.
+    fn items(&mut self, items: &[Node], env: &Env<'_>) -> Result<(Vec<usize>, Level)> {
+        let (mut members, mut level) = (Vec::new(), Level::default());
         let first_name = self.from_names.len();
         for item in items {
-            members.extend(self.item(item, env)?);
+            members.extend(self.item(item, &mut level, env)?);
         }
         verdict::check_level(&self.from_names[first_name..])?;
-        Ok(members)
+        Ok((members, level))
     }
 
-    fn item(&mut self, item: &Node, env: &Env<'_>) -> Result<Vec<usize>> {
+    fn item(&mut self, item: &Node, level: &mut Level, env: &Env<'_>) -> Result<Vec<usize>> {
         match &item.node {
-            Some(NodeEnum::RangeVar(range)) => self.relation(range, env),
-            Some(NodeEnum::JoinExpr(join)) => self.join(join, env),
+            Some(NodeEnum::RangeVar(range)) => {
+                let members = self.relation(range, env)?;
+                let own_names = range.alias.as_ref().is_none_or(|alias| alias.colnames.is_empty());
+                level.add(self.last_name(), members.first().copied().filter(|_| own_names));
+                Ok(members)
+            }
+            Some(NodeEnum::JoinExpr(join)) => self.join(join, level, env),
+            // Which rows a sample has does not depend on conditions.
+            Some(NodeEnum::RangeTableSample(sample)) => self.sample(sample, env),
+            _ => self.derived(item, level, env),
+        }
+    }
+
+    /// An item of FROM that is no table.
+    fn derived(&mut self, item: &Node, level: &mut Level, env: &Env<'_>) -> Result<Vec<usize>> {
+        match &item.node {
             Some(NodeEnum::RangeSubselect(subselect)) => {
                 self.call(subselect.alias.as_ref());
+                level.call(subselect.alias.as_ref());
                 if let Some(query) = subselect.subquery.as_deref() {
                     self.subquery(query, env, Stars::Count)?;
                 }
@@ -274,14 +294,17 @@ impl<'a> Reader<'a> {
             }
             Some(NodeEnum::RangeFunction(function)) => {
                 self.call(function.alias.as_ref());
+                level.call(function.alias.as_ref());
                 for item in &function.functions {
                     self.optional(Some(item), env)?;
                 }
                 self.expressions(&function.coldeflist, env)?;
                 Ok(Vec::new())
             }
-            Some(NodeEnum::RangeTableFunc(function)) => self.table_function(function, env),
-            Some(NodeEnum::RangeTableSample(sample)) => self.sample(sample, env),
+            Some(NodeEnum::RangeTableFunc(function)) => {
+                level.call(function.alias.as_ref());
+                self.table_function(function, env)
+            }
             _ => Err(refuse("an item of FROM of this kind")),
         }
     }
@@ -308,33 +331,47 @@ impl<'a> Reader<'a> {
         }
         self.expressions(&sample.args, env)?;
         match sample.relation.as_deref() {
-            Some(relation) => self.item(relation, env),
+            Some(relation) => self.item(relation, &mut Level::default(), env),
             None => Err(Error::internal("TABLESAMPLE of nothing")),
         }
     }
 
-    fn join(&mut self, join: &JoinExpr, env: &Env<'_>) -> Result<Vec<usize>> {
+    fn join(&mut self, join: &JoinExpr, level: &mut Level, env: &Env<'_>) -> Result<Vec<usize>> {
         let mut members = Vec::new();
         let first_name = self.from_names.len();
+        let mut ends = vec![level.items.len()];
         for side in [join.larg.as_deref(), join.rarg.as_deref()].into_iter().flatten() {
-            members.extend(self.item(side, env)?);
+            members.extend(self.item(side, level, env)?);
+            ends.push(level.items.len());
         }
+        let [start, middle, end] = ends.as_slice() else { return Err(Error::internal("a join without a side")) };
         self.column_names(&join.using_clause);
+        level.merged.extend(join.using_clause.iter().filter_map(string).map(str::to_owned));
         if join.is_natural {
             // All columns of the same names are equated.
             self.mark_whole(&members);
+            level.is_natural = true;
         }
         self.optional(join.quals.as_deref(), env)?;
+        let side = restricted(join.jointype(), *start, *middle, *end);
+        self.restrict(join.quals.as_deref(), level, &(*start..*end), &side)?;
         if let Some(alias) = &join.alias {
             if !alias.colnames.is_empty() {
                 self.mark_whole(&members);
             }
+            level.items[*start..].iter_mut().for_each(|item| item.is_hidden = true);
+            level.call(Some(alias));
             self.joins.push((alias.aliasname.clone(), members.clone()));
             verdict::check_level(&self.from_names[first_name..])?;
         }
         self.call(join.alias.as_ref());
         self.call(join.join_using_alias.as_ref());
         Ok(members)
+    }
+
+    /// The name of the last item of FROM.
+    fn last_name(&self) -> String {
+        self.from_names.last().map(|from| from.name.clone()).unwrap_or_default()
     }
 
     /// An item of FROM has a name.
@@ -379,7 +416,15 @@ impl<'a> Reader<'a> {
         self.text.replace_table(range, Item::Table(place))?;
         let called = self.call_relation(range, schema, relation);
         let whole = range.alias.as_ref().is_some_and(|alias| !alias.colnames.is_empty());
-        self.occurrences.push(Occurrence { schema, name, relation, only: !range.inh, called, whole });
+        self.occurrences.push(Occurrence {
+            schema,
+            name,
+            relation,
+            only: !range.inh,
+            called,
+            whole,
+            conditions: Vec::new(),
+        });
         Ok(vec![place])
     }
 
@@ -428,6 +473,17 @@ impl<'a> Reader<'a> {
         };
         let query = std::mem::replace(&mut self.text, around);
         walked.map(|()| query)
+    }
+}
+
+impl Level {
+    fn add(&mut self, name: String, occurrence: Option<usize>) {
+        self.items.push(LevelItem { name, occurrence, is_hidden: false });
+    }
+
+    /// An item that is no table.
+    fn call(&mut self, alias: Option<&pg::Alias>) {
+        self.add(alias.map(|alias| alias.aliasname.clone()).unwrap_or_default(), None);
     }
 }
 

@@ -66,8 +66,9 @@ fn shown(sql: &str) -> String {
         text = text.replace(&format!("pg_temp.\"{}\"", table.temporary), &format!("T{number}"));
         let key =
             if table.primary_key.is_empty() { String::new() } else { format!(" key {}", table.primary_key.join(",")) };
+        let condition = table.condition.iter().map(|condition| format!(" where {condition}")).collect::<String>();
         let only = if table.only { "only " } else { "" };
-        tables.push(format!("{only}{}.{}({}){key}", table.schema, table.name, table.columns.join(",")));
+        tables.push(format!("{only}{}.{}({}){key}{condition}", table.schema, table.name, table.columns.join(",")));
     }
     let moment = gathered.moment.map(|moment| format!(" at {moment}")).unwrap_or_default();
     format!("{text} <- {}{moment}", tables.join(" "))
@@ -77,7 +78,7 @@ fn shown(sql: &str) -> String {
 fn tables_are_replaced_under_their_names() {
     let cases = [
         ("SELECT x FROM a", "SELECT x FROM T0 AS \"a\" <- public.a(x)"),
-        ("SELECT a.x FROM a WHERE a.y = 1", "SELECT a.x FROM T0 AS \"a\" WHERE a.y = 1 <- public.a(x,y)"),
+        ("SELECT a.x FROM a WHERE a.y = 1", "SELECT a.x FROM T0 AS \"a\" WHERE a.y = 1 <- public.a(x,y) where (y = 1)"),
         ("SELECT q.x FROM a q", "SELECT q.x FROM T0 q <- public.a(x)"),
         ("SELECT q.x FROM a AS q", "SELECT q.x FROM T0 AS q <- public.a(x)"),
         ("SELECT count(*) FROM a", "SELECT count(*) FROM T0 AS \"a\" <- public.a()"),
@@ -86,7 +87,7 @@ fn tables_are_replaced_under_their_names() {
         ("TABLE ONLY a", "SELECT * FROM T0 AS \"a\" <- only public.a(k,x,y)"),
         ("SELECT x FROM ONLY a", "SELECT x FROM T0 AS \"a\" <- only public.a(x)"),
         ("SELECT x FROM ONLY (a), b", "SELECT x FROM T0 AS \"a\", T1 AS \"b\" <- only public.a(x) public.b()"),
-        ("SELECT x FROM a * WHERE x > 1", "SELECT x FROM T0 AS \"a\" WHERE x > 1 <- public.a(x)"),
+        ("SELECT x FROM a * WHERE x > 1", "SELECT x FROM T0 AS \"a\" WHERE x > 1 <- public.a(x) where (x > 1)"),
         ("SELECT x FROM /* a */ a -- a", "SELECT x FROM /* a */ T0 AS \"a\" -- a <- public.a(x)"),
         (
             "SELECT \"Odd Name\".\"Col\" FROM \"Odd Name\"",
@@ -219,17 +220,17 @@ fn views_become_their_queries() {
         (
             "SELECT doubled FROM v WHERE k = 1",
             "SELECT doubled FROM ( SELECT a.k,\n    a.x AS doubled\n   FROM T0 AS \"a\"\n  WHERE (a.y > 3)) AS \"v\" \
-             WHERE k = 1 <- public.a(k,x,y)",
+             WHERE k = 1 <- public.a(k,x,y) where (y > 3)",
         ),
         (
             "SELECT q.z FROM public.vv q",
             "SELECT q.z FROM ( SELECT v.k, b.z FROM (( SELECT a.k,\n    a.x AS doubled\n   FROM T0 AS \"a\"\n  WHERE \
-             (a.y > 3)) AS \"v\" JOIN T1 AS \"b\" USING (k))) q <- public.a(k,x,y) public.b(k,z)",
+             (a.y > 3)) AS \"v\" JOIN T1 AS \"b\" USING (k))) q <- public.a(k,x,y) where (y > 3) public.b(k,z)",
         ),
         (
             "WITH a AS (SELECT 1 AS k) SELECT k FROM v JOIN a USING (k)",
             "WITH a AS (SELECT 1 AS k) SELECT k FROM ( SELECT a.k,\n    a.x AS doubled\n   FROM T0 AS \"a\"\n  WHERE \
-             (a.y > 3)) AS \"v\" JOIN a USING (k) <- public.a(k,x,y)",
+             (a.y > 3)) AS \"v\" JOIN a USING (k) <- public.a(k,x,y) where (y > 3)",
         ),
     ];
     for (sql, expected) in cases {
@@ -266,6 +267,60 @@ fn what_would_mean_another_thing_is_refused() {
     }
     // A column of that name is no row.
     assert!(shown("SELECT a FROM b a").starts_with("SELECT a FROM T0 a <-"));
+}
+
+#[test]
+fn conditions_that_rows_must_satisfy_go_to_the_shards() {
+    let cases = [
+        ("SELECT x FROM a WHERE x = 1 AND y <> 2 AND x + 1 = 2", "a: (x = 1) AND (y <> 2)"),
+        ("SELECT x FROM a WHERE x < y AND (x = 1 OR NOT y = 2)", "a: (x < y) AND (x = 1 OR NOT y = 2)"),
+        ("SELECT x FROM a WHERE x IN (1, 2) AND y BETWEEN 3 AND 4", "a: (x IN (1, 2)) AND (y BETWEEN 3 AND 4)"),
+        (
+            "SELECT x FROM a WHERE y NOT BETWEEN 3 AND 4 AND x = ANY (ARRAY[1, 2])",
+            "a: (y NOT BETWEEN 3 AND 4) AND (x = ANY(ARRAY[1, 2]))",
+        ),
+        (
+            "SELECT x FROM a WHERE x = -1 AND y < date '2020-01-01' - interval '1 day'",
+            "a: (x = -1) AND (y < '2020-01-01'::date - '1 day'::interval)",
+        ),
+        ("SELECT x FROM a WHERE 'a' LIKE 'b' AND x LIKE 'é%' AND y LIKE 'a\\'", "a: (x LIKE 'é%')"),
+        ("SELECT q.x FROM a q, b r WHERE q.x = 1 AND r.z = 2 AND q.k = r.k", "a: (x = 1); b: (z = 2)"),
+        ("SELECT x FROM a, b WHERE x = 1 AND z = 2 AND k = 3", "a: (x = 1); b: (z = 2)"),
+        ("SELECT x FROM a q JOIN b r ON q.k = r.k AND q.x = 1 AND z = 2", "a: (x = 1); b: (z = 2)"),
+        ("SELECT x FROM a q LEFT JOIN b r ON q.k = r.k AND q.x = 1 AND z = 2", "b: (z = 2)"),
+        ("SELECT x FROM a q RIGHT JOIN b r ON q.k = r.k AND q.x = 1 AND z = 2", "a: (x = 1)"),
+        ("SELECT x FROM a q FULL JOIN b r ON q.k = r.k AND q.x = 1 AND z = 2", ""),
+        ("SELECT x FROM a q LEFT JOIN b r ON q.k = r.k WHERE q.x = 1 AND z = 2", "a: (x = 1); b: (z = 2)"),
+        ("SELECT x FROM a q LEFT JOIN b r ON q.k = r.k WHERE z IS NULL OR z = 2", ""),
+        ("SELECT x FROM a q LEFT JOIN b r ON true WHERE z IS NOT DISTINCT FROM 2 OR (z = 2) IS NOT TRUE", ""),
+        ("SELECT x FROM a WHERE x = 1 OR EXISTS (SELECT 1 FROM b WHERE z = 2 AND a.y = 3)", "b: (z = 2)"),
+        ("SELECT x FROM a WHERE x = (SELECT max(z) FROM b WHERE k = 1)", "b: (k = 1)"),
+        ("SELECT x FROM a WHERE EXISTS (SELECT 1 FROM b WHERE x = 1 AND z = 2)", "b: (z = 2)"),
+        ("SELECT x FROM a WHERE x = 1 UNION SELECT x FROM a WHERE x = 2", "a: (x = 1) OR (x = 2)"),
+        ("SELECT x FROM a WHERE x = 1 UNION SELECT x FROM a WHERE x = 1", "a: (x = 1)"),
+        ("SELECT x FROM a WHERE x = 1 UNION SELECT x FROM a", ""),
+        ("SELECT count(*) FILTER (WHERE x = 1) FROM a HAVING max(y) = 1", ""),
+        ("SELECT x FROM a WHERE x = $1 AND y = NULL AND k IN (1, NULL)", ""),
+        ("SELECT x FROM a WHERE y < now() AND x = 'today' AND k = length('a') AND x OPERATOR(public.=) 1", ""),
+        ("SELECT x FROM a WHERE y < 'now'::date AND x = 'a'::own AND k = '1'::timestamptz", ""),
+        ("SELECT k FROM a JOIN b USING (k) WHERE k = 1 AND b.k = 2", "b: (k = 2)"),
+        ("SELECT x FROM a NATURAL JOIN b WHERE x = 1 AND z = 2 AND b.z = 3", "b: (z = 3)"),
+        ("SELECT x FROM (a JOIN b ON true) j WHERE x = 1 AND j.z = 1", ""),
+        ("SELECT p FROM a AS q (p) WHERE p = 1 AND q.x = 2", ""),
+        ("SELECT x FROM a TABLESAMPLE bernoulli (50) WHERE x = 1", ""),
+        ("SELECT x FROM a, a AS r WHERE r.x = 1", ""),
+        ("SELECT s.x FROM (SELECT x FROM a WHERE y = 1) s WHERE s.x = 2", "a: (y = 1)"),
+        ("SELECT x FROM a, LATERAL (SELECT z FROM b WHERE b.k = a.k AND b.z = 4) s WHERE s.z = 5", "b: (z = 4)"),
+        ("SELECT x FROM a WHERE 1 = 1 AND x = 1::bigint", "a: (x = 1::bigint)"),
+    ];
+    for (sql, expected) in cases {
+        let gathered = gather(sql, &schema()).unwrap();
+        let shown =
+            gathered.tables.iter().filter_map(|table| Some(format!("{}: {}", table.name, table.condition.as_ref()?)));
+        assert_eq!(shown.collect::<Vec<_>>().join("; "), expected, "{sql}");
+    }
+    let schema = Schema { user_operators: ["=".to_owned()].into(), ..schema() };
+    assert_eq!(gather("SELECT x FROM a WHERE x = 1", &schema).unwrap().tables[0].condition, None);
 }
 
 #[test]
