@@ -112,10 +112,17 @@ fn schema() -> Schema {
         type_oid: INT4,
         type_modifier: -1,
         computed_default: false,
+        moment_default: false,
         ordered_by_bytes: false,
     };
     let accounts = Relation { columns: vec![column("aid"), column("abalance")], ..Relation::default() };
-    let count = FunctionClass { builtin: true, volatility: Volatility::Immutable, aggregate: true, window: false };
+    let count = FunctionClass {
+        builtin: true,
+        volatility: Volatility::Immutable,
+        aggregate: true,
+        window: false,
+        returns_set: false,
+    };
     Schema {
         functions: [("count".to_owned(), count)].into_iter().collect(),
         relations: [(("public".into(), "accounts".into()), accounts)].into_iter().collect(),

@@ -19,7 +19,8 @@ const FUNCTIONS: &str = "
            bool_and(n.nspname IN ('pg_catalog', 'information_schema') AND p.oid < 16384),
            max(CASE p.provolatile WHEN 'i' THEN 0 WHEN 's' THEN 1 ELSE 2 END),
            bool_or(p.prokind = 'a'),
-           bool_or(p.prokind = 'w')
+           bool_or(p.prokind = 'w'),
+           bool_or(p.proretset)
       FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
      GROUP BY 1";
 
@@ -77,7 +78,8 @@ const RELATIONS: &str = "
      WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
        AND n.nspname !~ '^pg_(toast|temp)'";
 
-/// Their columns. A default is computed unless the stored expression is a bare constant. The collations "C" and "POSIX" have
+/// Their columns. A default is computed unless the stored expression is a bare constant, and evaluated once for a statement
+/// if it calls a stable function or has a keyword such as CURRENT_DATE. The collations "C" and "POSIX" have
 /// the OIDs 950 and 951, the database's has 100, which is theirs if libc provides it under one of their names (before
 /// version 15 there is no other provider).
 const COLUMNS: &str = "
@@ -85,7 +87,10 @@ const COLUMNS: &str = "
            a.attidentity <> '' OR a.attgenerated <> '' OR coalesce(d.adbin::text NOT LIKE '{CONST %', false),
            a.attcollation IN (950, 951) OR a.attcollation = 100 AND (
                SELECT b.datcollate IN ('C', 'POSIX') AND coalesce(to_jsonb(b) ->> 'datlocprovider', 'c') = 'c'
-                 FROM pg_catalog.pg_database b WHERE b.datname = pg_catalog.current_database())
+                 FROM pg_catalog.pg_database b WHERE b.datname = pg_catalog.current_database()),
+           a.attgenerated = '' AND coalesce(d.adbin::text ~ '{SQLVALUEFUNCTION ' OR EXISTS (
+               SELECT FROM pg_catalog.regexp_matches(d.adbin::text, ':funcid ([0-9]+)', 'g') f, pg_catalog.pg_proc p
+                WHERE p.oid = f[1]::oid AND p.provolatile = 's'), false)
       FROM pg_catalog.pg_attribute a
       JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
       JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -256,6 +261,7 @@ async fn functions(client: &Client) -> Result<HashMap<String, FunctionClass>> {
         },
         aggregate: row.get(3),
         window: row.get(4),
+        returns_set: row.get(5),
     };
     Ok(rows(client, FUNCTIONS).await?.iter().map(|row| (row.get(0), class(row))).collect())
 }
@@ -286,6 +292,7 @@ async fn relations(client: &Client) -> Result<HashMap<(String, String), Relation
                 type_modifier: row.get(4),
                 computed_default: row.get(5),
                 ordered_by_bytes: row.get(6),
+                moment_default: row.get(7),
             });
         }
     }

@@ -55,6 +55,15 @@ pub struct Wanted {
     pub rows_max: u32,
 }
 
+/// What of a client's statement is another one for a server.
+#[derive(Clone, Copy, Debug)]
+pub struct Changed<'c> {
+    /// The types of parameters.
+    pub types: &'c [u32],
+    /// Everything in Bind behind the names.
+    pub arguments: &'c [u8],
+}
+
 /// What several servers are asked alike.
 pub struct Question {
     bytes: Bytes,
@@ -77,10 +86,20 @@ impl Question {
         let Asked::Batch(requests) = task.asked else { return Ok(Self::query(text)) };
         let (prepared, bind) = bound(requests)?;
         let definition = Cow::Owned(frontend::definition(text, &prepared.parameter_types).to_vec());
+        Self::bound(definition, prepared, &bind, wanted, translation)
+    }
+
+    fn bound(
+        definition: Cow<'_, [u8]>,
+        prepared: &Prepared,
+        bind: &Bind<'_>,
+        wanted: Wanted,
+        translation: Option<&Translation>,
+    ) -> Result<Self> {
         let (definition, arguments) = match translation {
             None => (definition, Cow::Borrowed(bind.arguments)),
             Some(translation) => {
-                let arguments = numbered::arguments(translation, prepared, &bind)?;
+                let arguments = numbered::arguments(translation, prepared, bind)?;
                 (numbered::definition(translation, definition)?, arguments)
             }
         };
@@ -114,6 +133,23 @@ impl Client {
         };
         let ledger = &self.links[self.place(part.shard)?].server.session.ledger;
         Question::of(task, text, wanted, ledger.translation().map(|translation| &**translation))
+    }
+
+    /// A statement of the extended protocol with another text, other types of parameters, and these arguments of Bind.
+    ///
+    /// # Errors
+    /// As [`Question::of`].
+    pub fn question_with(
+        &self,
+        shard: ShardId,
+        text: &str,
+        prepared: &Prepared,
+        with: &Changed<'_>,
+    ) -> Result<Question> {
+        let ledger = &self.links[self.place(shard)?].server.session.ledger;
+        let bind = Bind::of(b"", b"", with.arguments)?;
+        let definition = Cow::Owned(frontend::definition(text, with.types).to_vec());
+        Question::bound(definition, prepared, &bind, Wanted::default(), ledger.translation().map(|own| &**own))
     }
 
     /// Sends a question to the server of a shard that the client holds.

@@ -252,7 +252,7 @@ fn as_merged<'c>(columns: &'c [Column], schema: &Schema) -> Cow<'c, [Column]> {
 
 /// Columns are described in text format; these are the formats that the client's Bind asks for. Hidden ones come in the
 /// one format of all, or in text.
-fn set_formats(columns: &mut [Column], hidden: usize, bind: Option<&Bind<'_>>) {
+pub fn set_formats(columns: &mut [Column], hidden: usize, bind: Option<&Bind<'_>>) {
     let Some(bind) = bind else { return };
     let visible = columns.len().saturating_sub(hidden);
     for (place, column) in columns.iter_mut().enumerate() {
@@ -261,7 +261,7 @@ fn set_formats(columns: &mut [Column], hidden: usize, bind: Option<&Bind<'_>>) {
     }
 }
 
-fn same_types(one: &[Column], other: &[Column]) -> bool {
+pub fn same_types(one: &[Column], other: &[Column]) -> bool {
     let type_of = |column: &Column| (column.type_oid, column.type_modifier);
     one.iter().map(type_of).eq(other.iter().map(type_of))
 }

@@ -17,6 +17,8 @@ mod answer;
 mod gatherer;
 mod rows;
 
+pub use answer::without_places;
+
 use std::fmt::Write;
 
 use self::gatherer::Gatherer;

@@ -20,7 +20,8 @@
 //! * [`relay`]: bytes between a client and one server until the server owes nothing.
 //! * [`block`]: transaction blocks over shards; [`two_phase`]: their commit, [`recovery`]: what that may leave behind.
 //! * [`deadlock`]: transactions that wait for each other on different shards.
-//! * [`fan`]: reads over shards; [`gather`]: statements that one server runs over rows of several shards.
+//! * [`fan`]: reads over shards; [`gather`]: statements that one server runs over rows of several shards; [`spread`]: writes
+//!   of rows on several shards.
 //! * [`everywhere`]: statements for all shards, `shard_by_shard`: one shard after the other; [`copy_in`]: rows that the
 //!   client sends, each to its shards; `copy_out`: rows that it is sent.
 //! * [`exchange`]: Weir talks to a server by itself, for all of those.
@@ -71,6 +72,7 @@ mod set;
 mod shard_by_shard;
 pub mod sharded;
 pub mod simple;
+pub mod spread;
 pub mod sql_names;
 pub mod survey;
 pub mod two_phase;

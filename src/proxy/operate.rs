@@ -130,6 +130,7 @@ fn described(statement: usize, text: &str, action: Action, map: &ShardMap) -> Ve
         Action::One { part: only, .. } => vec![part("one shard", &only)],
         Action::Fan { parts, .. } => parts.iter().map(|each| part("merge", each)).collect(),
         Action::Gather(gather) => gathered(statement, &gather, map),
+        Action::Spread(spread) => spread.parts.iter().map(|each| part("two-phase", each)).collect(),
         Action::Everywhere { parts, .. } => parts.iter().map(|each| part("two-phase", each)).collect(),
         Action::ShardByShard { parts, .. } => parts.iter().map(|each| part("shard by shard", each)).collect(),
         Action::CopyOut { parts, .. } => parts.iter().map(|each| part("copy", each)).collect(),

@@ -364,6 +364,7 @@ impl Client {
             }
             Action::Fan { parts, merge } => self.fan(schema, &parts, &merge, task).await,
             Action::Gather(gather) => Box::pin(self.gather(&gather, task)).await,
+            Action::Spread(spread) => Box::pin(self.spread(&spread, task)).await,
             Action::Everywhere { parts, changes_schema } => {
                 self.everywhere(&parts, changes_schema, task).await?;
                 self.answered(task)
@@ -498,6 +499,7 @@ fn fits_batch(plan: &Plan, requests: &[Request<'_>]) -> bool {
     match plan.action {
         Action::Fan { .. } | Action::Gather(_) => is_single(requests),
         Action::One { .. }
+        | Action::Spread(_)
         | Action::Everywhere { .. }
         | Action::ShardByShard { .. }
         | Action::CopyOut { .. }

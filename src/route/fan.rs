@@ -63,7 +63,7 @@ pub(super) fn plan_copy_out(request: &Request<'_>, shards: &[ShardId]) -> Result
     Ok(Action::CopyOut { parts: shards.iter().map(part).collect(), is_binary, header })
 }
 
-fn placement(request: &Request<'_>, name: &RelationName) -> TablePlacement {
+pub(super) fn placement(request: &Request<'_>, name: &RelationName) -> TablePlacement {
     match lookup(request, name) {
         Target::System => TablePlacement::System,
         Target::Sharded { keyspace, columns, .. } => {

@@ -4,7 +4,9 @@
 //! * [`plan`] is for sharded databases, [`unsharded`] for the others.
 //! * [`prune`] finds the shards that can hold the rows that a statement needs, [`value`] and [`array`] the values of keys.
 //! * [`rows`] plans reads, [`write`] writes, [`copy`] COPY FROM STDIN, [`schema_change`] DDL, [`session`] what is about the session.
-//! * [`fan`] is for reads of several shards whose rows are merged, [`gather`] for the others, [`fixed`] for statements whose shard the client names. [`target`] looks relations up in the map, [`access`] says whether a replica may
+//! * [`fan`] is for reads of several shards whose rows are merged, [`gather`] for the others, [`spread`] for writes of rows on
+//!   several shards, [`fixed`] for statements whose shard the client names. [`target`] looks relations up in the map,
+//!   [`access`] says whether a replica may
 //!   answer.
 
 mod access;
@@ -20,6 +22,7 @@ mod prune;
 mod rows;
 mod schema_change;
 mod session;
+mod spread;
 mod target;
 mod value;
 mod write;

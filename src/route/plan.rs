@@ -33,6 +33,8 @@ pub enum Action {
     ShardByShard { parts: Vec<Part>, index: Option<RelationName> },
     /// COPY TO STDOUT: the shards' rows, one shard after the other. `header`: the first line of each is none.
     CopyOut { parts: Vec<Part>, is_binary: bool, header: bool },
+    /// Rows of several shards are written; each part is independent of the others, and all count or none.
+    Spread(Box<Spread>),
     /// The client sends rows, and each goes to its shards.
     CopyIn(Box<CopyIn>),
     /// Session state (SET and its kin): on every server that the session has or gets.
@@ -86,6 +88,29 @@ impl LoadFormat {
             Self::Text => "text",
         }
     }
+}
+
+/// A write of rows on several shards.
+#[derive(Clone, Debug)]
+pub struct Spread {
+    /// In the order in which errors count: the first of several parts that fail is what the client reads.
+    pub parts: Vec<Part>,
+    /// The parameters that each part names, where they are not all.
+    pub parameters: Option<Vec<Vec<u16>>>,
+    /// Parameters whose type the server must have said: their places in one part could give them another one.
+    pub typed: Vec<u16>,
+    /// The word in front of the number of rows in the command tag.
+    pub verb: &'static str,
+    pub order: RowOrder,
+}
+
+/// The order of the rows that a write returns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RowOrder {
+    /// Any.
+    ByPart,
+    /// That of an INSERT's rows, which come from these parts.
+    OfInput(Vec<usize>),
 }
 
 /// What one shard is asked.

@@ -3,6 +3,8 @@
 //! Expectations: `1` is shard 1, `h5` the shard of hash key 5, `home`, `all` (every shard or none), `session`, `several`
 //! (rows of several shards are needed: merged, gathered or refused), and `!words` a refusal whose message or detail holds the words.
 
+mod spread;
+
 use super::*;
 use std::sync::Arc;
 
@@ -100,7 +102,13 @@ fn map() -> ShardMap {
 }
 
 fn schema() -> Schema {
-    let class = |volatility, builtin| FunctionClass { builtin, volatility, aggregate: false, window: false };
+    let class = |volatility, builtin| FunctionClass {
+        builtin,
+        volatility,
+        aggregate: false,
+        window: false,
+        returns_set: false,
+    };
     let functions = [
         ("lower", class(Volatility::Immutable, true)),
         ("count", FunctionClass { aggregate: true, ..class(Volatility::Immutable, true) }),
@@ -188,7 +196,14 @@ fn other_numbers() -> Translation {
 
 fn column(name: &str, type_oid: u32) -> Column {
     let computed_default = name == "added";
-    Column { name: name.into(), type_oid, type_modifier: -1, computed_default, ordered_by_bytes: name == "c" }
+    Column {
+        name: name.into(),
+        type_oid,
+        type_modifier: -1,
+        computed_default,
+        moment_default: false,
+        ordered_by_bytes: name == "c",
+    }
 }
 
 fn route_with(text: &str, parameters: &[Parameter<'_>], schema: &Schema) -> Result<Plan> {
@@ -227,6 +242,7 @@ fn outcome(plan: Result<Plan>) -> String {
         Ok(Plan { action: Action::CopyIn(_), .. }) => "copy".into(),
         Ok(Plan { action: Action::Fan { .. }, .. }) => "fan".into(),
         Ok(Plan { action: Action::Gather(_), .. }) => "gather".into(),
+        Ok(Plan { action: Action::Spread(_), .. }) => "spread".into(),
         Ok(other) => format!("{other:?}"),
         Err(error) => format!("!{error}"),
     }
@@ -245,7 +261,7 @@ fn is_expected(expected: &str, actual: &str) -> bool {
     match (expected.split_at(1), expected) {
         ((_, _), "home") => actual == "0",
         // Merged, or refused; only never sent to one shard.
-        ((_, _), "several") => actual == "fan" || actual == "gather" || actual.starts_with('!'),
+        ((_, _), "several") => ["fan", "gather", "spread"].contains(&actual) || actual.starts_with('!'),
         (("h", key), _) => actual == hash_shard(key),
         (("!", words), _) => actual.starts_with('!') && actual.contains(words) && !words.is_empty(),
         _ => actual == expected,
@@ -884,7 +900,13 @@ fn a_named_shard_replaces_the_search_and_no_check() {
 fn code_runs_where_it_is_proven_or_declared_to_do_no_harm() {
     use crate::sql::code::{CodeClasses, Definition, Unit, read};
     let mut known = schema();
-    let class = FunctionClass { builtin: false, volatility: Volatility::Stable, aggregate: false, window: false };
+    let class = FunctionClass {
+        builtin: false,
+        volatility: Volatility::Stable,
+        aggregate: false,
+        window: false,
+        returns_set: false,
+    };
     let bodies = [
         ("twice", "SELECT $1 * 2"),
         ("four_times", "BEGIN RETURN twice(twice($1)); END"),
@@ -932,8 +954,8 @@ fn errors_have_fitting_kinds() {
     let kind = |text: &str| route(text).expect_err(text).kind;
     assert_eq!(kind("INSERT INTO n (k) VALUES (NULL)"), Kind::NullKey);
     assert_eq!(kind("INSERT INTO n (k) VALUES (250)"), Kind::InvalidValue);
-    assert_eq!(kind("UPDATE n SET v = 1"), Kind::NotSupported);
-    let refusal = route("UPDATE n SET v = 1").expect_err("refused");
+    assert_eq!(kind("EXPLAIN UPDATE n SET v = 1"), Kind::NotSupported);
+    let refusal = route("EXPLAIN UPDATE n SET v = 1").expect_err("refused");
     assert_eq!(refusal.hint.as_deref(), Some("Restrict the shard key by a value: n.k."));
 }
 

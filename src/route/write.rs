@@ -15,10 +15,10 @@ use crate::types::{Error, Kind, Origin, Result, ShardId};
 pub(super) const CLOCK_TYPES: &[u32] = &[1082, 1083, 1114, 1184, 1266];
 
 /// How a table is sharded.
-struct ShardKey<'k> {
-    keyspace: &'k Keyspace,
-    columns: &'k [String],
-    relation: Option<&'k Relation>,
+pub(super) struct ShardKey<'k> {
+    pub keyspace: &'k Keyspace,
+    pub columns: &'k [String],
+    pub relation: Option<&'k Relation>,
 }
 
 impl<'a> Router<'a> {
@@ -61,7 +61,10 @@ impl<'a> Router<'a> {
         match self.targets.get(index).copied() {
             Some(Target::Sharded { columns, .. }) => {
                 self.check_assigned(index, columns)?;
-                self.on_only(&self.needed_and_new()?)
+                match self.needed_and_new()?.as_slice() {
+                    few @ ([] | [_]) => self.on_only(few),
+                    several => self.spread(index, several),
+                }
             }
             Some(Target::Reference { .. })
                 if matches!(self.statement().kind, StatementKind::Select | StatementKind::CopyTo) =>
@@ -180,7 +183,7 @@ impl<'a> Router<'a> {
     }
 
     /// The shard of one new row.
-    fn owner(&self, row: &[Operand], positions: &[usize], key: &ShardKey<'_>) -> Result<ShardId> {
+    pub(super) fn owner(&self, row: &[Operand], positions: &[usize], key: &ShardKey<'_>) -> Result<ShardId> {
         let columns = positions.iter().zip(key.columns).zip(&key.keyspace.key);
         let values: Vec<KeyValue<'_>> = columns
             .map(|((position, column), key_type)| self.new_value(row.get(*position), column, *key_type, key.relation))
@@ -271,7 +274,7 @@ impl<'a> Router<'a> {
 }
 
 /// The position of the key in the rows of VALUES.
-fn key_position(shape: &InsertShape, column: &str, relation: Option<&Relation>) -> Result<usize> {
+pub(super) fn key_position(shape: &InsertShape, column: &str, relation: Option<&Relation>) -> Result<usize> {
     match (&shape.columns, relation) {
         (Some(columns), _) => columns.iter().position(|name| name == column).ok_or_else(|| missing_key(column)),
         (None, Some(relation)) => relation
@@ -350,7 +353,7 @@ pub(super) fn differing_default(column: &str) -> Error {
     .hint("Give the column a value.")
 }
 
-fn is_given_by(source: &InsertSource, position: usize) -> bool {
+pub(super) fn is_given_by(source: &InsertSource, position: usize) -> bool {
     match source {
         InsertSource::Values(rows) => {
             rows.iter().all(|row| row.get(position).is_some_and(|value| *value != Operand::Default))

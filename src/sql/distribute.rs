@@ -14,6 +14,7 @@ mod scope;
 mod targets;
 #[cfg(test)]
 mod tests;
+mod write;
 
 use std::borrow::Cow;
 
@@ -26,6 +27,8 @@ use crate::merge::spec::MergeSpec;
 use crate::types::{Error, Kind, Origin, Result};
 use rewrite::Rewrite;
 use targets::Targets;
+
+pub use write::prove_write;
 
 /// Where the rows of a table are.
 #[derive(Clone, Debug, PartialEq, Eq)]

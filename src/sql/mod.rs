@@ -7,6 +7,7 @@
 //! * [`moment`] knows the words that read the clock.
 //! * [`schema`] is what is known of the database that the statement speaks of: functions, relations, types.
 //! * [`moment`]: literals that are read from the clock.
+//! * [`values`] cuts an INSERT at its rows.
 //! * [`distribute`] rewrites a SELECT for several shards and says how their rows become one result.
 //! * [`gather`] rewrites a SELECT for one PostgreSQL that is given the rows of several shards.
 
@@ -20,3 +21,4 @@ pub mod moment;
 pub mod scan;
 pub mod schema;
 mod template;
+pub mod values;

@@ -324,12 +324,12 @@ fn digits_end(bytes: &[u8], start: usize) -> usize {
     }
 }
 
-fn line_end(bytes: &[u8], start: usize) -> usize {
+pub(super) fn line_end(bytes: &[u8], start: usize) -> usize {
     skip_while(bytes, start, |byte| byte != b'\n' && byte != b'\r')
 }
 
 /// The end of the comment that starts at `start`; comments nest.
-fn comment_end(bytes: &[u8], start: usize) -> Result<usize, Unscannable> {
+pub(super) fn comment_end(bytes: &[u8], start: usize) -> Result<usize, Unscannable> {
     let mut at = start;
     let mut depth = 0usize;
     loop {
@@ -352,7 +352,7 @@ fn comment_end(bytes: &[u8], start: usize) -> Result<usize, Unscannable> {
 
 /// The end of the quoted text whose quote is at `start`; a doubled quote stands for itself, and so does what follows a
 /// backslash if `escapes`.
-fn quote_end(bytes: &[u8], start: usize, escapes: bool) -> Result<usize, Unscannable> {
+pub(super) fn quote_end(bytes: &[u8], start: usize, escapes: bool) -> Result<usize, Unscannable> {
     let quote = *bytes.get(start).ok_or(Unscannable)?;
     let mut at = start + 1;
     loop {

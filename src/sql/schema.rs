@@ -59,6 +59,8 @@ pub struct FunctionClass {
     pub volatility: Volatility,
     pub aggregate: bool,
     pub window: bool,
+    /// It gives rows, in some overload.
+    pub returns_set: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -116,8 +118,25 @@ pub struct Column {
     pub type_modifier: i32,
     /// The column has a default (or is generated, or an identity) that is not a plain constant.
     pub computed_default: bool,
+    /// Its default is evaluated once for a whole statement or transaction, as `now()` is.
+    pub moment_default: bool,
     /// Texts of the column are ordered by their bytes: its collation is "C".
     pub ordered_by_bytes: bool,
+}
+
+#[cfg(test)]
+impl Column {
+    /// A column of no type for tests, without any peculiarities.
+    pub fn plain() -> Self {
+        Self {
+            name: String::new(),
+            type_oid: 0,
+            type_modifier: -1,
+            computed_default: false,
+            moment_default: false,
+            ordered_by_bytes: false,
+        }
+    }
 }
 
 /// Where a name leads.

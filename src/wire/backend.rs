@@ -251,12 +251,21 @@ pub fn bare(out: &mut BytesMut, tag: u8) {
 
 /// Appends ParameterDescription.
 pub fn parameter_description(out: &mut BytesMut, type_oids: &[u32]) {
-    message(out, tag::PARAMETER_DESCRIPTION, |body| {
-        body.put_u16(count_u16(type_oids.len()));
-        for oid in type_oids {
-            body.put_u32(*oid);
-        }
-    });
+    message(out, tag::PARAMETER_DESCRIPTION, |body| put_types(body, type_oids));
+}
+
+/// The body of a ParameterDescription.
+pub fn parameter_description_body(type_oids: &[u32]) -> Bytes {
+    let mut body = BytesMut::new();
+    put_types(&mut body, type_oids);
+    body.freeze()
+}
+
+fn put_types(body: &mut BytesMut, type_oids: &[u32]) {
+    body.put_u16(count_u16(type_oids.len()));
+    for oid in type_oids {
+        body.put_u32(*oid);
+    }
 }
 
 /// Reads the body of ParameterStatus: name and value.

@@ -162,6 +162,27 @@ impl<'a> Bind<'a> {
         arguments
     }
 
+    /// The arguments with NULL for every parameter, counted from zero, that is not wanted.
+    pub fn only_values(&self, is_wanted: impl Fn(usize) -> bool) -> Result<Vec<u8>> {
+        let mut out = BytesMut::with_capacity(self.arguments.len());
+        let count = |len: usize| u16::try_from(len).unwrap_or(u16::MAX);
+        out.put_u16(count(self.formats.len()));
+        self.formats.iter().for_each(|format| out.put_i16(format.code()));
+        out.put_u16(count(self.value_count));
+        for (at, (_, value)) in self.values()?.into_iter().enumerate() {
+            match value.filter(|_| is_wanted(at)) {
+                None => out.put_i32(-1),
+                Some(bytes) => {
+                    out.put_u32(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+                    out.put_slice(bytes);
+                }
+            }
+        }
+        out.put_u16(count(self.result_formats.len()));
+        self.result_formats.iter().for_each(|format| out.put_i16(format.code()));
+        Ok(out.to_vec())
+    }
+
     /// The format in which the value of a column is asked for.
     pub fn result_format(&self, column: usize) -> Format {
         match self.result_formats.as_slice() {

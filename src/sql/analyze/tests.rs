@@ -7,7 +7,13 @@ use crate::sql::schema::{Column, FunctionClass, Volatility};
 
 fn schema() -> Schema {
     use Volatility::*;
-    let class = |builtin, volatility, aggregate| FunctionClass { builtin, volatility, aggregate, window: false };
+    let class = |builtin, volatility, aggregate| FunctionClass {
+        builtin,
+        volatility,
+        aggregate,
+        window: false,
+        returns_set: false,
+    };
     let functions = [
         ("lower", class(true, Immutable, false)),
         ("btrim", class(true, Immutable, false)),
@@ -37,6 +43,7 @@ fn schema() -> Schema {
         type_oid: 20,
         type_modifier: -1,
         computed_default: false,
+        moment_default: false,
         ordered_by_bytes: false,
     };
     let table =

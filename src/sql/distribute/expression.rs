@@ -34,6 +34,9 @@ const STEADY_FUNCTIONS: &[&str] = &[
     "to_timestamp",
 ];
 
+/// Volatile built-ins that know nothing of the server and the session that evaluate them.
+const BY_ROW_FUNCTIONS: &[&str] = &["clock_timestamp", "gen_random_uuid", "random", "timeofday"];
+
 /// PostgreSQL's own operators. A user may have defined others, with any effect.
 const OPERATORS: &[&str] = &[
     "=", "<>", "<", "<=", ">", ">=", "+", "-", "*", "/", "%", "^", "|/", "||/", "@", "&", "|", "#", "~", "<<", ">>",
@@ -308,7 +311,12 @@ impl Normalizer<'_, '_> {
         if class.window {
             return Err(refuse(format!("the window function {name}()")));
         }
-        if class.volatility != Volatility::Immutable && !STEADY_FUNCTIONS.contains(&name) {
+        // It makes several rows of one row of VALUES, but only where that is the only one.
+        if self.scope.evaluated_by_row && class.returns_set {
+            return Err(refuse(format!("the function {name}(), which gives a set of rows")));
+        }
+        let by_row = self.scope.evaluated_by_row && BY_ROW_FUNCTIONS.contains(&name);
+        if class.volatility != Volatility::Immutable && !STEADY_FUNCTIONS.contains(&name) && !by_row {
             return Err(refuse(format!("the function {name}(), which each shard would evaluate for itself")));
         }
         self.nodes(&mut call.args)

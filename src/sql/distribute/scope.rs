@@ -8,6 +8,8 @@ use crate::types::Result;
 pub struct Scope<'s> {
     pub schema: &'s Schema,
     pub relations: Vec<ScopeRelation<'s>>,
+    /// What one server evaluates for each row anew may be evaluated by any.
+    pub evaluated_by_row: bool,
     merged: Vec<MergedColumn>,
 }
 
@@ -44,7 +46,7 @@ pub struct Bound<'n> {
 
 impl<'s> Scope<'s> {
     pub fn new(schema: &'s Schema) -> Self {
-        Self { schema, relations: Vec::new(), merged: Vec::new() }
+        Self { schema, relations: Vec::new(), evaluated_by_row: false, merged: Vec::new() }
     }
 
     /// Binds `column`, or `qualifier.column`, as PostgreSQL does.

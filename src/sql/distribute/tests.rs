@@ -26,6 +26,7 @@ fn schema() -> Schema {
                 name: (*name).into(),
                 type_oid: *type_oid,
                 computed_default: false,
+                moment_default: false,
                 ordered_by_bytes: false,
                 type_modifier: -1,
             })
@@ -43,7 +44,9 @@ fn schema() -> Schema {
         ("mine", Volatility::Immutable, false, false, false),
     ] {
         for name in names.split(' ') {
-            schema.functions.insert(name.into(), FunctionClass { builtin, volatility, aggregate, window });
+            schema
+                .functions
+                .insert(name.into(), FunctionClass { builtin, volatility, aggregate, window, returns_set: false });
         }
     }
     schema

@@ -17,6 +17,7 @@ fn schema() -> Schema {
             type_oid: INT8,
             type_modifier: -1,
             computed_default: false,
+            moment_default: false,
             ordered_by_bytes: false,
         };
         let relation = Relation {
@@ -35,6 +36,7 @@ fn schema() -> Schema {
             type_oid: INT8,
             type_modifier: -1,
             computed_default: false,
+            moment_default: false,
             ordered_by_bytes: false,
         };
         let columns = if name == "v" { ["k", "doubled"] } else { ["k", "z"] };
@@ -47,8 +49,13 @@ fn schema() -> Schema {
         schema.relations.insert(("public".into(), name.into()), view);
     }
     for name in ["count", "row_to_json", "now", "f", "rank", "md5", "date"] {
-        let class =
-            FunctionClass { builtin: name != "f", volatility: Volatility::Stable, aggregate: false, window: false };
+        let class = FunctionClass {
+            builtin: name != "f",
+            volatility: Volatility::Stable,
+            aggregate: false,
+            window: false,
+            returns_set: false,
+        };
         schema.functions.insert(name.into(), class);
     }
     schema

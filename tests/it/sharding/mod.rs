@@ -19,6 +19,7 @@ mod routed;
 mod session;
 mod shard_by_shard;
 mod shop;
+mod spread;
 mod tools;
 mod transfers;
 mod traps;

@@ -54,6 +54,43 @@ DELETE FROM products WHERE product_id = 1
 INSERT INTO products SELECT 30, 'thirty'
 TRUNCATE lines
 INSERT INTO lines VALUES (12, 1, 9, 3, 1, 1, 1, '')
+-- Rows of several shards.
+--- rows
+INSERT INTO customers (customer_id, name) VALUES (301, 'a'), (302, 'b'), (303, 'c'), (304, 'd'), (305, 'e'), (-306, 'f'), (12, 'taken'), (15, 'taken')
+INSERT INTO customers (customer_id, name) VALUES (301, 'a'), (302, 'b'), (303, 'c'), (304, 'd'), (-305, 'e'), (-306, 'f'), (17, 'taken') ON CONFLICT DO NOTHING
+INSERT INTO customers (customer_id, name, credit) VALUES (301, 'A', 1), (-302, 'B', DEFAULT), (303, upper('c'), 1 + 2), (-304, 'D', NULL), (305, 'it''s', 1) ON CONFLICT (customer_id) DO UPDATE SET name = excluded.name || customers.name, credit = 7 WHERE customers.name <> 'x' RETURNING customer_id, name, credit
+INSERT INTO orders VALUES (301, 1, '2024-01-01', 'new', 1), (-302, 1, '2024-01-01', 'new', 2), (303, 1, '2024-01-01', 'new', 3), (301, 2, '2024-01-01', 'new', 3)
+INSERT INTO orders VALUES (301, 3, '2024-01-01', 'new', 1), (-302, 2, '2024-01-01', 'new', 2), (303, 2, '2024-01-01', 'new', 'three')
+INSERT INTO orders VALUES (301, 3, '2024-01-01', 'new', 1), (-302, 2, '2024-01-01', 'new', 2), (9303, 2, '2024-01-01', 'new', 3)
+INSERT INTO orders (order_id, customer_id, total) VALUES ($1, $2, $3), ($1, $4, $5), ($6, -302, $3) <- 50, 301, 1.5, 303, 2.50, 51
+INSERT INTO customers VALUES (311), (-312), (313), (-314, 'x')
+INSERT INTO customers (customer_id, name) VALUES (311, 'a'), (-312, 'b'), (NULL, 'c')
+INSERT INTO customers (customer_id, name) VALUES (311, 'a'), (-312, 'b'), (311, 'c')
+INSERT INTO customers (customer_id, name) VALUES (311, $1), (-312, $2), (313, NULL) RETURNING name, customer_id <- x, NULL
+--- total
+INSERT INTO customers (customer_id, name) VALUES (321, 'a'), (-322, 'b'), (323, 'c'), (-324, 'd'), (325, 'e'), (1326, 'f') RETURNING *
+INSERT INTO customers (name, customer_id) VALUES ('a', 331), ('b', -332), ('c', 333), ('d', -334) ON CONFLICT (customer_id) DO UPDATE SET name = 'again' RETURNING name || '!' AS loud, customer_id
+--- rows
+UPDATE customers SET name = name || '+' WHERE customer_id > 300 RETURNING customer_id, name
+UPDATE customers SET name = 'some', credit = credit * 2 WHERE customer_id IN (321, -322, 323, -324)
+UPDATE customers SET (name, credit) = ('both', 3) WHERE customer_id IN ($1, $2, $3) RETURNING * <- 321, -322, 325
+UPDATE customers SET email = 'far too long for this column, which has room for only forty characters' WHERE customer_id > 300
+UPDATE customers SET credit = 1 / (customer_id - 323) WHERE customer_id IN (321, -322, 323)
+UPDATE customers SET name = 'x' WHERE customer_id % 10 = 3 AND customer_id > 300
+UPDATE customers SET name = 'Ada' WHERE customer_id = 331 OR name = 'some'
+UPDATE orders SET status = c.name FROM customers c WHERE c.customer_id = orders.customer_id AND orders.order_id = 1 RETURNING orders.customer_id, status
+UPDATE lines l SET price = p.price + o.total FROM products p, orders o WHERE p.product_id = l.product_id AND o.customer_id = l.customer_id AND o.order_id = l.order_id
+UPDATE visits SET hits = hits + 1, seconds = DEFAULT WHERE hits > $1 <- 3
+UPDATE customers SET nosuch = 1
+UPDATE customers SET name = 'none' WHERE customer_id > 100000000 AND customer_id < 100000010
+DELETE FROM customers
+DELETE FROM customers WHERE name = 'Ada' AND customer_id > 300 RETURNING customer_id
+DELETE FROM orders USING customers c WHERE c.customer_id = orders.customer_id AND c.name LIKE 'both%'
+DELETE FROM customers WHERE customer_id IN (301, -302, 303, -304, 305)
+DELETE FROM orders WHERE customer_id IN (301, -302, 303, -304, 305) RETURNING total, order_id
+DELETE FROM customers WHERE customer_id IN (301, -302, 303, -304, 305, -306) RETURNING *
+DELETE FROM customers WHERE customer_id > 300 OR customer_id BETWEEN -400 AND -300
+--- total
 -- DDL.
 ALTER TABLE customers ADD COLUMN note text DEFAULT 'none'
 UPDATE customers SET note = 'noted' WHERE customer_id = 2
@@ -73,25 +110,27 @@ DROP TABLE nowhere
 -- Writes that Weir must refuse, and must not have begun.
 --- refused
 INSERT INTO nowhere VALUES (1)
-INSERT INTO customers (customer_id, name) VALUES (201, 'a'), (202, 'b'), (203, 'c'), (204, 'd'), (205, 'e'), (206, 'f'), (212, 'g'), (225, 'h'), (5, 'x'), (15, 'y')
 INSERT INTO customers (name) VALUES ('no key')
+INSERT INTO customers (customer_id, name) VALUES (401, 'a'), (-402, 'b'), (length('abc'), 'c')
+INSERT INTO customers (customer_id, joined) VALUES (401, now()), (-402, now()), (403, now()), (-404, now())
+INSERT INTO customers (customer_id, joined) VALUES (401, 'now'), (-402, 'now'), (403, 'now'), (-404, 'now')
+INSERT INTO customers (customer_id, name) VALUES (401, (SELECT 'a')), (-402, 'b'), (403, 'c'), (-404, 'd')
+INSERT INTO customers (customer_id, name) VALUES (401, 'a'), (-402, 'b'), (403, 'c'), (-404, 'd') RETURNING ctid
+INSERT INTO customers (customer_id, credit) VALUES (401, $1), (-402, 2), (403, 3), (-404, $1 || 'x') <- 1
+UPDATE customers SET joined = now()
+UPDATE customers SET name = 'x' RETURNING xmin
+UPDATE customers SET name = o.status FROM orders o
+DELETE FROM customers WHERE customer_id IN (SELECT customer_id FROM orders)
 INSERT INTO customers DEFAULT VALUES
 INSERT INTO customers (customer_id, name) VALUES ((SELECT 201), 'computed')
 INSERT INTO customers (customer_id, name) VALUES (length($1), 'computed') <- abc
 INSERT INTO orders SELECT customer_id, 50 FROM customers
 INSERT INTO customers (customer_id, name) VALUES (100, 'a') ON CONFLICT (customer_id) DO UPDATE SET customer_id = 555
-UPDATE customers SET name = 'all'
-UPDATE customers SET name = 'some' WHERE customer_id <= 20
-UPDATE customers SET name = 'two' WHERE customer_id IN (1, 2, 11, 12)
 UPDATE customers SET customer_id = 300 WHERE customer_id = 1
 UPDATE customers SET customer_id = customer_id WHERE customer_id = 1
 UPDATE customers SET (name, customer_id) = ('x', 3) WHERE customer_id = 1
 UPDATE customers SET name = (SELECT max(status) FROM orders) WHERE customer_id = 1
 UPDATE customers SET name = 'x' WHERE customer_id = 1 AND EXISTS (SELECT 1 FROM orders)
-UPDATE customers SET name = 'x' WHERE customer_id % 10 = 3
-UPDATE customers SET name = 'x' WHERE customer_id = 1 OR name = 'Ada'
-DELETE FROM customers
-DELETE FROM customers WHERE name = 'Ada'
 DELETE FROM orders USING customers WHERE customers.customer_id = 1
 WITH gone AS (DELETE FROM customers RETURNING *) SELECT * FROM gone WHERE customer_id = 1
 WITH gone AS (DELETE FROM customers WHERE customer_id = 1 RETURNING *) SELECT * FROM gone, orders

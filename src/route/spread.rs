@@ -1,0 +1,223 @@
+//! Writes of rows on several shards: UPDATE and DELETE run as they are on each of them, an INSERT's rows are given to
+//! their owners.
+
+use std::sync::Arc;
+
+use super::fan::placement;
+use super::plan::{Action, Part, PartText, RowOrder, Spread};
+use super::target::Target;
+use super::write::{CLOCK_TYPES, ShardKey, is_given_by, key_position};
+use super::{Parameter, Router};
+use crate::sql::distribute::prove_write;
+use crate::sql::facts::{
+    Effects, InsertShape, InsertSource, Operand, ParameterContext, ParameterUse, RelationName, StatementKind,
+};
+use crate::sql::moment::names_moment;
+use crate::sql::schema::Relation;
+use crate::sql::values::{self, RowText, ValuesText};
+use crate::types::{Error, Result, ShardId};
+
+/// The OID of type unknown, which a server replaces as if nothing had been declared.
+const UNKNOWN: u32 = 705;
+
+impl Router<'_> {
+    /// The plan of a write to the relation at `index` whose rows are on several shards.
+    pub(super) fn spread(&self, index: usize, shards: &[ShardId]) -> Result<Action> {
+        self.check_shard_local()?;
+        shards.iter().try_for_each(|shard| self.check_shard(*shard))?;
+        self.check_parts()?;
+        let statement = self.statement();
+        match (&statement.kind, &statement.insert) {
+            (StatementKind::Insert, Some(shape)) => self.insert_by_owner(shape),
+            (StatementKind::Update, None) => self.on_each("UPDATE", index, shards),
+            (StatementKind::Delete, None) => self.on_each("DELETE", index, shards),
+            _ => Err(self.needs_several("a write", shards)),
+        }
+    }
+
+    /// What is one value in one statement must not become several.
+    fn check_parts(&self) -> Result<()> {
+        if self.request.parameters.iter().any(Parameter::names_moment) {
+            return Err(Error::refuse(
+                "a date or time such as 'now' cannot be a parameter of a statement for several shards",
+                "Each shard could read it as a time of its own.",
+            )
+            .hint("Send the time itself."));
+        }
+        if self.has(Effects::SEQUENCES & Effects::READS_SEQUENCE) {
+            return Err(Error::refuse(
+                "a statement for several shards cannot read the session's values of sequences",
+                "Each shard would read its own.",
+            ));
+        }
+        Ok(())
+    }
+
+    /// The statement as it is, on each shard.
+    fn on_each(&self, verb: &'static str, index: usize, shards: &[ShardId]) -> Result<Action> {
+        let statement = self.statement();
+        prove_write(statement.text(self.request.text), self.request.schema, &|name: &RelationName| {
+            placement(&self.request, name)
+        })?;
+        if let Some(relation) = self.targets.get(index).and_then(Target::relation)
+            && self.has(Effects::ADVANCES_SEQUENCE)
+        {
+            // DEFAULT may be assigned.
+            relation.columns.iter().filter(|column| column.moment_default).try_for_each(|column| {
+                let is_assigned = statement.assigned.iter().any(|used| used.column == column.name);
+                if is_assigned { Err(moment_default(&column.name)) } else { Ok(()) }
+            })?;
+        }
+        Ok(Action::Spread(Box::new(Spread {
+            parts: shards.iter().copied().map(Part::untouched).collect(),
+            parameters: None,
+            typed: Vec::new(),
+            verb,
+            order: RowOrder::ByPart,
+        })))
+    }
+
+    /// Each row to the shard that owns its key.
+    fn insert_by_owner(&self, shape: &InsertShape) -> Result<Action> {
+        let (Some(Target::Sharded { keyspace, columns, relation: Some(relation) }), InsertSource::Values(rows)) =
+            (self.targets.get(shape.relation).copied(), &shape.source)
+        else {
+            return Err(computed());
+        };
+        let key = ShardKey { keyspace, columns, relation: Some(relation) };
+        let positions =
+            columns.iter().map(|column| key_position(shape, column, key.relation)).collect::<Result<Vec<usize>>>()?;
+        check_moments(shape, relation)?;
+        self.check_literals(relation)?;
+        let text = self.cut(rows)?;
+        self.prove_rows(&text, rows)?;
+        let (mut shards, mut by_part) = (Vec::<ShardId>::new(), Vec::<Vec<&RowText>>::new());
+        let mut order = Vec::with_capacity(rows.len());
+        for (row, row_text) in rows.iter().zip(&text.rows) {
+            let owner = self.owner(row, &positions, &key)?;
+            let part = shards.iter().position(|shard| *shard == owner).unwrap_or(shards.len());
+            if part == shards.len() {
+                shards.push(owner);
+                by_part.push(Vec::new());
+            }
+            by_part[part].push(row_text);
+            order.push(part);
+        }
+        let part = |(shard, rows): (&ShardId, &Vec<&RowText>)| Part {
+            shard: *shard,
+            text: PartText::Rewritten(Arc::from(text.with_rows(self.request.text, rows.iter().copied()))),
+            ownership: None,
+        };
+        let named = |rows: &Vec<&RowText>| {
+            let all = text.parameters.iter().chain(rows.iter().flat_map(|row| &row.parameters));
+            all.copied().collect()
+        };
+        Ok(Action::Spread(Box::new(Spread {
+            parts: shards.iter().zip(&by_part).map(part).collect(),
+            parameters: Some(by_part.iter().map(named).collect()),
+            typed: self.ambiguous_parameters(),
+            verb: "INSERT 0",
+            order: RowOrder::OfInput(order),
+        })))
+    }
+
+    fn cut(&self, rows: &[Vec<Operand>]) -> Result<ValuesText> {
+        let range = self.statement().range.clone().unwrap_or(0..self.request.text.len());
+        let widths: Vec<usize> = rows.iter().map(Vec::len).collect();
+        values::cut(self.request.text, range, self.request.literals, &widths).ok_or_else(|| {
+            Error::refuse(
+                "cannot tell the rows of VALUES apart",
+                "The text has something that Weir's scanner does not follow.",
+            )
+        })
+    }
+
+    /// Rows of plain values need no proof; one of them stands for all.
+    fn prove_rows(&self, text: &ValuesText, rows: &[Vec<Operand>]) -> Result<()> {
+        let is_computed = |row: &Vec<Operand>| !row.iter().all(is_plain);
+        let doubtful = rows.iter().zip(&text.rows).filter(|(row, _)| is_computed(row)).map(|(_, text)| text);
+        let proven = text.with_rows(self.request.text, text.rows.iter().take(1).chain(doubtful));
+        prove_write(&proven, self.request.schema, &|name: &RelationName| placement(&self.request, name))
+    }
+
+    /// A string such as 'now' becomes another time on each shard.
+    fn check_literals(&self, relation: &Relation) -> Result<()> {
+        if !relation.columns.iter().any(|column| CLOCK_TYPES.contains(&column.type_oid)) {
+            return Ok(());
+        }
+        let mut literals = self.request.literals.iter().filter_map(|literal| literal.value(self.request.text));
+        match literals.find(|text| names_moment(text)) {
+            None => Ok(()),
+            Some(text) => Err(Error::refuse(
+                "cannot insert rows on several shards in this way",
+                format!("'{text}' may be another date or time on each shard."),
+            )
+            .hint("Send the date or time itself.")),
+        }
+    }
+
+    /// The parameters that nobody declared and whose places do not agree on a type.
+    fn ambiguous_parameters(&self) -> Vec<u16> {
+        let is_declared = |number: u16| {
+            let declared = usize::from(number).checked_sub(1).and_then(|at| self.request.parameters.get(at));
+            declared.is_some_and(|parameter| !matches!(parameter.type_oid, 0 | UNKNOWN))
+        };
+        let mut ambiguous = Vec::new();
+        let mut first: std::collections::HashMap<u16, &ParameterContext> = std::collections::HashMap::new();
+        for ParameterUse { number, context } in &self.statement().parameters {
+            let known = *first.entry(*number).or_insert(context);
+            let agrees = std::ptr::eq(known, context) || (known == context && *context != ParameterContext::Unknown);
+            if !agrees && !is_declared(*number) && !ambiguous.contains(number) {
+                ambiguous.push(*number);
+            }
+        }
+        ambiguous
+    }
+}
+
+/// What needs no look at the parse tree: its value depends on nothing but itself.
+fn is_plain(operand: &Operand) -> bool {
+    match operand {
+        Operand::Literal { .. } | Operand::Parameter(_) | Operand::Null | Operand::Boolean(_) | Operand::Default => {
+            true
+        }
+        Operand::Cast { .. }
+        | Operand::Fixed { .. }
+        | Operand::Arithmetic { .. }
+        | Operand::Concatenated(..)
+        | Operand::Computed => false,
+    }
+}
+
+/// Each shard would evaluate such a default at a moment of its own.
+fn check_moments(shape: &InsertShape, relation: &Relation) -> Result<()> {
+    let mut columns = relation.columns.iter().enumerate().filter(|(_, column)| column.moment_default);
+    let is_given = |position: usize, name: &str| match &shape.columns {
+        None => is_given_by(&shape.source, position),
+        Some(listed) => {
+            listed.iter().position(|listed| listed == name).is_some_and(|place| is_given_by(&shape.source, place))
+        }
+    };
+    match columns.find(|(position, column)| !is_given(*position, &column.name)) {
+        None => Ok(()),
+        Some((_, column)) => Err(moment_default(&column.name)),
+    }
+}
+
+fn moment_default(column: &str) -> Error {
+    Error::refuse(
+        "cannot write rows on several shards in this way",
+        format!(
+            "The default of column \"{column}\" is one value for the whole statement, and each shard has another one."
+        ),
+    )
+    .hint("Give the column a value, or send a statement for each shard.")
+}
+
+fn computed() -> Error {
+    Error::refuse(
+        "cannot tell the rows of several shards apart",
+        "The new rows are not given by VALUES, or the table's columns have not been read from the catalogs.",
+    )
+    .hint("Insert the rows with VALUES.")
+}
