@@ -9,7 +9,7 @@ use super::outcome::{Step, Stop};
 use super::sharded::Task;
 use crate::route::plan::{Access, Part};
 use crate::types::Error;
-use crate::wire::backend::{self, tag};
+use crate::wire::backend::{self, Column, tag};
 
 impl Client {
     /// Runs an EXPLAIN on its shard; `lines` come in front of the rows.
@@ -23,6 +23,16 @@ impl Client {
                 self.refused(stop, task)
             }
         }
+    }
+
+    /// Answers an EXPLAIN by lines of Weir's own.
+    pub fn explain(&mut self, lines: &[String], task: &Task<'_>) -> Step {
+        let column = Column { name: b"QUERY PLAN".to_vec(), ..Column::TEXT };
+        let columns = Some(backend::row_description_body(&[column]));
+        self.preface(task, &Preface { parameters: None, columns });
+        lines.iter().for_each(|line| self.plan_line(line));
+        self.complete("EXPLAIN");
+        self.answered(task)
     }
 
     async fn explain_on(&mut self, part: &Part, access: Access, lines: &[String], task: &Task<'_>) -> Step {
@@ -52,7 +62,7 @@ impl Client {
     }
 
     /// A row of the only column, QUERY PLAN.
-    fn plan_line(&mut self, line: &str) {
+    pub fn plan_line(&mut self, line: &str) {
         backend::message(self.conn.queue(), tag::DATA_ROW, |body| {
             body.put_u16(1);
             body.put_u32(u32::try_from(line.len()).unwrap_or_default());

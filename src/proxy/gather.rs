@@ -27,14 +27,15 @@ use super::exchange::Question;
 use super::outcome::{Step, Stop};
 use super::sharded::Task;
 use crate::route::plan::{Access, Gather};
+use crate::sql::gather::explained;
 use crate::types::{Error, ShardId};
 use crate::wire::TransactionStatus;
 
 impl Client {
-    /// Runs a statement over gathered rows and answers it.
-    pub async fn gather(&mut self, gather: &Gather, task: &Task<'_>) -> Step {
+    /// Runs a statement over gathered rows and answers it; `lines` come in front of the rows.
+    pub async fn gather(&mut self, gather: &Gather, lines: &[String], task: &Task<'_>) -> Step {
         let shards = gather.shards();
-        match self.gather_and_run(gather, &shards, task).await {
+        match self.gather_and_run(gather, &shards, lines, task).await {
             Ok(()) => self.answered(task),
             Err(Stop::Gone) => Err(Stop::Gone),
             Err(stop) => {
@@ -46,14 +47,14 @@ impl Client {
         }
     }
 
-    async fn gather_and_run(&mut self, gather: &Gather, shards: &[ShardId], task: &Task<'_>) -> Step {
+    async fn gather_and_run(&mut self, gather: &Gather, shards: &[ShardId], lines: &[String], task: &Task<'_>) -> Step {
         self.may_gather(gather)?;
         for shard in shards {
             self.link(*shard, Access::Read).await?;
         }
         // The servers first: whoever has a place among those that gather must not wait for somebody who waits for one.
         let mut gatherer = self.take_gatherer().await?;
-        let result = self.run_gathered(&mut gatherer, gather, shards, task).await;
+        let result = self.run_gathered(&mut gatherer, gather, shards, lines, task).await;
         match result {
             Ok(()) => gatherer.give_back(self.now),
             // The client has read the server's own error, and the server is well.
@@ -68,12 +69,14 @@ impl Client {
         gatherer: &mut Gatherer,
         gather: &Gather,
         shards: &[ShardId],
+        lines: &[String],
         task: &Task<'_>,
     ) -> Step {
         self.open_gatherer(gatherer, gather).await?;
         let described = self.describe_own(gatherer, task).await?;
         if gather.has_views {
-            self.check_privileges(gatherer, &described, task).await?;
+            let select = if lines.is_empty() { task.text } else { explained(task.text)? };
+            self.check_privileges(gatherer, &described, select, task).await?;
         }
         for shard in shards {
             let script = self.script(gather, *shard);
@@ -85,7 +88,7 @@ impl Client {
                 return Err(self.passed_on(&error));
             }
         }
-        self.run_and_answer(gatherer, gather, &described, task).await
+        self.run_and_answer(gatherer, gather, &described, lines, task).await
     }
 
     /// What gathering cannot keep equal.

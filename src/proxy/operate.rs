@@ -129,6 +129,10 @@ fn described(statement: usize, text: &str, action: Action, map: &ShardMap) -> Ve
     match action {
         Action::One { part: only, .. } => vec![part("one shard", &only)],
         Action::Fan { parts, .. } => parts.iter().map(|each| part("merge", each)).collect(),
+        Action::Explanation(lines) => {
+            let line = |text: String| Routed { statement, engine: "explain", shard: None, text };
+            lines.into_iter().map(line).collect()
+        }
         Action::Gather(gather) => gathered(statement, &gather, map),
         Action::Spread(spread) => spread.parts.iter().map(|each| part("two-phase", each)).collect(),
         Action::Everywhere { parts, .. } => parts.iter().map(|each| part("two-phase", each)).collect(),

@@ -299,7 +299,7 @@ impl Client {
     pub async fn gather_instead(&mut self, schema: &Schema, task: &Task<'_>) -> Step {
         let plan = self.plan_gathered(schema, task)?;
         match plan.action {
-            Action::Gather(gather) => Box::pin(self.gather(&gather, task)).await,
+            Action::Gather(gather) => Box::pin(self.gather(&gather, &[], task)).await,
             _ => Err(Error::internal("a plan to gather is another one").into()),
         }
     }
@@ -363,7 +363,8 @@ impl Client {
                 self.told(ended, task)
             }
             Action::Fan { parts, merge } => self.fan(schema, &parts, &merge, task).await,
-            Action::Gather(gather) => Box::pin(self.gather(&gather, task)).await,
+            Action::Gather(gather) => Box::pin(self.gather(&gather, &plan.explanation, task)).await,
+            Action::Explanation(lines) => self.explain(&lines, task),
             Action::Spread(spread) => Box::pin(self.spread(&spread, task)).await,
             Action::Everywhere { parts, changes_schema } => {
                 self.everywhere(&parts, changes_schema, task).await?;
@@ -499,6 +500,7 @@ fn fits_batch(plan: &Plan, requests: &[Request<'_>]) -> bool {
     match plan.action {
         Action::Fan { .. } | Action::Gather(_) => is_single(requests),
         Action::One { .. }
+        | Action::Explanation(_)
         | Action::Spread(_)
         | Action::Everywhere { .. }
         | Action::ShardByShard { .. }

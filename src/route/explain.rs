@@ -1,16 +1,22 @@
 //! EXPLAIN: what Weir says in front of PostgreSQL's own plan.
 
-use super::Router;
-use super::plan::Action;
+use super::fan::shard_text;
+use super::plan::{Action, Gather};
 use super::target::Target;
+use super::{HOME, Router};
 use crate::sql::facts::{RelationUse, StatementKind};
-use crate::types::{Result, ShardId};
+use crate::sql::gather::explained;
+use crate::types::{Kind, Result, ShardId};
 
 impl Router<'_> {
     /// Where an EXPLAIN's statement runs, and where the rows of each relation are; nothing for other statements.
     pub(super) fn explanation(&self, action: Option<&Action>) -> Result<Vec<String>> {
         let is_plain = matches!(self.statement().kind, StatementKind::Explain { formatted: false, .. });
-        let Some(Action::One { part, .. }) = action.filter(|_| is_plain) else { return Ok(Vec::new()) };
+        let part = match action.filter(|_| is_plain) {
+            Some(Action::One { part, .. }) => part,
+            Some(Action::Gather(gather)) => return Ok(self.gathered_lines(gather)),
+            _ => return Ok(Vec::new()),
+        };
         let name = self.request.map.shard_name(part.shard);
         let how = if self.request.named.is_some() { "named by the client" } else { "the statement as it is" };
         let mut lines = vec![format!("Weir: shard {name}, {how}")];
@@ -18,6 +24,53 @@ impl Router<'_> {
             lines.push(format!("  {}", self.place_of(index, used, target)?));
         }
         Ok(lines)
+    }
+
+    /// The plan of an EXPLAIN of a statement that needs rows of several shards.
+    ///
+    /// # Errors
+    /// Refuses what the statement itself would be refused for, and EXPLAIN ANALYZE where rows are merged.
+    pub(super) fn explain_several(&self, analyze: bool, shards: &[ShardId]) -> Result<Action> {
+        let statement = self.statement();
+        let text = shard_text(&self.request, explained(statement.text(self.request.text))?);
+        match (text, analyze) {
+            (Ok(text), false) => {
+                let mut lines = vec![
+                    format!("Weir: rows of {}, merged", self.names(shards)),
+                    "  or gathered, if only PostgreSQL can compare or add values of their types".to_owned(),
+                    format!("  each runs: {text}"),
+                ];
+                for (index, (used, target)) in statement.relations.iter().zip(&self.targets).enumerate() {
+                    lines.push(format!("  {}", self.place_of(index, used, target)?));
+                }
+                Ok(Action::Explanation(lines))
+            }
+            (Ok(_), true) => Err(self.needs_several("EXPLAIN ANALYZE", shards)),
+            (Err(refusal), _) if refusal.kind == Kind::NotSupported => match (self.gather(shards)?, analyze) {
+                // PostgreSQL's plan for the rows, which it makes when they are there.
+                (action, true) => Ok(action),
+                (Action::Gather(gather), false) => {
+                    let mut lines = self.gathered_lines(&gather);
+                    lines.extend(refusal.detail.map(|detail| format!("  not merged: {detail}")));
+                    lines.push("  EXPLAIN ANALYZE gathers them and shows PostgreSQL's plan".to_owned());
+                    Ok(Action::Explanation(lines))
+                }
+                (action, false) => Ok(action),
+            },
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    /// What is read where for a statement over gathered rows.
+    fn gathered_lines(&self, gather: &Gather) -> Vec<String> {
+        let home = self.request.map.shard_name(HOME);
+        let mut lines = vec![format!("Weir: rows gathered on shard {home}, which runs the statement")];
+        for load in &gather.loads {
+            let (table, shards) = (&load.table, self.names(&load.shards));
+            let condition = table.condition.iter().map(|condition| format!(" where {condition}")).collect::<String>();
+            lines.push(format!("  {} ({}) from {shards}{condition}", table.name, table.columns.join(", ")));
+        }
+        lines
     }
 
     fn place_of(&self, index: usize, used: &RelationUse, target: &Target<'_>) -> Result<String> {

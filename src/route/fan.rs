@@ -37,6 +37,15 @@ pub(super) fn plan_fan(request: &Request<'_>, shards: &[ShardId]) -> Result<Acti
     Ok(Action::Fan { parts: shards.iter().map(part).collect(), merge: Arc::new(distributed.merge) })
 }
 
+/// What every shard would run for a SELECT whose rows are merged.
+///
+/// # Errors
+/// As [`plan_fan`].
+pub(super) fn shard_text(request: &Request<'_>, select: &str) -> Result<String> {
+    let placement = |name: &RelationName| placement(request, name);
+    Ok(distribute(select, request.schema, &placement)?.shard_text)
+}
+
 /// The plan of a COPY TO STDOUT of rows of all of `shards`.
 ///
 /// # Errors

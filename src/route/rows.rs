@@ -52,7 +52,11 @@ impl Router<'_> {
                 shards.iter().try_for_each(|shard| self.check_shard(*shard))?;
                 plan_copy_out(&self.request, shards)
             }
-            _ => Err(self.needs_several("EXPLAIN", shards)),
+            StatementKind::Explain { analyze, formatted: false } => {
+                shards.iter().try_for_each(|shard| self.check_shard(*shard))?;
+                self.explain_several(analyze, shards)
+            }
+            _ => Err(self.needs_several("EXPLAIN with a format", shards)),
         }
     }
 

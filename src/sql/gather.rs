@@ -16,6 +16,7 @@ mod verdict;
 use std::borrow::Cow;
 use std::fmt::Write;
 
+use pg_query::protobuf::Token;
 use pg_query::{NodeEnum, ParserOptions};
 use postgres_protocol::escape::escape_identifier;
 use xxhash_rust::xxh3::xxh3_128;
@@ -114,6 +115,29 @@ pub fn gather(text: &str, schema: &Schema) -> Result<Gathered> {
     }
     verdict::check(&reader)?;
     finish(reader, schema)
+}
+
+/// The statement that an EXPLAIN explains.
+///
+/// # Errors
+/// A text that is no EXPLAIN.
+pub fn explained(text: &str) -> Result<&str> {
+    let tokens = text::tokens(text)?;
+    let kind = |at: usize| tokens.get(at).map(pg_query::protobuf::ScanToken::token);
+    let begins_query = |at: usize| {
+        matches!(kind(at), Some(Token::Select | Token::With | Token::Values | Token::Table | Token::Ascii40))
+    };
+    let mut at = 1;
+    if kind(1) == Some(Token::Ascii40) && !begins_query(2) {
+        // Options, which hold no parentheses of their own.
+        at = (2..tokens.len()).find(|at| kind(*at) == Some(Token::Ascii41)).map_or(at, |end| end + 1);
+    }
+    while matches!(kind(at), Some(Token::Analyze | Token::Analyse | Token::Verbose)) {
+        at += 1;
+    }
+    let start = tokens.get(at).and_then(|token| usize::try_from(token.start).ok());
+    let query = start.filter(|_| kind(0) == Some(Token::Explain)).and_then(|start| text.get(start..));
+    query.ok_or_else(|| Error::internal("a statement that is no EXPLAIN"))
 }
 
 fn finish(reader: Reader<'_>, schema: &Schema) -> Result<Gathered> {

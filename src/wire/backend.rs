@@ -48,12 +48,24 @@ pub struct Column {
     pub format: i16,
 }
 
+impl Column {
+    /// A column of type text that is no table's, without its name.
+    pub const TEXT: Self = Self {
+        name: Vec::new(),
+        table_oid: 0,
+        attribute: 0,
+        type_oid: 25,
+        type_size: -1,
+        type_modifier: -1,
+        format: 0,
+    };
+}
+
 #[cfg(test)]
 impl Column {
     /// A column of type text that is no table's, for tests.
     pub fn of_text(name: &str) -> Self {
-        let name = name.as_bytes().to_vec();
-        Self { name, table_oid: 0, attribute: 0, type_oid: 25, type_size: -1, type_modifier: -1, format: 0 }
+        Self { name: name.as_bytes().to_vec(), ..Self::TEXT }
     }
 }
 

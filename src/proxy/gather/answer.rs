@@ -62,8 +62,14 @@ impl Client {
 
     /// Lets PostgreSQL check what the role may read, as it does when a statement begins: that of EXPLAIN does, and reads
     /// nothing.
-    pub async fn check_privileges(&mut self, gatherer: &mut Gatherer, described: &Described, task: &Task<'_>) -> Step {
-        let text = format!("EXPLAIN {}", task.text);
+    pub async fn check_privileges(
+        &mut self,
+        gatherer: &mut Gatherer,
+        described: &Described,
+        select: &str,
+        task: &Task<'_>,
+    ) -> Step {
+        let text = format!("EXPLAIN {select}");
         let definition = frontend::definition(&text, &described.parameter_types()?);
         let bind = bind(task)?;
         let arguments = bind.map_or_else(|| NO_ARGUMENTS.to_vec(), |bind| values_only(&bind));
@@ -84,6 +90,7 @@ impl Client {
         gatherer: &mut Gatherer,
         gather: &Gather,
         described: &Described,
+        lines: &[String],
         task: &Task<'_>,
     ) -> Step {
         let definition = frontend::definition(&gather.text, &described.parameter_types()?);
@@ -104,6 +111,7 @@ impl Client {
                 Reply::RowDescription(body) => {
                     described.check(&backend::read_row_description(&body)?)?;
                     self.preface(task, &described.preface());
+                    lines.iter().for_each(|line| self.plan_line(line));
                 }
                 Reply::Row(body) => {
                     answer::pass(self.conn.queue(), tag::DATA_ROW, &body);

@@ -331,6 +331,24 @@ fn conditions_that_rows_must_satisfy_go_to_the_shards() {
 }
 
 #[test]
+fn an_explain_is_about_its_statement() {
+    for explain in [
+        "EXPLAIN",
+        "explain analyze",
+        "EXPLAIN ANALYZE VERBOSE",
+        "EXPLAIN (ANALYZE, COSTS off)",
+        "/* a */ EXPLAIN (VERBOSE true) -- b\n",
+    ] {
+        for query in
+            ["SELECT 1", "WITH a AS (SELECT 1) SELECT 2", "(SELECT 1)", "((SELECT 1)) UNION SELECT 2", "TABLE a"]
+        {
+            assert_eq!(explained(&format!("{explain} {query}")).unwrap(), query, "{explain}");
+        }
+    }
+    assert!(explained("SELECT 1").is_err() && explained("EXPLAIN").is_err());
+}
+
+#[test]
 fn a_temporary_tables_name_says_what_it_is() {
     let name = |sql: &str, version: u64| {
         let schema = Schema { version, ..schema() };

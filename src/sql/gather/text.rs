@@ -39,11 +39,7 @@ impl Text {
     /// # Errors
     /// A text that PostgreSQL's scanner does not take.
     pub fn new(source: &str) -> Result<Self> {
-        let tokens = pg_query::scan_tokens(source)
-            .map_err(|error| refuse("a text whose words cannot be told apart").source(error))?;
-        let is_comment = |token: &ScanToken| matches!(token.token(), Token::SqlComment | Token::CComment);
-        let tokens = tokens.into_iter().filter(|token| !is_comment(token)).collect();
-        Ok(Self { source: source.to_owned(), tokens, edits: Vec::new() })
+        Ok(Self { source: source.to_owned(), tokens: tokens(source)?, edits: Vec::new() })
     }
 
     /// Puts an item in the place of a table's name, under the alias that the table had, if only by its name.
@@ -122,6 +118,17 @@ impl Text {
         rendered.push_str(self.source.get(done..).unwrap_or_default());
         rendered
     }
+}
+
+/// The words of a text, without comments.
+///
+/// # Errors
+/// A text that PostgreSQL's scanner does not take.
+pub fn tokens(text: &str) -> Result<Vec<ScanToken>> {
+    let tokens =
+        pg_query::scan_tokens(text).map_err(|error| refuse("a text whose words cannot be told apart").source(error))?;
+    let is_comment = |token: &ScanToken| matches!(token.token(), Token::SqlComment | Token::CComment);
+    Ok(tokens.into_iter().filter(|token| !is_comment(token)).collect())
 }
 
 impl New {

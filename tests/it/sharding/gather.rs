@@ -23,7 +23,8 @@ const AT_ONCE: Duration = Duration::from_secs(10);
 
 /// A small shop with these lines in `[pool]`.
 fn shop(pool: &[&str]) -> Shop {
-    let setup = pool.iter().fold(Setup::new(), |setup, line| setup.pool(line));
+    let setup = Setup::new().weir("admin_users = [\"weir\"]");
+    let setup = pool.iter().fold(setup, |setup, line| setup.pool(line));
     let shop = Shop::with(setup, RANGE, &[]);
     fill(&mut shop.client());
     shop
@@ -285,4 +286,34 @@ fn roles_read_what_they_may() {
     );
     must(&mut owner, "GRANT SELECT ON everybody TO gatherer");
     story(&mut client, &[(view, "4")]);
+}
+
+#[test]
+fn explain_says_what_is_read_where_and_why() {
+    let shop = shop(&[]);
+    let mut client = shop.client();
+    let mut lines = |sql: &str| -> Vec<String> {
+        let answer = ask(&mut client, sql);
+        assert_eq!((answer.columns[0].0.as_str(), answer.command.as_str()), ("QUERY PLAN", "EXPLAIN"), "{answer:?}");
+        answer.rows.into_iter().flatten().flatten().collect()
+    };
+    let gathered = "SELECT DISTINCT o.status FROM orders o JOIN visits v ON v.hits = o.priority \
+                    WHERE o.customer_id < 30 AND o.total > 5 AND v.token = 'z'";
+    let expected = [
+        "Weir: rows gathered on shard one, which runs the statement",
+        "  orders (customer_id, status, total, priority) from every shard where (customer_id < 30) AND (total > 5)",
+        "  visits (token, customer_id, hits) from shard one where (token = 'z')",
+    ];
+    let plain = lines(&format!("EXPLAIN {gathered}"));
+    assert_eq!(plain[..3], expected);
+    assert!(plain[3].starts_with("  not merged: Not supported across shards: "), "{plain:?}");
+    let run = lines(&format!("EXPLAIN (ANALYZE, COSTS off, TIMING off) {gathered}"));
+    assert_eq!(run[..3], expected);
+    assert!(run.iter().any(|line| line.contains("actual rows=0")), "{run:?}");
+    let merged = lines("EXPLAIN VERBOSE SELECT count(*) FROM customers");
+    assert_eq!(merged[0], "Weir: rows of every shard, merged");
+    assert!(merged[2].starts_with("  each runs: SELECT count(*)"), "{merged:?}");
+    let mut console = shop.weir.endpoint("weir").raw();
+    let routed = ask(&mut console, &format!("EXPLAIN ROUTE {gathered}"));
+    assert!(routed.brief().contains("gather") && routed.rows.len() == 4, "{routed:?}");
 }
