@@ -13,6 +13,7 @@ use super::values::Values;
 use crate::route::plan::{Access, Action, Part, PartText, Plan};
 use crate::route::{self, Named, Parameter};
 use crate::session::statements::Prepared;
+use crate::session::transaction::Transaction;
 use crate::shardmap::ShardMap;
 use crate::sql::analyze::assignments;
 use crate::sql::facts::{DiscardTarget, Effects, Facts, Statement, StatementKind, TransactionCommand};
@@ -54,6 +55,7 @@ impl Client {
         match facts.statements.as_slice() {
             [] => self.on_one(HOME, Access::Read, &Asked::Query(message), text).await.map(drop),
             [statement] => {
+                self.is_heard(statement)?;
                 let plan = self.plan(schema, statement, text, &literals, &[]).await?;
                 let values = Values { text, literals: &literals, bound: None };
                 let task = Task { statement, text: statement.text(text), asked: Asked::Query(message), values };
@@ -153,6 +155,7 @@ impl Client {
         let mut plans = Vec::new();
         for request in &requests {
             if let Request::Bind { prepared, body, .. } = request {
+                prepared.facts.statements.iter().try_for_each(|statement| self.is_heard(statement))?;
                 plans.push(self.plan_bound(schema, prepared, body).await?);
             }
         }
@@ -189,6 +192,13 @@ impl Client {
             .hint("Send Sync after each statement.")
             .into()),
         }
+    }
+
+    /// In a block that failed nothing is looked at but what ends it, or mends it.
+    fn is_heard(&mut self, statement: &Statement) -> Result<()> {
+        let has_failed = self.block.as_ref().is_some_and(Transaction::is_failed);
+        let is_command = matches!(statement.kind, StatementKind::Transaction(_));
+        if has_failed && !is_command { Err(self.why_failed()) } else { Ok(()) }
     }
 
     /// What is to be done with a statement.
@@ -340,9 +350,7 @@ impl Client {
             self.heed_steps().await?;
             return self.answered(task);
         }
-        if self.block.as_ref().is_some_and(crate::session::transaction::Transaction::is_failed) {
-            return Err(self.why_failed().into());
-        }
+        self.is_heard(task.statement)?;
         if self.database.epoch() != Some(plan.epoch) {
             return Err(stale_plan().into());
         }

@@ -27,7 +27,7 @@ fn told(messages: &[Message]) -> Answer {
     answers(messages).remove(0)
 }
 
-fn copy(client: &mut RawClient, sql: &str, data: &str) -> Answer {
+pub fn copy(client: &mut RawClient, sql: &str, data: &str) -> Answer {
     copy_in_parts(client, sql, data.as_bytes(), 1000)
 }
 

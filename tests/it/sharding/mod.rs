@@ -21,6 +21,7 @@ mod shard_by_shard;
 mod shop;
 mod spread;
 mod tools;
+mod transactions;
 mod transfers;
 mod traps;
 mod two_phase;
