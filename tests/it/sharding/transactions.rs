@@ -125,7 +125,7 @@ fn compare(seed: u64, count: usize, each: usize) {
 
 #[test]
 fn transactions_over_shards_are_as_those_of_one_server() {
-    compare(21, 1_000, 3);
+    compare(21, 1_200, 2);
 }
 
 /// `SEED` repeats a run, `STATEMENTS` makes it shorter or longer; five sets of tables share them.
