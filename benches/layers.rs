@@ -8,7 +8,7 @@ use std::hint::black_box;
 
 use bytes::{Bytes, BytesMut};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use weir::merge::spec::{ColumnRef, Combine, MergeSpec, SortKey};
+use weir::merge::spec::{ColumnRef, MergeSpec, SortKey};
 use weir::merge::{Merge, MergeOptions, Step, TextFidelity};
 use weir::route::{self, Request};
 use weir::session::ledger::{Asker, Entry, Ledger};
@@ -229,13 +229,19 @@ fn routing_by_form(criterion: &mut Criterion) {
 }
 
 fn merging(criterion: &mut Criterion) {
-    let key = SortKey { column: ColumnRef::Visible(0), descending: false, nulls_first: false, bytewise: false };
+    let key = SortKey {
+        column: ColumnRef::Visible(0),
+        descending: false,
+        nulls_first: false,
+        bytewise: false,
+        collation: None,
+    };
     let shards: Vec<Vec<Bytes>> =
         (0..2).map(|odd| (0..ROWS / 2).map(|row| row_body(row * 2 + odd)).collect()).collect();
     let mut group = criterion.benchmark_group("merge");
     group.throughput(Throughput::Elements(ROWS as u64));
     for (name, sort) in [("1000 rows of two shards", vec![]), ("1000 rows of two shards, sorted", vec![key])] {
-        let spec = MergeSpec { hidden_columns: 0, combine: Combine::Rows, sort, offset: 0, limit: None };
+        let spec = MergeSpec { sort, ..MergeSpec::default() };
         group.bench_function(name, |bencher| {
             bencher.iter_batched(|| shards.clone(), |rows| merge_rows(&spec, rows), BatchSize::SmallInput);
         });

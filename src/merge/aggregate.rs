@@ -76,8 +76,12 @@ impl Combination {
         let rule = match aggregate {
             Aggregate::Count => Rule::Count { place, part: part()? },
             Aggregate::Sum => sum_rule(place, column)?,
-            Aggregate::Min => extreme(Ordering::Less)?,
-            Aggregate::Max => extreme(Ordering::Greater)?,
+            // False orders before true.
+            Aggregate::Min | Aggregate::BoolAnd => extreme(Ordering::Less)?,
+            Aggregate::Max | Aggregate::BoolOr => extreme(Ordering::Greater)?,
+            Aggregate::BitAnd | Aggregate::BitOr | Aggregate::BitXor | Aggregate::Distinct(_) => {
+                return Err(cannot_merge("Only PostgreSQL itself combines bits, and aggregates of distinct values."));
+            }
             Aggregate::Average { sum, count } => {
                 average_rule(column, (layout.place(sum)?, layout.place(count)?), columns)?
             }

@@ -8,11 +8,12 @@ use bytes::Bytes;
 
 use super::MergeOptions;
 use super::aggregate::{Accumulator, Combination};
+use super::memory::Memory;
 use super::order::{Order, SortValues};
 use super::row::{self, Layout};
 use super::spec::{Aggregate, ColumnRef};
 use super::value::{Codec, TextFidelity, Value};
-use crate::types::{Error, Kind, Origin, Result};
+use crate::types::{Error, Result};
 use crate::wire::backend::Column;
 
 /// What makes two rows one group. 1.0 and 1.00 are equal here, and so are NULLs.
@@ -60,7 +61,7 @@ impl Groups {
             combinations: combinations.collect::<Result<_>>()?,
             places: HashMap::new(),
             groups: Vec::new(),
-            memory: Memory { used: 0, max: options.memory_max },
+            memory: Memory::new(options.memory_max),
         })
     }
 
@@ -139,25 +140,4 @@ impl Group {
 fn group_key(column: ColumnRef, layout: Layout, columns: &[Column], fidelity: TextFidelity) -> Result<(usize, Codec)> {
     let place = layout.place(column)?;
     Ok((place, Codec::equatable(&columns[place], fidelity)?))
-}
-
-/// The budget of one merge, in bytes.
-#[derive(Debug)]
-struct Memory {
-    used: usize,
-    max: usize,
-}
-
-impl Memory {
-    /// Something took `before` bytes and takes `after` now.
-    fn resize(&mut self, before: usize, after: usize) -> Result<()> {
-        self.used = self.used.saturating_sub(before).saturating_add(after);
-        if self.used > self.max { Err(self.exceeded()) } else { Ok(()) }
-    }
-
-    fn exceeded(&self) -> Error {
-        Error::new(Origin::Client, Kind::LimitExceeded, "too many groups to merge in memory")
-            .detail(format!("The groups of this statement need more than {} bytes.", self.max))
-            .hint("Raise merge_memory, or group by fewer values.")
-    }
 }

@@ -1,8 +1,8 @@
 //! Rows of several shards become one result, for the closed list of cases where that is provably what one PostgreSQL
 //! would give. Pure: rows in, rows out; memory is budgeted.
 //!
-//! [`Merge`] is the whole interface: it is told about rows and ends of shards, and says what to send and whose rows it
-//! needs. Concatenation and ORDER BY stream; only GROUP BY keeps rows.
+//! [`Merge`] is told about rows and ends of shards, and says what to send and whose rows it needs. Concatenation and ORDER BY
+//! stream; GROUP BY and DISTINCT keep rows. What it cannot do exactly, [`Finish`] has PostgreSQL do.
 
 use std::fmt;
 
@@ -12,9 +12,12 @@ use crate::types::Result;
 use crate::wire::backend::Column;
 
 mod aggregate;
+mod array;
 mod binary;
 mod datetime;
+mod finish;
 mod groups;
+mod memory;
 mod numeric;
 mod oid;
 mod order;
@@ -25,14 +28,16 @@ pub mod spec;
 mod tests;
 mod value;
 
+pub use array::Array;
+pub use finish::Finish;
 pub use oid::ANYENUM;
 pub use value::TextFidelity;
 
 use groups::Groups;
-use order::Order;
+use order::{Order, SortValues};
 use row::Layout;
 use sorted::{Concatenation, SortedMerge};
-use spec::{Combine, MergeSpec};
+use spec::{ColumnRef, Combine, MergeSpec, Ties};
 
 /// What a merge may use and rely on.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +70,10 @@ pub struct Merge {
     skip: u64,
     /// Rows of the result that LIMIT still lets through.
     remaining: Option<u64>,
+    /// What FETCH FIRST ... WITH TIES compares, and the last row that LIMIT let through.
+    ties: Option<(Order, Option<SortValues>)>,
+    /// Rows that the client still wants.
+    wanted: Option<u64>,
     row_count: u64,
 }
 
@@ -107,15 +116,22 @@ impl Merge {
         let order = Order::new(spec, columns, options.fidelity)?;
         let engine = match &spec.combine {
             Combine::Rows if order.is_empty() => Engine::Concatenation(Concatenation::default()),
-            Combine::Rows => Engine::Sorted(SortedMerge::new(order, layout, sources)),
+            Combine::Rows => Engine::Sorted(SortedMerge::new(order, layout, sources, spec.distinct_keys)),
+            Combine::Distinct => {
+                let all: Vec<ColumnRef> = (0..layout.visible).map(ColumnRef::Visible).collect();
+                Engine::Groups(Box::new(Groups::new(&all, &[], order, columns, layout, options)?))
+            }
             Combine::Groups { group_columns, aggregates } => {
                 Engine::Groups(Box::new(Groups::new(group_columns, aggregates, order, columns, layout, options)?))
             }
         };
         let finished = vec![false; sources];
-        let asked = (rows_max > 0).then_some(u64::from(rows_max));
-        let remaining = spec.limit.into_iter().chain(asked).min();
-        Ok(Self { layout, engine, finished, skip: spec.offset, remaining, row_count: 0 })
+        let ties = match spec.ties {
+            Ties::Cut => None,
+            Ties::Kept => Some((Order::new(spec, columns, options.fidelity)?, None)),
+        };
+        let wanted = (rows_max > 0).then_some(u64::from(rows_max));
+        Ok(Self { layout, engine, finished, skip: spec.offset, remaining: spec.limit, ties, wanted, row_count: 0 })
     }
 
     /// The columns that the client sees, out of those given to [`Merge::new`].
@@ -133,7 +149,7 @@ impl Merge {
     /// # Errors
     /// A row that does not fit its description or the expected order, or that the memory budget has no room for.
     pub fn push(&mut self, source: usize, row: Bytes) -> Result<()> {
-        if self.remaining == Some(0) {
+        if self.is_done() {
             return Ok(());
         }
         match &mut self.engine {
@@ -155,20 +171,46 @@ impl Merge {
     /// # Errors
     /// A row that does not fit its description.
     pub fn next(&mut self, out: &mut BytesMut) -> Result<Step> {
-        while self.remaining != Some(0) {
+        while !self.is_done() {
             match self.next_before_limit()? {
                 Next::NeedRow(source) => return Ok(Step::NeedRow(source)),
                 Next::End => break,
                 Next::Row(_) if self.skip > 0 => self.skip -= 1,
-                Next::Row(row) => {
+                Next::Row(row) if self.lets_through(&row)? => {
                     self.layout.send(&row, out)?;
-                    self.remaining = self.remaining.map(|remaining| remaining - 1);
+                    self.wanted = self.wanted.map(|wanted| wanted - 1);
                     self.row_count += 1;
                     return Ok(Step::Row);
                 }
+                Next::Row(_) => break,
             }
         }
         Ok(Step::Done)
+    }
+
+    /// Whether no row can follow any more.
+    fn is_done(&self) -> bool {
+        let has_tie = self.ties.as_ref().is_some_and(|(_, last)| last.is_some());
+        self.wanted == Some(0) || (self.remaining == Some(0) && !has_tie)
+    }
+
+    /// Whether LIMIT lets a row of the result through, or it equals the last one that came through.
+    fn lets_through(&mut self, row: &[u8]) -> Result<bool> {
+        let values = match &self.ties {
+            Some((order, _)) => Some(order.read(&self.layout.read(row)?)?),
+            None => None,
+        };
+        let passes = match (self.remaining, &self.ties, &values) {
+            (Some(0), Some((order, Some(last))), Some(values)) => order.compare(last, values).is_eq(),
+            (Some(0), ..) => false,
+            _ => true,
+        };
+        self.remaining = self.remaining.map(|remaining| remaining.saturating_sub(1));
+        match (&mut self.ties, passes) {
+            (Some((_, last)), true) => *last = values,
+            (ties, _) => *ties = None,
+        }
+        Ok(passes)
     }
 
     fn next_before_limit(&mut self) -> Result<Next> {

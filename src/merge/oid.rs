@@ -17,6 +17,7 @@ pub const DATE: u32 = 1082;
 pub const TIME: u32 = 1083;
 pub const TIMESTAMP: u32 = 1114;
 pub const TIMESTAMPTZ: u32 = 1184;
+pub const INTERVAL: u32 = 1186;
 pub const NUMERIC: u32 = 1700;
 pub const UUID: u32 = 2950;
 /// anyenum: stands for whatever enum, each of which has a number of its own.

@@ -46,8 +46,14 @@ impl Order {
 
     /// How two rows of this order compare.
     pub fn compare(&self, a: &[Option<Value>], b: &[Option<Value>]) -> Ordering {
+        self.compare_first(self.keys.len(), a, b)
+    }
+
+    /// How they compare in the first keys.
+    pub fn compare_first(&self, keys: usize, a: &[Option<Value>], b: &[Option<Value>]) -> Ordering {
         self.keys
             .iter()
+            .take(keys)
             .zip(a.iter().zip(b))
             .map(|(key, (a, b))| key.compare(a.as_ref(), b.as_ref()))
             .find(|ordering| ordering.is_ne())

@@ -34,6 +34,10 @@ pub struct SortedMerge {
     order: Order,
     layout: Layout,
     sources: Vec<Source>,
+    /// Of rows that are equal in so many keys, only the first one passes; zero: all do.
+    distinct_keys: usize,
+    /// What the last row that passed sorts by, where that matters.
+    passed: Option<SortValues>,
 }
 
 #[derive(Debug, Default)]
@@ -51,8 +55,9 @@ impl Source {
 }
 
 impl SortedMerge {
-    pub fn new(order: Order, layout: Layout, sources: usize) -> Self {
-        Self { order, layout, sources: (0..sources).map(|_| Source::default()).collect() }
+    pub fn new(order: Order, layout: Layout, sources: usize, distinct_keys: usize) -> Self {
+        let sources = (0..sources).map(|_| Source::default()).collect();
+        Self { order, layout, sources, distinct_keys, passed: None }
     }
 
     /// # Errors
@@ -69,23 +74,30 @@ impl SortedMerge {
     }
 
     pub fn next(&mut self, finished: &[bool]) -> Next {
-        let empty = self.sources.iter().zip(finished).position(|(source, done)| source.waiting.is_empty() && !done);
-        if let Some(source) = empty {
-            return Next::NeedRow(source);
+        loop {
+            let empty = self.sources.iter().zip(finished).position(|(source, done)| source.waiting.is_empty() && !done);
+            if let Some(source) = empty {
+                return Next::NeedRow(source);
+            }
+            match self.least().and_then(|source| self.take(source)) {
+                Some((_, true)) => {}
+                Some((row, false)) => return Next::Row(row),
+                None => return Next::End,
+            }
         }
-        self.least().map_or(Next::End, |source| self.take(source))
     }
 
-    /// The first row of a source.
-    fn take(&mut self, source: usize) -> Next {
+    /// The first row of a source, and whether it repeats the one that passed before it.
+    fn take(&mut self, source: usize) -> Option<(Bytes, bool)> {
         let source = &mut self.sources[source];
-        match source.waiting.pop_front() {
-            Some((values, row)) => {
-                source.last = Some(values);
-                Next::Row(row)
-            }
-            None => Next::End,
+        let (values, row) = source.waiting.pop_front()?;
+        let repeats = |passed: &SortValues| self.order.compare_first(self.distinct_keys, passed, &values).is_eq();
+        let is_repetition = self.distinct_keys > 0 && self.passed.as_ref().is_some_and(repeats);
+        if self.distinct_keys > 0 && !is_repetition {
+            self.passed = Some(values.clone());
         }
+        source.last = Some(values);
+        Some((row, is_repetition))
     }
 
     /// The source whose first row stands before all others.

@@ -34,11 +34,11 @@ fn row(values: Row<'_>) -> Bytes {
 }
 
 fn rows_spec() -> MergeSpec {
-    MergeSpec { hidden_columns: 0, combine: Combine::Rows, sort: Vec::new(), offset: 0, limit: None }
+    MergeSpec::default()
 }
 
 fn ascending(column: ColumnRef) -> SortKey {
-    SortKey { column, descending: false, nulls_first: false, bytewise: false }
+    SortKey { column, descending: false, nulls_first: false, bytewise: false, collation: None }
 }
 
 /// Runs a merge over whole shards, feeding only what it asks for, and gives the rows that a client would read.
@@ -319,6 +319,7 @@ fn groups_spec() -> MergeSpec {
         sort: vec![SortKey { descending: true, nulls_first: true, ..ascending(visible(1)) }, ascending(visible(0))],
         offset: 0,
         limit: None,
+        ..MergeSpec::default()
     }
 }
 

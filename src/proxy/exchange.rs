@@ -47,12 +47,24 @@ pub enum Reply {
 }
 
 /// What the text that a server is asked gives beyond the client's own statement, and how much of it is wanted.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Wanted {
     /// Columns behind the client's own.
     pub hidden_columns: usize,
     /// Zero: all rows.
     pub rows_max: u32,
+    /// The types of the client's parameters, where the text may not tell them; else those that the client declared.
+    pub parameter_types: Option<Vec<u32>>,
+    pub formats: ResultFormats,
+}
+
+/// In which format values come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ResultFormats {
+    /// As the client asks for them.
+    #[default]
+    Own,
+    Text,
 }
 
 /// What of a client's statement is another one for a server.
@@ -70,6 +82,11 @@ pub struct Question {
 }
 
 impl Question {
+    /// Messages up to a Sync.
+    pub fn messages(bytes: BytesMut) -> Self {
+        Self { bytes: bytes.freeze() }
+    }
+
     /// A simple Query.
     pub fn query(text: &str) -> Self {
         let mut bytes = BytesMut::new();
@@ -82,10 +99,11 @@ impl Question {
     ///
     /// # Errors
     /// The client asked for what the server does not have.
-    pub fn of(task: &Task<'_>, text: &str, wanted: Wanted, translation: Option<&Translation>) -> Result<Self> {
+    pub fn of(task: &Task<'_>, text: &str, wanted: &Wanted, translation: Option<&Translation>) -> Result<Self> {
         let Asked::Batch(requests) = task.asked else { return Ok(Self::query(text)) };
         let (prepared, bind) = bound(requests)?;
-        let definition = Cow::Owned(frontend::definition(text, &prepared.parameter_types).to_vec());
+        let types = wanted.parameter_types.as_ref().unwrap_or(&prepared.parameter_types);
+        let definition = Cow::Owned(frontend::definition(text, types).to_vec());
         Self::bound(definition, prepared, &bind, wanted, translation)
     }
 
@@ -93,7 +111,7 @@ impl Question {
         definition: Cow<'_, [u8]>,
         prepared: &Prepared,
         bind: &Bind<'_>,
-        wanted: Wanted,
+        wanted: &Wanted,
         translation: Option<&Translation>,
     ) -> Result<Self> {
         let (definition, arguments) = match translation {
@@ -106,7 +124,11 @@ impl Question {
         let mut bytes = BytesMut::new();
         frontend::parse(&mut bytes, b"", &definition);
         frontend::describe(&mut bytes, Target::Statement(b""));
-        frontend::bind(&mut bytes, b"", b"", &bind.with_more_columns(arguments.into_owned(), wanted.hidden_columns));
+        let arguments = match wanted.formats {
+            ResultFormats::Own => bind.with_more_columns(arguments.into_owned(), wanted.hidden_columns),
+            ResultFormats::Text => bind.for_text(arguments.into_owned()),
+        };
+        frontend::bind(&mut bytes, b"", b"", &arguments);
         frontend::execute(&mut bytes, b"", wanted.rows_max);
         frontend::sync(&mut bytes);
         Ok(Self { bytes: bytes.freeze() })
@@ -119,14 +141,14 @@ impl Client {
     /// # Errors
     /// As [`Question::of`].
     pub fn question_for(&self, part: &Part, task: &Task<'_>) -> Result<Question> {
-        self.question_wanting(part, Wanted::default(), task)
+        self.question_wanting(part, &Wanted::default(), task)
     }
 
     /// As [`Client::question_for`], for a text that gives more than the client's own.
     ///
     /// # Errors
     /// As [`Question::of`].
-    pub fn question_wanting(&self, part: &Part, wanted: Wanted, task: &Task<'_>) -> Result<Question> {
+    pub fn question_wanting(&self, part: &Part, wanted: &Wanted, task: &Task<'_>) -> Result<Question> {
         let text = match &part.text {
             PartText::Untouched => task.text,
             PartText::Rewritten(text) => text,
@@ -149,7 +171,7 @@ impl Client {
         let ledger = &self.links[self.place(shard)?].server.session.ledger;
         let bind = Bind::of(b"", b"", with.arguments)?;
         let definition = Cow::Owned(frontend::definition(text, with.types).to_vec());
-        Question::bound(definition, prepared, &bind, Wanted::default(), ledger.translation().map(|own| &**own))
+        Question::bound(definition, prepared, &bind, &Wanted::default(), ledger.translation().map(|own| &**own))
     }
 
     /// Sends a question to the server of a shard that the client holds.
@@ -275,7 +297,8 @@ impl Client {
         Ok(row.freeze())
     }
 
-    fn place(&self, shard: ShardId) -> Result<usize> {
+    /// The place of a shard's server among those that the client holds.
+    pub fn place(&self, shard: ShardId) -> Result<usize> {
         let own = |link: &super::links::Link| link.server.shard() == shard;
         self.links.iter().position(own).ok_or_else(|| Error::internal(format!("no server of shard {shard} is held")))
     }

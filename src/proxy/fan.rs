@@ -6,11 +6,11 @@ use bytes::Bytes;
 
 use super::answer::{self, Preface};
 use super::client::Client;
-use super::exchange::{Reply, Wanted, bound};
+use super::exchange::{Reply, ResultFormats, Wanted, bound};
 use super::outcome::{Step, Stop};
 use super::sharded::{Asked, Task, rows_max};
 use crate::merge::spec::MergeSpec;
-use crate::merge::{self, ANYENUM, Merge, MergeOptions, TextFidelity};
+use crate::merge::{self, ANYENUM, Finish, Merge, MergeOptions, TextFidelity};
 use crate::route::plan::{Access, Part};
 use crate::sql::schema::Schema;
 use crate::types::{Error, Kind, Result, ShardId};
@@ -20,41 +20,66 @@ use crate::wire::frontend::{Bind, Format};
 /// Unsent bytes towards the client above which no more rows are read.
 pub const HIGH_WATER: usize = 64 * 1024;
 
-/// What the shards said before their first row.
-struct Opening {
-    columns: Vec<Column>,
-    parameters: Option<Bytes>,
+/// What a statement takes and gives: what a shard said before its first row.
+pub struct Opening {
+    pub columns: Vec<Column>,
+    /// The body of ParameterDescription.
+    pub parameters: Option<Bytes>,
     /// The columns whose binary values hold OIDs that the client knows by other numbers.
-    numbered: Vec<(usize, u32)>,
+    pub numbered: Vec<(usize, u32)>,
 }
 
 /// One shard's part of a result.
-struct Source {
-    shard: ShardId,
-    numbered: Vec<(usize, u32)>,
+pub struct Source {
+    pub shard: ShardId,
+    pub numbered: Vec<(usize, u32)>,
 }
 
-/// A merge whose first rows are to come.
-struct Opened {
-    opening: Opening,
-    sources: Vec<Source>,
-    merge: Merge,
-    /// How many rows the client wants; zero: all.
-    rows_max: u32,
+/// A statement over several shards, on its way.
+pub struct Run<'r> {
+    schema: &'r Schema,
+    pub parts: &'r [Part],
+    pub shards: &'r [ShardId],
+    pub spec: &'r MergeSpec,
+    pub task: &'r Task<'r>,
+    /// The client's Bind; `None` for a simple Query.
+    pub bind: Option<Bind<'r>>,
+    /// How many rows the client asks for; zero: all.
+    pub rows_max: u32,
+}
+
+/// A statement whose shards have described their rows, and what makes one result of them.
+enum Opened {
+    Merge {
+        merge: Box<Merge>,
+        opening: Opening,
+        sources: Vec<Source>,
+    },
+    /// The rows have come already; a server finishes them.
+    Finish {
+        given: Source,
+        described: Opening,
+    },
 }
 
 impl Client {
     /// Runs a plan's parts and gives the client their rows as one result.
     pub async fn fan(&mut self, schema: &Schema, parts: &[Part], spec: &MergeSpec, task: &Task<'_>) -> Step {
         let shards: Vec<ShardId> = parts.iter().map(|part| part.shard).collect();
-        let result = match self.open_parts(schema, parts, &shards, spec, task).await {
-            // The rows are of types that only PostgreSQL can merge; the client has read nothing yet.
-            Err(Stop::Failed(refusal)) if refusal.kind == Kind::NotSupported => {
+        let (bind, rows_max) = match &task.asked {
+            Asked::Batch(requests) => (Some(bound(requests)?.1), rows_max(requests)),
+            Asked::Query(_) | Asked::Step => (None, 0),
+        };
+        let run = Run { schema, parts, shards: &shards, spec, task, bind, rows_max };
+        let result = match self.open_parts(&run).await {
+            // The rows are of types that only PostgreSQL can merge, or too many; the client has read nothing yet.
+            Err(Stop::Failed(refusal)) if matches!(refusal.kind, Kind::NotSupported | Kind::LimitExceeded) => {
                 self.leave_parts(&shards).await?;
                 return self.gather_instead(schema, task).await;
             }
             Err(stop) => Err(stop),
-            Ok(opened) => self.merge_parts(opened, &shards, task).await,
+            Ok(Opened::Merge { merge, opening, sources }) => self.stream(&run, merge, opening, &sources).await,
+            Ok(Opened::Finish { given, described }) => self.finished_rows(&run, &given, &described).await,
         };
         match result {
             Ok(()) => self.answered(task),
@@ -67,37 +92,38 @@ impl Client {
         }
     }
 
-    /// Asks the shards, and reads what each says before its rows.
-    async fn open_parts(
-        &mut self,
-        schema: &Schema,
-        parts: &[Part],
-        shards: &[ShardId],
-        spec: &MergeSpec,
-        task: &Task<'_>,
-    ) -> Step<Opened> {
-        for part in parts {
+    /// Asks the shards, and reads what each says before its rows; all rows, where a server has to finish them.
+    async fn open_parts(&mut self, run: &Run<'_>) -> Step<Opened> {
+        for part in run.parts {
             self.link(part.shard, Access::Read).await?;
         }
-        let (formats, rows_max) = match &task.asked {
-            Asked::Batch(requests) => (Some(bound(requests)?.1), rows_max(requests)),
-            Asked::Query(_) | Asked::Step => (None, 0),
+        let own = if run.needs_description()? { Some(Box::pin(self.own_description(run)).await?) } else { None };
+        let types = own.as_ref().and_then(|own| own.parameters.as_ref());
+        let wanted = Wanted {
+            hidden_columns: run.spec.hidden_columns,
+            rows_max: run.spec.rows_per_shard(run.rows_max),
+            parameter_types: types.map(|body| backend::read_parameter_description(body)).transpose()?,
+            formats: if run.spec.outer.is_some() { ResultFormats::Text } else { ResultFormats::Own },
         };
-        let wanted = Wanted { hidden_columns: spec.hidden_columns, rows_max: spec.rows_per_shard(rows_max) };
-        for part in parts {
-            self.ask(part.shard, &self.question_wanting(part, wanted, task)?).await?;
+        for part in run.parts {
+            self.ask(part.shard, &self.question_wanting(part, &wanted, run.task)?).await?;
         }
-        let (opening, sources) = self.openings(shards, spec, formats.as_ref()).await?;
-        let options = MergeOptions {
-            memory_max: self.worker.instance.config.pool.merge_memory,
-            fidelity: TextFidelity {
-                deterministic_collations: !schema.has_nondeterministic_collations,
-                // Settings that cut digits off are refused; the default since version 12 shows them all.
-                exact_floats: true,
+        let bind = run.bind.as_ref().filter(|_| run.spec.outer.is_none());
+        let (mut opening, sources) = self.openings(run, bind).await?;
+        let parameters = own.as_ref().and_then(|own| own.parameters.clone());
+        opening.parameters = parameters.or(opening.parameters);
+        let options = self.merge_options(run);
+        let unmerged = match own.filter(|_| run.spec.outer.is_some()) {
+            Some(own) => own,
+            None => match run.merge(&opening.columns, &options) {
+                Ok(merge) => return Ok(Opened::Merge { merge: Box::new(merge), opening, sources }),
+                Err(_) => opening.without_hidden(run.spec.hidden_columns),
             },
         };
-        let merge = Merge::new(spec, rows_max, &as_merged(&opening.columns, schema), shards.len(), &options)?;
-        Ok(Opened { opening, sources, merge, rows_max })
+        let described = unmerged.in_text();
+        let finish = run.finish(&opening.columns, &options)?;
+        let given = Box::pin(self.finish_rows(run, finish, &sources, &described)).await?;
+        Ok(Opened::Finish { given, described })
     }
 
     /// Has the shards end what they were asked. A cancel would fail an open block.
@@ -112,18 +138,29 @@ impl Client {
         Ok(())
     }
 
-    async fn merge_parts(&mut self, opened: Opened, shards: &[ShardId], task: &Task<'_>) -> Step {
-        let Opened { opening, sources, mut merge, rows_max } = opened;
+    fn merge_options(&self, run: &Run<'_>) -> MergeOptions {
+        MergeOptions {
+            memory_max: self.worker.instance.config.pool.merge_memory,
+            fidelity: TextFidelity {
+                deterministic_collations: !run.schema.has_nondeterministic_collations,
+                // Settings that cut digits off are refused; the default since version 12 shows them all.
+                exact_floats: true,
+            },
+        }
+    }
+
+    /// Gives the client the merged rows as they come.
+    async fn stream(&mut self, run: &Run<'_>, mut merge: Box<Merge>, opening: Opening, sources: &[Source]) -> Step {
         let mut columns = merge.visible_columns(&opening.columns).to_vec();
         columns.iter_mut().for_each(|column| column.format = Format::Text.code());
         let columns = Some(backend::row_description_body(&columns));
-        self.preface(task, &Preface { parameters: opening.parameters, columns });
-        self.merge_rows(&mut merge, &sources).await?;
-        for shard in shards {
+        self.preface(run.task, &Preface { parameters: opening.parameters, columns });
+        self.merge_rows(&mut merge, sources).await?;
+        for shard in run.shards {
             // With a LIMIT the shards may have more to say than was needed.
             self.finish_part(*shard).await?;
         }
-        if rows_max > 0 && merge.row_count() == u64::from(rows_max) {
+        if run.rows_max > 0 && merge.row_count() == u64::from(run.rows_max) {
             backend::bare(self.conn.queue(), tag::PORTAL_SUSPENDED);
         } else {
             backend::command_complete(self.conn.queue(), &format!("SELECT {}", merge.row_count()));
@@ -132,16 +169,11 @@ impl Client {
     }
 
     /// Reads what each shard says before its rows; they must agree.
-    async fn openings(
-        &mut self,
-        shards: &[ShardId],
-        spec: &MergeSpec,
-        formats: Option<&Bind<'_>>,
-    ) -> Step<(Opening, Vec<Source>)> {
+    async fn openings(&mut self, run: &Run<'_>, bind: Option<&Bind<'_>>) -> Step<(Opening, Vec<Source>)> {
         let mut first: Option<Opening> = None;
-        let mut sources = Vec::with_capacity(shards.len());
-        for shard in shards {
-            let mut opening = self.opening(*shard, spec, formats).await?;
+        let mut sources = Vec::with_capacity(run.shards.len());
+        for shard in run.shards {
+            let mut opening = self.opening(*shard, run.spec.hidden_columns, bind).await?;
             sources.push(Source { shard: *shard, numbered: std::mem::take(&mut opening.numbered) });
             match &first {
                 None => first = Some(opening),
@@ -149,7 +181,7 @@ impl Client {
                 Some(_) => {
                     return Err(Error::refuse(
                         "the shards answer with different columns",
-                        format!("Shard {shard} and shard {} describe the rows differently.", shards[0]),
+                        format!("Shard {shard} and shard {} describe the rows differently.", run.shards[0]),
                     )
                     .hint("Compare the tables' definitions on both shards.")
                     .into());
@@ -162,17 +194,18 @@ impl Client {
         }
     }
 
-    async fn opening(&mut self, shard: ShardId, spec: &MergeSpec, formats: Option<&Bind<'_>>) -> Step<Opening> {
+    /// Reads what a shard says before its rows, which come as `bind` asks for them, with so many hidden columns.
+    pub async fn opening(&mut self, shard: ShardId, hidden: usize, bind: Option<&Bind<'_>>) -> Step<Opening> {
         let mut parameters = None;
         loop {
             match self.reply(shard).await? {
                 Reply::RowDescription(body) => {
                     let mut own = backend::read_row_description(&body)?;
-                    set_formats(&mut own, spec.hidden_columns, formats);
+                    set_formats(&mut own, hidden, bind);
                     let numbered = self.numbered_columns(shard, &own)?;
                     let body = self.with_home_oids(shard, tag::ROW_DESCRIPTION, body)?;
                     let mut columns = backend::read_row_description(&body)?;
-                    set_formats(&mut columns, spec.hidden_columns, formats);
+                    set_formats(&mut columns, hidden, bind);
                     return Ok(Opening { columns, parameters, numbered });
                 }
                 Reply::ParameterDescription(body) => {
@@ -205,11 +238,12 @@ impl Client {
     }
 
     /// A row with the home shard's OIDs in it.
-    fn with_home_row(&self, source: &Source, body: Bytes) -> Result<Bytes> {
+    pub fn with_home_row(&self, source: &Source, body: Bytes) -> Result<Bytes> {
         if source.numbered.is_empty() { Ok(body) } else { self.translated_row(source.shard, &source.numbered, &body) }
     }
 
-    async fn finish_part(&mut self, shard: ShardId) -> Step {
+    /// Reads the rest of what a shard says.
+    pub async fn finish_part(&mut self, shard: ShardId) -> Step {
         match self.drain(shard).await? {
             None => Ok(()),
             Some(body) => Err(self.passed_on(&body)),
@@ -236,6 +270,26 @@ impl Client {
             (Stop::Told, Asked::Query(_) | Asked::Batch(_)) => self.answered(task),
             (other, _) => Err(other),
         }
+    }
+}
+
+impl Run<'_> {
+    /// Whether the client's own statement must be described: the shards' texts tell neither its columns nor all of its
+    /// parameters.
+    fn needs_description(&self) -> Result<bool> {
+        let Asked::Batch(requests) = self.task.asked else { return Ok(self.spec.outer.is_some()) };
+        let (prepared, bind) = bound(requests)?;
+        let is_open = |place| prepared.parameter_types.get(place).is_none_or(|oid| *oid == 0);
+        Ok(self.spec.outer.is_some() || self.spec.drops_parameters && (0..bind.value_count).any(is_open))
+    }
+
+    fn merge(&self, columns: &[Column], options: &MergeOptions) -> Result<Merge> {
+        Merge::new(self.spec, self.rows_max, &as_merged(columns, self.schema), self.shards.len(), options)
+    }
+
+    fn finish(&self, columns: &[Column], options: &MergeOptions) -> Result<Finish> {
+        let array_of_enum = |oid| self.schema.enums.get(&oid).map(|found| found.array_oid);
+        Finish::new(self.spec, columns, &array_of_enum, options)
     }
 }
 

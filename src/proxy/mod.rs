@@ -48,6 +48,7 @@ pub mod exchange;
 pub mod explain;
 pub mod fan;
 mod fault;
+pub mod finish;
 pub mod gather;
 pub mod handle;
 pub mod instance;

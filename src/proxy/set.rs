@@ -156,7 +156,7 @@ impl Client {
         let first = self.first_concerned().await?;
         let server = &self.links[first].server;
         let question =
-            Question::of(task, task.text, Wanted::default(), server.session.ledger.translation().map(|oids| &**oids))?;
+            Question::of(task, task.text, &Wanted::default(), server.session.ledger.translation().map(|oids| &**oids))?;
         let shard = server.shard();
         self.ask(shard, &question).await?;
         let answer = self.answer(shard).await?;

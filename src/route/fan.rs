@@ -9,6 +9,7 @@ use crate::sql::analyze::copy_out;
 use crate::sql::distribute::{TablePlacement, distribute};
 use crate::sql::facts::{Effects, RelationName};
 use crate::types::{Error, Result, ShardId};
+use crate::wire::frontend::Format;
 
 /// The plan of a SELECT that needs rows of all of `shards`.
 ///
@@ -31,7 +32,8 @@ pub(super) fn plan_fan(request: &Request<'_>, shards: &[ShardId]) -> Result<Acti
         .hint("Send the time itself."));
     }
     let placement = |name: &RelationName| placement(request, name);
-    let distributed = distribute(statement.text(request.text), request.schema, &placement)?;
+    let row_counts = |number| row_count(request, number);
+    let distributed = distribute(statement.text(request.text), request.schema, &placement, &row_counts)?;
     let text: Arc<str> = distributed.shard_text.into();
     let part = |shard: &ShardId| Part { shard: *shard, text: PartText::Rewritten(Arc::clone(&text)), ownership: None };
     Ok(Action::Fan { parts: shards.iter().map(part).collect(), merge: Arc::new(distributed.merge) })
@@ -56,7 +58,7 @@ pub(super) fn plan_copy_out(request: &Request<'_>, shards: &[ShardId]) -> Result
         None => PartText::Untouched,
         Some(query) => {
             let placement = |name: &RelationName| placement(request, name);
-            let distributed = distribute(query, request.schema, &placement)?;
+            let distributed = distribute(query, request.schema, &placement, &|number| row_count(request, number))?;
             if !distributed.merge.is_concatenation() {
                 return Err(Error::refuse(
                     "COPY of rows of several shards must not order, limit or group them",
@@ -70,6 +72,36 @@ pub(super) fn plan_copy_out(request: &Request<'_>, shards: &[ShardId]) -> Result
     let part = |shard: &ShardId| Part { shard: *shard, text: text.clone(), ownership: None };
     let (is_binary, header) = (copy.is_binary, copy.header);
     Ok(Action::CopyOut { parts: shards.iter().map(part).collect(), is_binary, header })
+}
+
+/// The number that a parameter of LIMIT or OFFSET holds; `None` for NULL.
+fn row_count(request: &Request<'_>, number: i32) -> Result<Option<i64>> {
+    let place = usize::try_from(number).ok().and_then(|number| number.checked_sub(1));
+    let Some(parameter) = place.and_then(|place| request.parameters.get(place)) else {
+        return Err(Error::refuse("cannot tell how many rows are wanted", format!("There is no parameter ${number}.")));
+    };
+    let Some(value) = parameter.value else { return Ok(None) };
+    let is_integer = matches!(parameter.type_oid, 0 | oid::INT2 | oid::INT4 | oid::INT8);
+    let read = match (parameter.format, value) {
+        _ if !is_integer => None,
+        (Format::Text, text) => std::str::from_utf8(text).ok().and_then(|text| text.trim().parse().ok()),
+        (Format::Binary, [a, b]) => Some(i16::from_be_bytes([*a, *b]).into()),
+        (Format::Binary, [a, b, c, d]) => Some(i32::from_be_bytes([*a, *b, *c, *d]).into()),
+        (Format::Binary, bytes) => bytes.try_into().ok().map(i64::from_be_bytes),
+    };
+    read.map(Some).ok_or_else(|| {
+        Error::refuse(
+            "cannot tell how many rows are wanted",
+            format!("${number} is not an integer that Weir can read."),
+        )
+    })
+}
+
+/// Types of parameters. Source: PostgreSQL's `pg_type.dat`.
+mod oid {
+    pub const INT8: u32 = 20;
+    pub const INT2: u32 = 21;
+    pub const INT4: u32 = 23;
 }
 
 pub(super) fn placement(request: &Request<'_>, name: &RelationName) -> TablePlacement {

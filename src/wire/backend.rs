@@ -113,6 +113,13 @@ fn put_columns(body: &mut BytesMut, columns: &[Column]) {
     }
 }
 
+/// Reads the types in the body of a ParameterDescription.
+pub fn read_parameter_description(body: &[u8]) -> Result<Vec<u32>> {
+    let mut reader = Reader::new(body);
+    let count = reader.count()?;
+    (0..count).map(|_| reader.u32()).collect()
+}
+
 /// Reads the values of a DataRow; `None` for NULL.
 pub fn read_data_row(body: &[u8]) -> Result<Vec<Option<&[u8]>>> {
     let mut reader = Reader::new(body);

@@ -183,6 +183,14 @@ impl<'a> Bind<'a> {
         Ok(out.to_vec())
     }
 
+    /// `arguments`, which are as long as [`Bind::arguments`], with all results asked for in text format.
+    pub fn for_text(&self, mut arguments: Vec<u8>) -> Vec<u8> {
+        let formats_len = 2 + 2 * self.result_formats.len();
+        arguments.truncate(self.arguments.len() - formats_len);
+        arguments.extend_from_slice(&[0, 0]);
+        arguments
+    }
+
     /// The format in which the value of a column is asked for.
     pub fn result_format(&self, column: usize) -> Format {
         match self.result_formats.as_slice() {

@@ -1,8 +1,10 @@
 //! Expressions that give on every shard what they would give on one server: made of columns, literals, parameters and
 //! built-ins whose result depends on their arguments and the session's settings only.
 
+use std::cell::Cell;
+
 use pg_query::NodeEnum;
-use pg_query::protobuf::{AConst, AExpr, AExprKind, ColumnRef, FuncCall, Node, TypeCast, TypeName, a_const};
+use pg_query::protobuf::{AConst, AExpr, AExprKind, ColumnRef, FuncCall, Node, TypeCast, TypeName, WindowDef, a_const};
 
 use super::super::moment::names_moment;
 use super::super::schema::{FunctionClass, Volatility};
@@ -83,8 +85,33 @@ const CAST_TYPES: &[&str] = &[
 /// Refuses what may differ between shards, and aggregates, which are no part of row expressions.
 pub fn normal_form(expression: &Node, scope: &Scope<'_>) -> Result<Node> {
     let mut normal = expression.clone();
-    Normalizer { scope }.node(&mut normal)?;
+    Normalizer { scope, calls: Calls::OfRows, contents: Cell::default() }.node(&mut normal)?;
     Ok(normal)
+}
+
+/// As [`normal_form`] for an expression that may call aggregates and window functions; says whether it does.
+///
+/// # Errors
+/// Refuses what may differ between shards.
+pub fn whole_form(expression: &Node, scope: &Scope<'_>) -> Result<(Node, Contents)> {
+    let mut normal = expression.clone();
+    let normalizer = Normalizer { scope, calls: Calls::Any, contents: Cell::default() };
+    normalizer.node(&mut normal)?;
+    Ok((normal, normalizer.contents.get()))
+}
+
+/// What an expression calls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Contents {
+    pub aggregate: bool,
+    pub window: bool,
+}
+
+impl Contents {
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self { aggregate: self.aggregate || other.aggregate, window: self.window || other.window }
+    }
 }
 
 /// Binds a column reference.
@@ -153,128 +180,151 @@ pub fn built_in_function<'n>(call: &'n FuncCall, scope: &Scope<'_>) -> Result<(&
     }
 }
 
+/// Clears the positions that a construct of expressions has in its text, and gives the expressions that it is made of.
+///
+/// # Errors
+/// Refuses constructs that are not known.
+pub fn parts_mut(node: &mut NodeEnum) -> Result<Vec<&mut Node>> {
+    let mut parts: Vec<&mut Node> = Vec::new();
+    match node {
+        NodeEnum::ColumnRef(column) => column.location = 0,
+        NodeEnum::ParamRef(parameter) => parameter.location = 0,
+        NodeEnum::AConst(constant) => constant.location = 0,
+        NodeEnum::TypeCast(cast) => {
+            cast.location = 0;
+            parts.extend(cast.arg.as_deref_mut());
+        }
+        NodeEnum::FuncCall(call) => {
+            call.location = 0;
+            parts.extend(call.args.iter_mut().chain(&mut call.agg_order));
+            parts.extend(call.agg_filter.as_deref_mut());
+            parts.extend(call.over.as_deref_mut().into_iter().flat_map(window_parts_mut));
+        }
+        NodeEnum::AExpr(operation) => {
+            (operation.location, operation.rexpr_list_start, operation.rexpr_list_end) = (0, 0, 0);
+            parts.extend(operation.lexpr.as_deref_mut());
+            parts.extend(operation.rexpr.as_deref_mut());
+        }
+        NodeEnum::List(list) => parts.extend(&mut list.items),
+        NodeEnum::BoolExpr(bool) => {
+            bool.location = 0;
+            parts.extend(&mut bool.args);
+        }
+        NodeEnum::NullTest(test) => {
+            test.location = 0;
+            parts.extend(test.arg.as_deref_mut());
+        }
+        NodeEnum::BooleanTest(test) => {
+            test.location = 0;
+            parts.extend(test.arg.as_deref_mut());
+        }
+        NodeEnum::CaseExpr(case) => {
+            case.location = 0;
+            parts.extend(case.arg.as_deref_mut());
+            parts.extend(&mut case.args);
+            parts.extend(case.defresult.as_deref_mut());
+        }
+        NodeEnum::CaseWhen(when) => {
+            when.location = 0;
+            parts.extend(when.expr.as_deref_mut());
+            parts.extend(when.result.as_deref_mut());
+        }
+        NodeEnum::CoalesceExpr(coalesce) => {
+            coalesce.location = 0;
+            parts.extend(&mut coalesce.args);
+        }
+        NodeEnum::MinMaxExpr(extreme) => {
+            extreme.location = 0;
+            parts.extend(&mut extreme.args);
+        }
+        NodeEnum::AArrayExpr(array) => {
+            (array.location, array.list_start, array.list_end) = (0, 0, 0);
+            parts.extend(&mut array.elements);
+        }
+        NodeEnum::RowExpr(row) => {
+            row.location = 0;
+            parts.extend(&mut row.args);
+        }
+        NodeEnum::CollateClause(collate) => {
+            collate.location = 0;
+            parts.extend(collate.arg.as_deref_mut());
+        }
+        NodeEnum::AIndirection(indirection) => {
+            parts.extend(indirection.arg.as_deref_mut());
+            parts.extend(&mut indirection.indirection);
+        }
+        NodeEnum::AIndices(indices) => {
+            parts.extend(indices.lidx.as_deref_mut());
+            parts.extend(indices.uidx.as_deref_mut());
+        }
+        // A field of a composite value.
+        NodeEnum::String(_) => {}
+        NodeEnum::SortBy(item) => {
+            if !item.use_op.is_empty() {
+                return Err(refuse("ORDER BY ... USING"));
+            }
+            item.location = 0;
+            parts.extend(item.node.as_deref_mut());
+        }
+        NodeEnum::WindowDef(window) => parts.extend(window_parts_mut(window)),
+        other => return Err(refuse(describe(other))),
+    }
+    Ok(parts)
+}
+
+/// The expressions of a window's definition.
+fn window_parts_mut(window: &mut WindowDef) -> Vec<&mut Node> {
+    window.location = 0;
+    let offsets = window.start_offset.as_deref_mut().into_iter().chain(window.end_offset.as_deref_mut());
+    window.partition_clause.iter_mut().chain(&mut window.order_clause).chain(offsets).collect()
+}
+
+/// Which calls an expression may have.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Calls {
+    OfRows,
+    Any,
+}
+
+/// Whether a call aggregates rows. A window function without OVER is one that has an aggregate of its name:
+/// `rank(5) WITHIN GROUP (ORDER BY x)`.
+pub fn is_aggregate(call: &FuncCall, class: FunctionClass) -> bool {
+    call.over.is_none() && (class.aggregate || class.window)
+}
+
 struct Normalizer<'a, 's> {
     scope: &'a Scope<'s>,
+    calls: Calls,
+    contents: Cell<Contents>,
 }
 
 impl Normalizer<'_, '_> {
     fn node(&self, node: &mut Node) -> Result<()> {
-        match &mut node.node {
-            Some(NodeEnum::ColumnRef(column)) => self.column(column),
-            Some(NodeEnum::ParamRef(parameter)) => {
-                parameter.location = 0;
-                Ok(())
+        let Some(construct) = &mut node.node else { return Err(refuse("an empty part of an expression")) };
+        match construct {
+            NodeEnum::ColumnRef(column) => self.column(column)?,
+            NodeEnum::AConst(constant) => literal(constant)?,
+            NodeEnum::TypeCast(cast) => self.cast(cast)?,
+            NodeEnum::FuncCall(call) => self.function(call)?,
+            NodeEnum::AExpr(operation) => check_operator(operation)?,
+            NodeEnum::String(_) => return Err(refuse("a field of a composite value")),
+            NodeEnum::SortBy(_) | NodeEnum::WindowDef(_) if self.calls == Calls::OfRows => {
+                return Err(refuse(describe(construct)));
             }
-            Some(NodeEnum::AConst(constant)) => literal(constant),
-            Some(NodeEnum::TypeCast(cast)) => self.cast(cast),
-            Some(NodeEnum::FuncCall(call)) => self.function(call),
-            Some(NodeEnum::AExpr(operation)) => self.operation(operation),
-            Some(NodeEnum::List(list)) => self.nodes(&mut list.items),
-            Some(other) => self.construct(other),
-            None => Err(refuse("an empty part of an expression")),
+            _ => {}
         }
-    }
-
-    /// Constructs of the grammar that only combine other expressions.
-    fn construct(&self, node: &mut NodeEnum) -> Result<()> {
-        match node {
-            NodeEnum::BoolExpr(bool) => {
-                bool.location = 0;
-                self.nodes(&mut bool.args)
-            }
-            NodeEnum::NullTest(test) => {
-                test.location = 0;
-                self.optional(&mut test.arg)
-            }
-            NodeEnum::BooleanTest(test) => {
-                test.location = 0;
-                self.optional(&mut test.arg)
-            }
-            NodeEnum::CaseExpr(case) => {
-                case.location = 0;
-                self.optional(&mut case.arg)?;
-                self.nodes(&mut case.args)?;
-                self.optional(&mut case.defresult)
-            }
-            NodeEnum::CaseWhen(when) => {
-                when.location = 0;
-                self.optional(&mut when.expr)?;
-                self.optional(&mut when.result)
-            }
-            NodeEnum::CoalesceExpr(coalesce) => {
-                coalesce.location = 0;
-                self.nodes(&mut coalesce.args)
-            }
-            NodeEnum::MinMaxExpr(extreme) => {
-                extreme.location = 0;
-                self.nodes(&mut extreme.args)
-            }
-            NodeEnum::AArrayExpr(array) => {
-                (array.location, array.list_start, array.list_end) = (0, 0, 0);
-                self.nodes(&mut array.elements)
-            }
-            NodeEnum::RowExpr(row) => {
-                row.location = 0;
-                self.nodes(&mut row.args)
-            }
-            NodeEnum::CollateClause(collate) => {
-                collate.location = 0;
-                self.optional(&mut collate.arg)
-            }
-            NodeEnum::AIndirection(indirection) => {
-                self.optional(&mut indirection.arg)?;
-                self.nodes(&mut indirection.indirection)
-            }
-            NodeEnum::AIndices(indices) => {
-                self.optional(&mut indices.lidx)?;
-                self.optional(&mut indices.uidx)
-            }
-            other => Err(refuse(describe(other))),
-        }
-    }
-
-    fn nodes(&self, nodes: &mut [Node]) -> Result<()> {
-        nodes.iter_mut().try_for_each(|node| self.node(node))
-    }
-
-    fn optional(&self, node: &mut Option<Box<Node>>) -> Result<()> {
-        node.as_mut().map_or(Ok(()), |node| self.node(node))
+        parts_mut(construct)?.into_iter().try_for_each(|part| self.node(part))
     }
 
     fn column(&self, column: &mut ColumnRef) -> Result<()> {
         let bound = bind(column, self.scope)?;
         let alias = &self.scope.relations[bound.relation].alias;
         column.fields = vec![string_node(alias), string_node(bound.column)];
-        column.location = 0;
         Ok(())
     }
 
-    fn operation(&self, operation: &mut AExpr) -> Result<()> {
-        if operation.kind() == AExprKind::Undefined {
-            return Err(refuse("an operation of an unknown kind"));
-        }
-        // BETWEEN carries its own words for a name; PostgreSQL turns them into comparisons.
-        let is_between = matches!(
-            operation.kind(),
-            AExprKind::AexprBetween
-                | AExprKind::AexprNotBetween
-                | AExprKind::AexprBetweenSym
-                | AExprKind::AexprNotBetweenSym
-        );
-        if !is_between {
-            operator(operation)?;
-        }
-        (operation.location, operation.rexpr_list_start, operation.rexpr_list_end) = (0, 0, 0);
-        self.optional(&mut operation.lexpr)?;
-        self.optional(&mut operation.rexpr)
-    }
-
     fn cast(&self, cast: &mut TypeCast) -> Result<()> {
-        cast.location = 0;
-        if let Some(type_name) = &mut cast.type_name {
-            self.type_name(type_name)?;
-        }
-        self.optional(&mut cast.arg)
+        cast.type_name.as_mut().map_or(Ok(()), |type_name| self.type_name(type_name))
     }
 
     fn type_name(&self, type_name: &mut TypeName) -> Result<()> {
@@ -286,7 +336,7 @@ impl Normalizer<'_, '_> {
         if type_name.setof || type_name.pct_type || !CAST_TYPES.contains(&name) {
             return Err(refuse(format!("a cast to the type {name}")));
         }
-        self.nodes(&mut type_name.typmods)
+        type_name.typmods.iter_mut().try_for_each(|modifier| self.node(modifier))
     }
 
     /// Labels are read by nothing but the enum's definition.
@@ -300,16 +350,14 @@ impl Normalizer<'_, '_> {
     }
 
     fn function(&self, call: &mut FuncCall) -> Result<()> {
-        call.location = 0;
-        if call.over.is_some() {
-            return Err(refuse("a window function"));
-        }
         let (name, class) = built_in_function(call, self.scope)?;
-        if class.aggregate {
-            return Err(refuse(format!("the aggregate {name}() as part of an expression or outside the select list")));
-        }
-        if class.window {
-            return Err(refuse(format!("the window function {name}()")));
+        let called = Contents { aggregate: is_aggregate(call, class), window: call.over.is_some() };
+        if called != Contents::default() {
+            return self.call_of_many_rows(name, called).map(|()| {
+                // A name with its schema means the same.
+                let last = call.funcname.len().saturating_sub(1);
+                drop(call.funcname.drain(..last));
+            });
         }
         // It makes several rows of one row of VALUES, but only where that is the only one.
         if self.scope.evaluated_by_row && class.returns_set {
@@ -319,13 +367,37 @@ impl Normalizer<'_, '_> {
         if class.volatility != Volatility::Immutable && !STEADY_FUNCTIONS.contains(&name) && !by_row {
             return Err(refuse(format!("the function {name}(), which each shard would evaluate for itself")));
         }
-        self.nodes(&mut call.args)
+        Ok(())
+    }
+
+    fn call_of_many_rows(&self, name: &str, called: Contents) -> Result<()> {
+        match self.calls {
+            Calls::Any => {
+                self.contents.set(self.contents.get().and(called));
+                Ok(())
+            }
+            Calls::OfRows if called.window => Err(refuse("a window function")),
+            Calls::OfRows => {
+                Err(refuse(format!("the aggregate {name}() as part of an expression or outside the select list")))
+            }
+        }
+    }
+}
+
+fn check_operator(operation: &AExpr) -> Result<()> {
+    match operation.kind() {
+        AExprKind::Undefined => Err(refuse("an operation of an unknown kind")),
+        // BETWEEN carries its own words for a name; PostgreSQL turns them into comparisons.
+        AExprKind::AexprBetween
+        | AExprKind::AexprNotBetween
+        | AExprKind::AexprBetweenSym
+        | AExprKind::AexprNotBetweenSym => Ok(()),
+        _ => operator(operation).map(drop),
     }
 }
 
 /// Refuses a string that a date or time type would read as the current moment: each shard has another one.
-fn literal(constant: &mut AConst) -> Result<()> {
-    constant.location = 0;
+fn literal(constant: &AConst) -> Result<()> {
     match &constant.val {
         Some(a_const::Val::Sval(string)) if names_moment(&string.sval) => {
             Err(refuse(format!("the literal '{}', which each shard could read as a time of its own", string.sval)))

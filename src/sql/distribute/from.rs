@@ -35,6 +35,7 @@ pub fn resolve<'s>(
     }
     whole.equalities.extend(reader.key_equalities(select.where_clause.as_deref())?);
     reader.prove_connected(&whole)?;
+    reader.scope.core = whole.core;
     Ok(reader.scope)
 }
 
@@ -212,20 +213,9 @@ impl<'s> Reader<'s, '_> {
         };
         let columns = || of_a.columns.iter().zip(&of_b.columns);
         of_a.keyspace == of_b.keyspace
-            && columns()
-                .all(|((a, a_type), (b, b_type))| is_equated(a, b) && self.equal_means_same_shard(*a_type, *b_type))
-    }
-
-    /// Whether equal values of these types are always placed alike. Equal texts are, unless a collation of the
-    /// database calls texts equal that differ in their bytes; char(n) and text differ in their trailing blanks.
-    fn equal_means_same_shard(&self, a: u32, b: u32) -> bool {
-        let is_integer = |oid| matches!(oid, oid::INT2 | oid::INT4 | oid::INT8);
-        let is_text = |oid| matches!(oid, oid::TEXT | oid::VARCHAR | oid::BPCHAR);
-        if is_text(a) || is_text(b) {
-            let both_plain = a != oid::BPCHAR && b != oid::BPCHAR && is_text(a) && is_text(b);
-            return both_plain && !self.scope.schema.has_nondeterministic_collations;
-        }
-        a == b || (is_integer(a) && is_integer(b))
+            && columns().all(|((a, a_type), (b, b_type))| {
+                is_equated(a, b) && self.scope.equal_means_same_shard(*a_type, *b_type)
+            })
     }
 
     /// Proves that all sharded tables that are inner-joined on this side meet on one shard.
@@ -293,14 +283,4 @@ fn alias(table: &RangeVar) -> Result<String> {
 
 fn some_name(name: &str) -> Option<String> {
     (!name.is_empty()).then(|| name.to_owned())
-}
-
-/// Built-in types of shard keys whose equality needs a closer look. Source: PostgreSQL's `pg_type` catalog.
-mod oid {
-    pub const INT8: u32 = 20;
-    pub const INT2: u32 = 21;
-    pub const INT4: u32 = 23;
-    pub const TEXT: u32 = 25;
-    pub const BPCHAR: u32 = 1042;
-    pub const VARCHAR: u32 = 1043;
 }

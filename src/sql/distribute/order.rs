@@ -1,12 +1,12 @@
-//! ORDER BY, and with it the SELECTs whose result is every row of every shard.
+//! ORDER BY and DISTINCT, and the SELECTs whose result is made of rows of the shards as they are.
 
 use pg_query::NodeEnum;
 use pg_query::protobuf::{CollateClause, Node, SortBy, SortByDir, SortByNulls};
 
-use super::expression::{bare_name, built_in_name};
+use super::expression::{Contents, bare_name, built_in_name, string, whole_form};
 use super::rewrite::Rewrite;
 use super::scope::Scope;
-use super::targets::{Targets, normal_target};
+use super::targets::Targets;
 use super::{Distributed, Literal, Window, integer_literal, refuse};
 use crate::merge::spec::{ColumnRef, Combine, SortKey};
 use crate::types::Result;
@@ -15,34 +15,94 @@ use crate::types::Result;
 pub struct SortItem {
     pub expression: Node,
     pub normal: Node,
+    pub contents: Contents,
     /// The place in the select list of the column that it equals.
     pub target: Option<usize>,
-    is_aggregate: bool,
     descending: bool,
     nulls_first: bool,
 }
 
-/// Rows pass through: every shard orders and limits its own, the merge keeps the order and cuts again.
+/// Rows pass through: every shard orders and limits its own, the merge keeps the order and cuts again. Also for rows
+/// that are groups, or distinct, as long as each comes from one shard.
 pub fn distribute_rows(
+    mut rewrite: Rewrite,
+    targets: &Targets,
+    sort: &[SortItem],
+    window: Window,
+) -> Result<Distributed> {
+    let keys = sort_columns(&mut rewrite, targets, sort)?;
+    rewrite.limit(window.rows_per_shard(), window.ties);
+    rewrite.finish(Combine::Rows, keys, window)
+}
+
+/// SELECT DISTINCT: every shard leaves out what it has twice, the merge what several shards have.
+pub fn distribute_distinct(
+    mut rewrite: Rewrite,
+    targets: &Targets,
+    sort: &[SortItem],
+    window: Window,
+) -> Result<Distributed> {
+    let keys = sort_columns(&mut rewrite, targets, sort)?;
+    rewrite.limit(window.rows_per_shard(), window.ties);
+    rewrite.finish(Combine::Distinct, keys, window)
+}
+
+/// SELECT DISTINCT ON: in the order that the statement gives, or in that of the expressions, the first row of each shard
+/// and then the first of all.
+pub fn distribute_distinct_on(
     mut rewrite: Rewrite,
     targets: &Targets,
     scope: &Scope<'_>,
     window: Window,
 ) -> Result<Distributed> {
-    let mut sort = Vec::new();
-    for item in sort_items(&rewrite.select.sort_clause, targets, scope)? {
-        if item.is_aggregate {
-            return Err(refuse("an aggregate in ORDER BY only"));
+    let mut distinct: Vec<Node> = Vec::new();
+    for node in rewrite.select.distinct_clause.clone() {
+        let (expression, _) = resolve(Some(&node), targets, scope)?;
+        let (normal, _) = whole_form(&expression, scope)?;
+        if !distinct.contains(&normal) {
+            distinct.push(normal);
         }
-        let visible = item.target.and_then(|place| targets.visible(place));
-        let column = match visible {
+    }
+    if rewrite.select.sort_clause.is_empty() {
+        let items = rewrite.select.distinct_clause.clone().into_iter().map(ascending);
+        rewrite.select.sort_clause = items.collect();
+    }
+    let sort = sort_items(&rewrite.select.sort_clause, targets, scope)?;
+    let first: Vec<&Node> = sort.iter().take(distinct.len()).map(|item| &item.normal).collect();
+    if first.len() < distinct.len() || !distinct.iter().all(|normal| first.contains(&normal)) {
+        return Err(refuse("DISTINCT ON expressions that are not the first ones of ORDER BY"));
+    }
+    let keys = sort_columns(&mut rewrite, targets, &sort)?;
+    rewrite.limit(window.rows_per_shard(), window.ties);
+    rewrite.distinct_keys = distinct.len();
+    rewrite.finish(Combine::Rows, keys, window)
+}
+
+fn ascending(node: Node) -> Node {
+    let item = SortBy {
+        node: Some(Box::new(node)),
+        sortby_dir: SortByDir::SortbyDefault.into(),
+        sortby_nulls: SortByNulls::SortbyNullsDefault.into(),
+        ..SortBy::default()
+    };
+    Node { node: Some(NodeEnum::SortBy(Box::new(item))) }
+}
+
+/// The columns that the items stand in. What the select list lacks becomes a hidden column.
+fn sort_columns(rewrite: &mut Rewrite, targets: &Targets, sort: &[SortItem]) -> Result<Vec<SortKey>> {
+    let is_distinct = matches!(rewrite.select.distinct_clause.as_slice(), [Node { node: None }]);
+    let mut keys = Vec::with_capacity(sort.len());
+    for item in sort {
+        let column = match item.target.and_then(|place| targets.visible(place)) {
             Some(place) => ColumnRef::Visible(place),
+            None if is_distinct => {
+                return Err(refuse("DISTINCT ordered by a column behind *, or one that is not selected"));
+            }
             None => rewrite.hide(item.expression.clone()),
         };
-        sort.push(item.key(column)?);
+        keys.push(item.key(column)?);
     }
-    rewrite.limit(window.rows_per_shard());
-    rewrite.finish(Combine::Rows, sort, window)
+    Ok(keys)
 }
 
 /// Resolves the items of ORDER BY.
@@ -70,9 +130,9 @@ impl SortItem {
             SortByNulls::Undefined => return Err(refuse("an unknown item of ORDER BY")),
         };
         let (expression, target) = resolve(item.node.as_deref(), targets, scope)?;
-        let (normal, aggregate) = normal_target(&expression, scope)?;
+        let (normal, contents) = whole_form(&expression, scope)?;
         let target = target.or_else(|| targets.equal_to(&normal).map(|(place, _)| place));
-        Ok(Self { expression, normal, target, is_aggregate: aggregate.is_some(), descending, nulls_first })
+        Ok(Self { expression, normal, contents, target, descending, nulls_first })
     }
 
     /// The merge's key for this item, which stands in `column`.
@@ -80,17 +140,18 @@ impl SortItem {
     /// # Errors
     /// Refuses a collation with a schema other than pg_catalog.
     pub fn key(&self, column: ColumnRef) -> Result<SortKey> {
-        let bytewise = match &self.expression.node {
-            Some(NodeEnum::CollateClause(collate)) => is_bytewise(collate)?,
-            _ => false,
+        let (bytewise, collation) = match &self.expression.node {
+            Some(NodeEnum::CollateClause(collate)) => (is_bytewise(collate)?, Some(collation_name(collate)?)),
+            _ => (false, None),
         };
-        Ok(SortKey { column, descending: self.descending, nulls_first: self.nulls_first, bytewise })
+        let (descending, nulls_first) = (self.descending, self.nulls_first);
+        Ok(SortKey { column, descending, nulls_first, bytewise, collation })
     }
 }
 
 /// The expression that an item means, and its place in the select list if it is named or numbered there. A bare name
 /// means a column of the result before one of the tables, as in SQL-92.
-fn resolve(node: Option<&Node>, targets: &Targets, scope: &Scope<'_>) -> Result<(Node, Option<usize>)> {
+pub fn resolve(node: Option<&Node>, targets: &Targets, scope: &Scope<'_>) -> Result<(Node, Option<usize>)> {
     let node = node.ok_or_else(|| refuse("an unknown item of ORDER BY"))?;
     refuse_parameter(node, "ORDER BY")?;
     if let Some(literal) = integer_literal(node) {
@@ -121,4 +182,10 @@ pub fn refuse_parameter(node: &Node, clause: &str) -> Result<()> {
 /// Whether a collation orders by bytes on every server.
 fn is_bytewise(collate: &CollateClause) -> Result<bool> {
     Ok(matches!(built_in_name(&collate.collname)?, "C" | "POSIX"))
+}
+
+/// A collation's name as it stands in SQL.
+fn collation_name(collate: &CollateClause) -> Result<String> {
+    let quoted = |name: &Node| string(name).map(|name| format!("\"{}\"", name.replace('"', "\"\"")));
+    Ok(collate.collname.iter().map(quoted).collect::<Result<Vec<_>>>()?.join("."))
 }

@@ -4,7 +4,7 @@ use pg_query::protobuf::{AConst, Float, LimitOption, Node, ParseResult, RawStmt,
 use pg_query::{DeparseOptions, NodeEnum};
 
 use super::{Distributed, Window};
-use crate::merge::spec::{ColumnRef, Combine, MergeSpec, SortKey};
+use crate::merge::spec::{ColumnRef, Combine, MergeSpec, Outer, SortKey, Ties};
 use crate::types::{Error, Result};
 
 /// A SELECT that is being rewritten.
@@ -14,6 +14,10 @@ pub struct Rewrite {
     /// mean does not change.
     prefix: String,
     hidden_columns: usize,
+    /// See [`MergeSpec::distinct_keys`].
+    pub distinct_keys: usize,
+    /// See [`MergeSpec::outer`].
+    pub outer: Option<Outer>,
 }
 
 impl Rewrite {
@@ -23,46 +27,77 @@ impl Rewrite {
         while text.to_ascii_lowercase().contains(&prefix) {
             prefix.push('_');
         }
-        Self { select, prefix, hidden_columns: 0 }
+        Self { select, prefix, hidden_columns: 0, distinct_keys: 0, outer: None }
     }
 
     /// Adds a column behind the client's own.
     pub fn hide(&mut self, expression: Node) -> ColumnRef {
         let column = ColumnRef::Hidden(self.hidden_columns);
         self.hidden_columns += 1;
-        let target = ResTarget {
-            name: format!("{}{}", self.prefix, self.hidden_columns),
-            val: Some(Box::new(expression)),
-            ..ResTarget::default()
-        };
+        let target =
+            ResTarget { name: self.hidden_name(column), val: Some(Box::new(expression)), ..ResTarget::default() };
         self.select.target_list.push(Node { node: Some(NodeEnum::ResTarget(Box::new(target))) });
         column
     }
 
+    /// The name of a hidden column.
+    pub fn hidden_name(&self, column: ColumnRef) -> String {
+        let (ColumnRef::Hidden(place) | ColumnRef::Visible(place)) = column;
+        format!("{}{}", self.prefix, place + 1)
+    }
+
+    /// A name that the statement does not have.
+    pub fn rows_name(&self) -> String {
+        format!("{}rows", self.prefix)
+    }
+
+    /// How many columns are hidden by now.
+    pub fn hidden_columns(&self) -> usize {
+        self.hidden_columns
+    }
+
     /// Replaces LIMIT and OFFSET by a LIMIT, or by none.
-    pub fn limit(&mut self, rows: Option<i64>) {
+    pub fn limit(&mut self, rows: Option<i64>, ties: Ties) {
         self.select.limit_offset = None;
         self.select.limit_count = rows.map(|rows| Box::new(integer(rows)));
-        let option = if rows.is_some() { LimitOption::Count } else { LimitOption::Default };
+        let option = match (rows, ties) {
+            (None, _) => LimitOption::Default,
+            (Some(_), Ties::Cut) => LimitOption::Count,
+            (Some(_), Ties::Kept) => LimitOption::WithTies,
+        };
         self.select.set_limit_option(option);
     }
 
     /// # Errors
     /// A tree that cannot be written as text, which would be a bug.
     pub fn finish(self, combine: Combine, sort: Vec<SortKey>, window: Window) -> Result<Distributed> {
-        let select = Node { node: Some(NodeEnum::SelectStmt(Box::new(self.select))) };
-        let statement = RawStmt { stmt: Some(Box::new(select)), ..RawStmt::default() };
-        let tree = ParseResult { version: 0, stmts: vec![statement] };
-        let shard_text = pg_query::deparse(&tree, DeparseOptions::default())
-            .map_err(|error| Error::internal("a rewritten statement cannot be written as text").source(error))?;
-        let hidden_columns = self.hidden_columns;
-        let merge = MergeSpec { hidden_columns, combine, sort, offset: window.offset, limit: window.limit };
+        let shard_text = text_of(self.select)?;
+        let merge = MergeSpec {
+            hidden_columns: self.hidden_columns,
+            combine,
+            sort,
+            distinct_keys: self.distinct_keys,
+            offset: window.offset,
+            limit: window.limit,
+            ties: window.ties,
+            drops_parameters: window.has_parameters || self.outer.is_some(),
+            outer: self.outer,
+        };
         Ok(Distributed { shard_text, merge })
     }
 }
 
+/// A SELECT as text.
+pub fn text_of(select: SelectStmt) -> Result<String> {
+    let select = Node { node: Some(NodeEnum::SelectStmt(Box::new(select))) };
+    let statement = RawStmt { stmt: Some(Box::new(select)), ..RawStmt::default() };
+    let tree = ParseResult { version: 0, stmts: vec![statement] };
+    pg_query::deparse(&tree, DeparseOptions::default())
+        .map_err(|error| Error::internal("a rewritten statement cannot be written as text").source(error))
+}
+
 /// A literal of any size; the grammar has a Float for integers beyond 32 bits, and both are written alike.
-fn integer(value: i64) -> Node {
+pub fn integer(value: i64) -> Node {
     let val = Some(a_const::Val::Fval(Float { fval: value.to_string() }));
     Node { node: Some(NodeEnum::AConst(AConst { val, ..AConst::default() })) }
 }

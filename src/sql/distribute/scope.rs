@@ -1,6 +1,9 @@
 //! The relations of one FROM clause, and which of them a column belongs to.
 
+use pg_query::protobuf::Node;
+
 use super::super::schema::{Column, Schema};
+use super::expression::column_reference;
 use super::refuse;
 use crate::types::Result;
 
@@ -10,6 +13,8 @@ pub struct Scope<'s> {
     pub relations: Vec<ScopeRelation<'s>>,
     /// What one server evaluates for each row anew may be evaluated by any.
     pub evaluated_by_row: bool,
+    /// The sharded tables whose rows no outer join replaces by NULLs: places in `relations`.
+    pub core: Vec<usize>,
     merged: Vec<MergedColumn>,
 }
 
@@ -46,7 +51,7 @@ pub struct Bound<'n> {
 
 impl<'s> Scope<'s> {
     pub fn new(schema: &'s Schema) -> Self {
-        Self { schema, relations: Vec::new(), evaluated_by_row: false, merged: Vec::new() }
+        Self { schema, relations: Vec::new(), evaluated_by_row: false, core: Vec::new(), merged: Vec::new() }
     }
 
     /// Binds `column`, or `qualifier.column`, as PostgreSQL does.
@@ -71,6 +76,33 @@ impl<'s> Scope<'s> {
     pub fn relation(&self, alias: &str) -> Result<usize> {
         single(self.places(|relation| relation.alias == alias))
             .ok_or_else(|| refuse(format!("the name \"{alias}\", which does not name exactly one table of FROM")))
+    }
+
+    /// Whether rows that are equal in all these expressions (in normal form) are on one shard: a shard key is among them.
+    pub fn keeps_together(&self, expressions: &[&Node]) -> bool {
+        let has = |alias: &str, column: &str| {
+            let key = column_reference(Some(alias), column);
+            expressions.iter().any(|expression| **expression == key)
+        };
+        let mut keyed = self.core.iter().filter_map(|place| {
+            let relation = &self.relations[*place];
+            Some((&relation.alias, relation.shard_key.as_ref()?))
+        });
+        keyed.any(|(alias, key)| {
+            key.columns.iter().all(|(column, oid)| has(alias, column) && self.equal_means_same_shard(*oid, *oid))
+        })
+    }
+
+    /// Whether equal values of these types are always placed alike. Equal texts are, unless a collation of the
+    /// database calls texts equal that differ in their bytes; char(n) and text differ in their trailing blanks.
+    pub fn equal_means_same_shard(&self, a: u32, b: u32) -> bool {
+        let is_integer = |oid| matches!(oid, oid::INT2 | oid::INT4 | oid::INT8);
+        let is_text = |oid| matches!(oid, oid::TEXT | oid::VARCHAR | oid::BPCHAR);
+        if is_text(a) || is_text(b) {
+            let both_plain = a != oid::BPCHAR && b != oid::BPCHAR && is_text(a) && is_text(b);
+            return both_plain && !self.schema.has_nondeterministic_collations;
+        }
+        a == b || (is_integer(a) && is_integer(b))
     }
 
     /// Whether an unqualified name is a column of some relation, be it ambiguous.
@@ -134,4 +166,14 @@ fn single<T>(mut items: impl Iterator<Item = T>) -> Option<T> {
 fn ambiguous(column: &str) -> crate::types::Error {
     refuse(format!("the name \"{column}\", which is not a column of exactly one table of FROM"))
         .hint("Write the table's name or alias in front of the column.")
+}
+
+/// Built-in types of shard keys whose equality needs a closer look. Source: PostgreSQL's `pg_type` catalog.
+mod oid {
+    pub const INT8: u32 = 20;
+    pub const INT2: u32 = 21;
+    pub const INT4: u32 = 23;
+    pub const TEXT: u32 = 25;
+    pub const BPCHAR: u32 = 1042;
+    pub const VARCHAR: u32 = 1043;
 }

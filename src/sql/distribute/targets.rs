@@ -1,9 +1,9 @@
-//! The select list: which columns a result has, what they are called, and which of them are aggregates.
+//! The select list: which columns a result has, what they are called, and what they call.
 
 use pg_query::NodeEnum;
-use pg_query::protobuf::{AExpr, AExprKind, FuncCall, MinMaxExpr, MinMaxOp, Node, ResTarget};
+use pg_query::protobuf::{AExpr, AExprKind, MinMaxExpr, MinMaxOp, Node, ResTarget};
 
-use super::expression::{self, bare_name, column_reference, normal_form, string, string_node};
+use super::expression::{Contents, bare_name, column_reference, normal_form, string, whole_form};
 use super::refuse;
 use super::scope::Scope;
 use crate::types::Result;
@@ -24,23 +24,7 @@ pub struct ValueTarget {
     pub name: String,
     pub expression: Node,
     pub normal: Node,
-    pub aggregate: Option<AggregateCall>,
-}
-
-/// A call of an aggregate that can be combined from partial results.
-pub struct AggregateCall {
-    pub function: AggregateFunction,
-    /// The call's name and argument as they stand in the text.
-    pub call: FuncCall,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AggregateFunction {
-    Count,
-    Sum,
-    Min,
-    Max,
-    Average,
+    pub contents: Contents,
 }
 
 impl Targets {
@@ -48,8 +32,20 @@ impl Targets {
         Ok(Self { list: target_list.iter().map(|node| Target::read(node, scope)).collect::<Result<_>>()? })
     }
 
-    pub fn have_aggregates(&self) -> bool {
-        self.values().any(|(_, target)| target.aggregate.is_some())
+    /// What the columns call.
+    pub fn contents(&self) -> Contents {
+        self.values().fold(Contents::default(), |all, (_, target)| all.and(target.contents))
+    }
+
+    /// Whether rows of the result that are equal come from one shard.
+    pub fn keep_together(&self, scope: &Scope<'_>) -> bool {
+        let has_key = |target: &Target| match target {
+            Target::Star(None) => !scope.core.is_empty(),
+            Target::Star(Some(relation)) => scope.core.contains(relation),
+            Target::Value(_) => false,
+        };
+        let normals: Vec<&Node> = self.values().map(|(_, target)| &target.normal).collect();
+        self.list.iter().any(has_key) || scope.keeps_together(&normals)
     }
 
     /// The columns that are not stars, with their places in the list.
@@ -143,73 +139,8 @@ impl Target {
 impl ValueTarget {
     fn read(target: &ResTarget, expression: &Node, scope: &Scope<'_>) -> Result<Self> {
         let name = if target.name.is_empty() { column_name(expression).0 } else { target.name.clone() };
-        let (normal, aggregate) = normal_target(expression, scope)?;
-        Ok(Self { name, expression: expression.clone(), normal, aggregate })
-    }
-}
-
-/// The normal form of an expression that may be a single aggregate, and that aggregate.
-pub fn normal_target(expression: &Node, scope: &Scope<'_>) -> Result<(Node, Option<AggregateCall>)> {
-    match AggregateCall::read(expression, scope)? {
-        None => Ok((normal_form(expression, scope)?, None)),
-        Some(aggregate) => {
-            let mut normal = aggregate.call.clone();
-            normal.location = 0;
-            normal.funcname = vec![aggregate.call.funcname.last().cloned().unwrap_or_default()];
-            normal.args = normal.args.iter().map(|argument| normal_form(argument, scope)).collect::<Result<_>>()?;
-            Ok((Node { node: Some(NodeEnum::FuncCall(Box::new(normal))) }, Some(aggregate)))
-        }
-    }
-}
-
-impl AggregateCall {
-    /// The aggregate that an expression is; `None` if it is none.
-    ///
-    /// # Errors
-    /// Refuses aggregates that partial results do not determine.
-    fn read(expression: &Node, scope: &Scope<'_>) -> Result<Option<Self>> {
-        let Some(NodeEnum::FuncCall(call)) = &expression.node else {
-            return Ok(None);
-        };
-        if call.over.is_some() {
-            return Err(refuse("a window function"));
-        }
-        let (name, class) = expression::built_in_function(call, scope)?;
-        if !class.aggregate {
-            return Ok(None);
-        }
-        let function = match (name, call.args.len()) {
-            ("count", 0) if call.agg_star => AggregateFunction::Count,
-            ("count", 1) => AggregateFunction::Count,
-            ("sum", 1) => AggregateFunction::Sum,
-            ("min", 1) => AggregateFunction::Min,
-            ("max", 1) => AggregateFunction::Max,
-            ("avg", 1) => AggregateFunction::Average,
-            _ => return Err(refuse(format!("the aggregate {name}()"))),
-        };
-        refuse_modifiers(name, call)?;
-        Ok(Some(Self { function, call: call.as_ref().clone() }))
-    }
-
-    /// A call of another aggregate with the same argument.
-    pub fn with_function(&self, name: &str) -> Node {
-        let function = string_node(name);
-        let call = FuncCall { funcname: vec![function], ..self.call.clone() };
-        Node { node: Some(NodeEnum::FuncCall(Box::new(call))) }
-    }
-}
-
-fn refuse_modifiers(name: &str, call: &FuncCall) -> Result<()> {
-    let modifiers = [
-        (call.agg_distinct, "DISTINCT"),
-        (call.agg_filter.is_some(), "FILTER"),
-        (!call.agg_order.is_empty(), "ORDER BY"),
-        (call.agg_within_group, "WITHIN GROUP"),
-        (call.func_variadic, "VARIADIC"),
-    ];
-    match modifiers.into_iter().find(|(present, _)| *present) {
-        Some((_, modifier)) => Err(refuse(format!("the aggregate {name}() with {modifier}"))),
-        None => Ok(()),
+        let (normal, contents) = whole_form(expression, scope)?;
+        Ok(Self { name, expression: expression.clone(), normal, contents })
     }
 }
 

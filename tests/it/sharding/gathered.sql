@@ -42,7 +42,7 @@ SELECT orders.customer_id, public.orders.order_id FROM public.orders
 SELECT min(name COLLATE "C"), max(name COLLATE "C") FROM customers
 -- The same, where the order is part of the answer.
 --- total
-SELECT DISTINCT ON (status) status, total FROM orders ORDER BY status, total
+SELECT DISTINCT ON (status) status, total FROM orders ORDER BY status, total, customer_id, order_id
 SELECT row_number() OVER (ORDER BY customer_id), customer_id FROM customers ORDER BY 2
 SELECT string_agg(name, ',' ORDER BY customer_id) FROM customers
 SELECT array_agg(customer_id ORDER BY customer_id DESC) FROM customers

@@ -290,3 +290,106 @@ SELECT count(*) FROM customers ORDER BY 1
 SELECT customer_id FROM customers ORDER BY length(name) NULLS FIRST, customer_id LIMIT 9223372036854775807 OFFSET 5
 SELECT customer_id FROM customers ORDER BY customer_id OFFSET 5 ROWS FETCH NEXT 3 ROWS ONLY
 SELECT customer_id, name FROM customers ORDER BY customer_id % 2, customer_id DESC LIMIT 10
+-- What is computed over the combined groups: HAVING, expressions, DISTINCT, orders that PostgreSQL alone knows.
+--- total
+SELECT count(*) FILTER (WHERE customer_id = 5) FROM customers
+SELECT count(DISTINCT status) FROM orders
+SELECT sum(total) / sum(priority) FROM orders
+SELECT coalesce(sum(total), 0) FROM orders
+SELECT coalesce(sum(total), 0), coalesce(max(status), '?') FROM orders WHERE total < -999
+SELECT sum(score) FROM customers WHERE score < 'Infinity'
+SELECT avg(score) FROM customers WHERE score < 'Infinity'
+SELECT sum(weight) FROM lines
+SELECT bool_and(active), bool_or(active), every(active) FROM customers
+SELECT bit_and(order_id), bit_or(order_id), bit_xor(order_id) FROM orders
+SELECT min(name), max(name), min(region), max(email) FROM customers
+SELECT min(name COLLATE "C"), max(name COLLATE "C") FROM customers
+SELECT round(avg(total), 2), sum(total)::text || '!', -count(*) FROM orders
+SELECT sum(a.total) / nullif(sum(a.priority), 0) AS ratio FROM orders a
+SELECT sum(joined - '2020-01-01'), avg(joined - '2020-01-01') FROM customers
+SELECT count(*) > $1, sum(total) + $2 FROM orders <- 5, 1.5
+SELECT 'x', $1::text, count(*) FROM orders <- y
+SELECT 1 FROM orders HAVING count(*) > 3
+SELECT 1 FROM orders HAVING count(*) < 3
+SELECT status, count(*) FROM orders GROUP BY status ORDER BY status
+SELECT status FROM orders GROUP BY status ORDER BY count(*) DESC, max(order_id), status LIMIT 3
+SELECT status, count(*) FROM orders GROUP BY status HAVING count(*) > 1 AND sum(total) > 3 ORDER BY 1
+SELECT status, count(*) FROM orders GROUP BY status HAVING count(*) > $1 ORDER BY 1 <- 2
+SELECT upper(status), sum(total) * 2 FROM orders GROUP BY status ORDER BY 1
+SELECT priority + 1, count(*) FROM orders GROUP BY priority ORDER BY priority NULLS FIRST
+SELECT customer_id % 3 AS m, count(DISTINCT status), sum(DISTINCT priority), avg(DISTINCT priority), count(*) FROM orders GROUP BY m ORDER BY m
+SELECT count(DISTINCT status) FILTER (WHERE total > 10), count(DISTINCT priority) FROM orders
+SELECT count(DISTINCT credit) FROM customers
+SELECT count(DISTINCT c.name) FROM customers c JOIN orders o USING (customer_id)
+SELECT status, rank() OVER (ORDER BY count(*) DESC), sum(count(*)) OVER () FROM orders GROUP BY status ORDER BY 1
+SELECT DISTINCT count(*) FROM orders GROUP BY status ORDER BY 1
+SELECT region, min(name) FROM customers GROUP BY region ORDER BY region DESC NULLS LAST
+SELECT name, count(*) FROM customers GROUP BY name ORDER BY name LIMIT 5 OFFSET 1
+SELECT CASE WHEN count(*) > 10 THEN 'many' ELSE 'few' END FROM orders
+SELECT count(*) FROM orders GROUP BY status HAVING status = 'paid'
+SELECT extract(year FROM born)::int, count(*) FROM customers GROUP BY 1 HAVING avg(credit) IS NOT NULL ORDER BY 1
+SELECT p.category, sum(l.quantity * l.price) / sum(l.quantity) FROM lines l JOIN products p USING (product_id) GROUP BY p.category ORDER BY 1
+SELECT greatest(max(priority), 3), least(min(order_id), -1) FROM orders
+SELECT sum(total) IS NULL, count(*) BETWEEN 1 AND 5000, max(status) LIKE 's%' FROM orders
+SELECT count(*) / 0 FROM customers WHERE customer_id > 0
+SELECT name FROM customers ORDER BY name, customer_id
+SELECT token FROM visits ORDER BY token
+SELECT token FROM visits ORDER BY token DESC LIMIT 3 OFFSET 2
+SELECT region FROM customers ORDER BY region
+SELECT region, name FROM customers WHERE active ORDER BY region COLLATE "C", customer_id
+SELECT * FROM customers ORDER BY lower(name), customer_id
+SELECT customer_id, name FROM customers ORDER BY name COLLATE "en_US" NULLS FIRST, customer_id
+SELECT row_number() OVER (ORDER BY customer_id) FROM customers
+SELECT customer_id, row_number() OVER (ORDER BY customer_id DESC), name FROM customers ORDER BY name, 1 LIMIT 4
+SELECT customer_id, lag(name) OVER (ORDER BY customer_id), sum(customer_id % 100) OVER w FROM customers WINDOW w AS (PARTITION BY active ORDER BY customer_id) ORDER BY 1
+-- What the shards compute by themselves, since each key is on one of them.
+--- total
+SELECT customer_id, count(*), string_agg(status, ',' ORDER BY order_id), array_agg(total ORDER BY order_id) FROM orders GROUP BY customer_id HAVING count(*) > 1 ORDER BY customer_id
+SELECT c.customer_id, c.name, stddev(o.total), percentile_cont(0.5) WITHIN GROUP (ORDER BY o.total) FROM customers c JOIN orders o USING (customer_id) GROUP BY c.customer_id ORDER BY c.customer_id
+SELECT c.*, count(o.order_id) FROM customers c LEFT JOIN orders o USING (customer_id) GROUP BY c.customer_id ORDER BY c.customer_id
+SELECT customer_id, order_id, rank() OVER (PARTITION BY customer_id ORDER BY total NULLS FIRST, order_id) FROM orders ORDER BY 1, 2
+SELECT customer_id, order_id, sum(total) OVER (PARTITION BY customer_id ORDER BY order_id ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) FROM orders ORDER BY 1, 2 LIMIT 9
+SELECT customer_id, rank() OVER (PARTITION BY customer_id ORDER BY count(*)) FROM orders GROUP BY customer_id, status ORDER BY 1, 2
+SELECT customer_id, count(*), rank() OVER (ORDER BY count(*) DESC, customer_id) FROM orders GROUP BY customer_id ORDER BY 3 LIMIT 4
+SELECT DISTINCT customer_id, status FROM orders ORDER BY 1, 2
+SELECT DISTINCT ON (customer_id) customer_id, order_id, status FROM orders ORDER BY customer_id, order_id DESC
+SELECT DISTINCT ON (customer_id) customer_id, count(*) FROM orders GROUP BY customer_id, status ORDER BY customer_id, count(*) DESC
+SELECT token, count(*) FROM visits GROUP BY token ORDER BY token
+-- DISTINCT over shards, and how many rows are wanted.
+--- total
+SELECT DISTINCT status FROM orders ORDER BY status
+SELECT DISTINCT priority FROM orders ORDER BY priority NULLS FIRST
+SELECT DISTINCT active, region FROM customers ORDER BY 1, 2 LIMIT 3 OFFSET 1
+SELECT DISTINCT ON (priority) priority, customer_id, order_id FROM orders ORDER BY priority, customer_id, order_id
+SELECT DISTINCT ON (status) status, total FROM orders ORDER BY status, total, order_id
+SELECT DISTINCT ON (status, priority) status, priority, order_id FROM orders ORDER BY priority DESC, status, customer_id, order_id LIMIT 5
+SELECT DISTINCT p.category FROM lines l JOIN products p USING (product_id) ORDER BY 1
+SELECT DISTINCT customer_id % 3 FROM customers ORDER BY 1
+SELECT customer_id FROM customers ORDER BY customer_id LIMIT 1 + 1
+SELECT customer_id FROM customers ORDER BY customer_id LIMIT 2 * 3 OFFSET 5 - 2
+SELECT customer_id FROM customers ORDER BY customer_id LIMIT $1 <- 3
+SELECT customer_id FROM customers ORDER BY customer_id LIMIT $1 OFFSET $2 <- 3, 4
+SELECT customer_id FROM customers ORDER BY customer_id LIMIT $1 <- NULL
+SELECT customer_id FROM customers WHERE active = $2 ORDER BY customer_id OFFSET $1 + 1 <- 3, t
+SELECT status, count(*) FROM orders GROUP BY status ORDER BY 2 DESC, 1 LIMIT $1 <- 2
+SELECT count(*) FROM orders LIMIT $1::int8 <- 1
+SELECT customer_id FROM customers ORDER BY customer_id FETCH FIRST $1 ROWS ONLY <- 6
+SELECT customer_id FROM customers ORDER BY customer_id FETCH FIRST 2 ROWS WITH TIES
+SELECT priority FROM orders ORDER BY priority FETCH FIRST 4 ROWS WITH TIES
+SELECT priority FROM orders ORDER BY priority DESC OFFSET 3 ROWS FETCH FIRST 2 ROWS WITH TIES
+SELECT status FROM orders ORDER BY status FETCH FIRST ROW WITH TIES
+SELECT active, count(*) FROM customers GROUP BY active ORDER BY active FETCH FIRST 1 ROWS WITH TIES
+SELECT priority FROM orders ORDER BY priority FETCH FIRST 0 ROWS WITH TIES
+SELECT DISTINCT priority FROM orders ORDER BY priority FETCH FIRST 2 ROWS WITH TIES
+--- rows
+SELECT DISTINCT status FROM orders
+SELECT DISTINCT active FROM customers
+SELECT DISTINCT customer_id FROM orders
+SELECT DISTINCT * FROM customers
+SELECT DISTINCT uid FROM customers
+SELECT DISTINCT o.customer_id FROM customers c LEFT JOIN orders o USING (customer_id)
+SELECT o.customer_id, count(*) FROM customers c LEFT JOIN orders o ON o.customer_id = c.customer_id GROUP BY o.customer_id
+SELECT name, rank() OVER (PARTITION BY name ORDER BY customer_id) FROM customers
+--- limit 0
+SELECT DISTINCT status FROM orders LIMIT 2
+SELECT DISTINCT customer_id FROM orders LIMIT 4 OFFSET 1

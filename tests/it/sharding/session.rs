@@ -145,6 +145,11 @@ async fn a_driver_that_wants_binary_results_is_served() {
         names.sort_unstable();
         assert_eq!(names, ["Ada", "Ben", "Cid", "Dee"], "{sql}");
     }
+    let everywhere =
+        "SELECT name, sum(customer_id) FROM customers WHERE customer_id < $1 GROUP BY name ORDER BY name LIMIT $2";
+    let rows = client.query(everywhere, &[&12_i64, &2_i64]).await.unwrap();
+    let rows: Vec<(&str, String)> = rows.iter().map(|row| (row.get(0), row.columns()[1].type_().to_string())).collect();
+    assert_eq!(rows, [("Ada", "numeric".to_owned()), ("Ben", "numeric".to_owned())]);
     assert_eq!(
         client.execute("INSERT INTO customers (customer_id, name) VALUES ($1, $2)", &[&17_i64, &"Hal"]).await.unwrap(),
         1
