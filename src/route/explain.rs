@@ -1,6 +1,6 @@
 //! EXPLAIN: what Weir says in front of PostgreSQL's own plan.
 
-use super::fan::shard_text;
+use super::fan::distributed;
 use super::plan::{Action, Gather};
 use super::target::Target;
 use super::{HOME, Router};
@@ -32,14 +32,16 @@ impl Router<'_> {
     /// Refuses what the statement itself would be refused for, and EXPLAIN ANALYZE where rows are merged.
     pub(super) fn explain_several(&self, analyze: bool, shards: &[ShardId]) -> Result<Action> {
         let statement = self.statement();
-        let text = shard_text(&self.request, explained(statement.text(self.request.text))?);
-        match (text, analyze) {
-            (Ok(text), false) => {
+        let merged = distributed(&self.request, explained(statement.text(self.request.text))?);
+        match (merged, analyze) {
+            (Ok(merged), false) => {
                 let mut lines = vec![
                     format!("Weir: rows of {}, merged", self.names(shards)),
                     "  or gathered, if only PostgreSQL can compare or add values of their types".to_owned(),
-                    format!("  each runs: {text}"),
+                    format!("  each runs: {}", merged.shard_text),
                 ];
+                let outer = merged.merge.outer.iter();
+                lines.extend(outer.map(|outer| format!("  one of them, over the combined rows: {}", outer.text)));
                 for (index, (used, target)) in statement.relations.iter().zip(&self.targets).enumerate() {
                     lines.push(format!("  {}", self.place_of(index, used, target)?));
                 }

@@ -6,7 +6,7 @@ use super::plan::{Action, Part, PartText};
 use super::target::{Target, lookup};
 use super::{Parameter, Request};
 use crate::sql::analyze::copy_out;
-use crate::sql::distribute::{TablePlacement, distribute};
+use crate::sql::distribute::{Distributed, TablePlacement, distribute};
 use crate::sql::facts::{Effects, RelationName};
 use crate::types::{Error, Result, ShardId};
 use crate::wire::frontend::Format;
@@ -39,13 +39,13 @@ pub(super) fn plan_fan(request: &Request<'_>, shards: &[ShardId]) -> Result<Acti
     Ok(Action::Fan { parts: shards.iter().map(part).collect(), merge: Arc::new(distributed.merge) })
 }
 
-/// What every shard would run for a SELECT whose rows are merged.
+/// What every shard would run for a SELECT whose rows are merged, and how they are.
 ///
 /// # Errors
 /// As [`plan_fan`].
-pub(super) fn shard_text(request: &Request<'_>, select: &str) -> Result<String> {
+pub(super) fn distributed(request: &Request<'_>, select: &str) -> Result<Distributed> {
     let placement = |name: &RelationName| placement(request, name);
-    Ok(distribute(select, request.schema, &placement)?.shard_text)
+    distribute(select, request.schema, &placement, &|number| row_count(request, number))
 }
 
 /// The plan of a COPY TO STDOUT of rows of all of `shards`.
