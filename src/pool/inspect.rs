@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
 
-use crate::sql::schema::{Column, Enum, FunctionClass, Relation, Schema, View, Volatility};
+use crate::sql::schema::{Column, Enum, FunctionClass, Relation, Schema, Sequence, View, Volatility};
 use crate::types::{Error, Kind, Origin, Result, ShardId};
 use crate::wire::oids::{FIRST_NORMAL_OID, Translation};
 
@@ -90,7 +90,23 @@ const COLUMNS: &str = "
                  FROM pg_catalog.pg_database b WHERE b.datname = pg_catalog.current_database()),
            a.attgenerated = '' AND coalesce(d.adbin::text ~ '{SQLVALUEFUNCTION ' OR EXISTS (
                SELECT FROM pg_catalog.regexp_matches(d.adbin::text, ':funcid ([0-9]+)', 'g') f, pg_catalog.pg_proc p
-                WHERE p.oid = f[1]::oid AND p.provolatile = 's'), false)
+                WHERE p.oid = f[1]::oid AND p.provolatile = 's'), false),
+           CASE WHEN a.attidentity <> '' OR pg_catalog.pg_get_expr(d.adbin, d.adrelid) ~ '^nextval[(]''[^'']*''::regclass[)]$'
+                THEN (SELECT pg_catalog.format('%I.%I', sn.nspname, s.relname)
+                        FROM pg_catalog.pg_depend p
+                        JOIN pg_catalog.pg_class s ON s.relkind = 'S'
+                             AND s.oid = CASE WHEN a.attidentity <> '' THEN p.objid ELSE p.refobjid END
+                        JOIN pg_catalog.pg_namespace sn ON sn.oid = s.relnamespace
+                       WHERE CASE WHEN a.attidentity <> ''
+                                  THEN p.classid = 'pg_catalog.pg_class'::regclass AND p.deptype = 'i'
+                                       AND p.refclassid = 'pg_catalog.pg_class'::regclass
+                                       AND p.refobjid = a.attrelid AND p.refobjsubid = a.attnum
+                                  ELSE p.classid = 'pg_catalog.pg_attrdef'::regclass AND p.objid = d.oid
+                                       AND p.refclassid = 'pg_catalog.pg_class'::regclass END
+                       LIMIT 1)
+                WHEN pg_catalog.pg_get_expr(d.adbin, d.adrelid) ~ 'nextval[(]' THEN ''
+           END,
+           a.attidentity = 'a'
       FROM pg_catalog.pg_attribute a
       JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
       JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -293,6 +309,7 @@ async fn relations(client: &Client) -> Result<HashMap<(String, String), Relation
                 computed_default: row.get(5),
                 ordered_by_bytes: row.get(6),
                 moment_default: row.get(7),
+                sequence: row.get::<_, Option<String>>(8).map(|name| Sequence { name, always: row.get(9) }),
             });
         }
     }

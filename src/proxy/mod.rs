@@ -24,6 +24,7 @@
 //!   of rows on several shards.
 //! * [`everywhere`]: statements for all shards, `shard_by_shard`: one shard after the other; [`copy_in`]: rows that the
 //!   client sends, each to its shards; `copy_out`: rows that it is sent.
+//! * `numbered`: INSERTs that take numbers from sequences.
 //! * [`exchange`]: Weir talks to a server by itself, for all of those.
 //! * [`console`]: the console's end of the wire.
 //! * [`placement`]: what is learnt about placement while Weir runs; [`operate`]: what an operator changes;
@@ -59,6 +60,7 @@ pub mod links;
 pub mod listening;
 pub mod login;
 pub mod mode;
+mod numbered;
 pub mod operate;
 pub mod outcome;
 pub mod placement;

@@ -137,6 +137,11 @@ fn described(statement: usize, text: &str, action: Action, map: &ShardMap) -> Ve
         Action::Spread(spread) => spread.parts.iter().map(|each| part("two-phase", each)).collect(),
         Action::Everywhere { parts, .. } => parts.iter().map(|each| part("two-phase", each)).collect(),
         Action::ShardByShard { parts, .. } => parts.iter().map(|each| part("shard by shard", each)).collect(),
+        Action::Number(_) => {
+            let home = map.shard_name(route::HOME).to_owned();
+            let text = text.trim().to_owned();
+            vec![Routed { statement, engine: "numbers from home, then by key", shard: Some(home), text }]
+        }
         Action::CopyOut { parts, .. } => parts.iter().map(|each| part("copy", each)).collect(),
         Action::CopyIn(copy) => copy.shards().into_iter().map(|shard| part("copy", &Part::untouched(shard))).collect(),
         Action::Session => vec![Routed { statement, engine: "session", shard: None, text: text.trim().to_owned() }],

@@ -202,7 +202,7 @@ impl Client {
     }
 
     /// What is to be done with a statement.
-    async fn plan(
+    pub async fn plan(
         &self,
         schema: &Schema,
         statement: &Statement,
@@ -343,7 +343,7 @@ impl Client {
     }
 
     /// Does what the plan says.
-    async fn perform(&mut self, schema: &Schema, plan: Plan, task: &Task<'_>) -> Step {
+    pub async fn perform(&mut self, schema: &Schema, plan: Plan, task: &Task<'_>) -> Step {
         if let StatementKind::Transaction(command) = &task.statement.kind {
             self.preface(task, &Preface::default());
             self.block_command(command, task).await?;
@@ -384,6 +384,7 @@ impl Client {
                     Err(stop) => self.refused(stop, task),
                 }
             }
+            Action::Number(numbering) => Box::pin(self.numbered(schema, &numbering, task)).await,
             Action::CopyOut { parts, is_binary, header } => {
                 Box::pin(self.copy_out(&parts, is_binary, header, task)).await
             }
@@ -512,6 +513,7 @@ fn fits_batch(plan: &Plan, requests: &[Request<'_>]) -> bool {
         | Action::Spread(_)
         | Action::Everywhere { .. }
         | Action::ShardByShard { .. }
+        | Action::Number(_)
         | Action::CopyOut { .. }
         | Action::CopyIn(_)
         | Action::Session => is_plain(requests),

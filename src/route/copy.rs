@@ -1,5 +1,6 @@
 //! COPY FROM STDIN: each row of a sharded table goes to the shard that owns its key, each row of a reference table to all.
 
+use super::numbering::numbers_differ;
 use super::plan::Action;
 use super::target::Target;
 use super::value::find_column;
@@ -64,6 +65,7 @@ impl Router<'_> {
                 let rows =
                     CopyRows::Owned { keyspace: Box::new(keyspace.clone()), key: fields.collect::<Result<_>>()? };
                 keyspace.shards().into_iter().try_for_each(|shard| self.check_takes(&data, shard))?;
+                check_numbers(&data, relation)?;
                 Ok(copy_in(data, rows))
             }
             Some(Target::Reference { relation }) => {
@@ -136,6 +138,16 @@ impl Router<'_> {
         let shards: Vec<ShardId> = self.request.map.shard_ids().collect();
         shards.iter().try_for_each(|shard| self.check_takes(data, *shard))?;
         Ok(CopyRows::Alike { shards, clock })
+    }
+}
+
+/// Rows must bring the numbers of their sequences: each shard would take them for itself.
+fn check_numbers(data: &CopyData, relation: Option<&Relation>) -> Result<()> {
+    let Some(given) = &data.columns else { return Ok(()) };
+    let mut columns = relation.into_iter().flat_map(|relation| &relation.columns);
+    match columns.find(|column| column.sequence.is_some() && !given.contains(&column.name)) {
+        None => Ok(()),
+        Some(column) => Err(numbers_differ(&column.name)),
     }
 }
 

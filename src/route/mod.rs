@@ -5,7 +5,8 @@
 //! * [`prune`] finds the shards that can hold the rows that a statement needs, [`value`] and [`array`] the values of keys.
 //! * [`rows`] plans reads, [`write`] writes, [`copy`] COPY FROM STDIN, [`schema_change`] DDL, [`session`] what is about the session.
 //! * [`fan`] is for reads of several shards whose rows are merged, [`gather`] for the others, [`spread`] for writes of rows on
-//!   several shards, [`fixed`] for statements whose shard the client names. [`target`] looks relations up in the map,
+//!   several shards, [`fixed`] for statements whose shard the client names.
+//!   [`numbering`] finds rows that need numbers of sequences. [`target`] looks relations up in the map,
 //!   [`access`] says whether a replica may
 //!   answer.
 
@@ -17,6 +18,7 @@ mod fan;
 mod fixed;
 mod gather;
 mod named;
+mod numbering;
 pub mod plan;
 mod prune;
 mod rows;
@@ -158,6 +160,9 @@ impl<'a> Router<'a> {
             )
         {
             return action;
+        }
+        if let Some(action) = self.numbering()? {
+            return Ok(action);
         }
         if let Some(shard) = self.request.named
             && let Some(action) = self.on_named_shard(shard)?

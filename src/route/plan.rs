@@ -6,6 +6,7 @@ use super::copy::CopyIn;
 use crate::merge::spec::MergeSpec;
 use crate::sql::facts::RelationName;
 use crate::sql::gather::GatheredTable;
+use crate::sql::numbering::Numbering;
 use crate::types::{Epoch, ShardId};
 
 /// What is to be done with one statement.
@@ -33,6 +34,8 @@ pub enum Action {
     /// The statement runs on one shard after the other, since it cannot run in a transaction block. `index`: the name of the
     /// index that it creates.
     ShardByShard { parts: Vec<Part>, index: Option<RelationName> },
+    /// Rows of an INSERT take numbers from sequences of the home shard; then it is planned again.
+    Number(Numbering),
     /// COPY TO STDOUT: the shards' rows, one shard after the other. `header`: the first line of each is none.
     CopyOut { parts: Vec<Part>, is_binary: bool, header: bool },
     /// Rows of several shards are written; each part is independent of the others, and all count or none.

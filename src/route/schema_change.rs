@@ -27,9 +27,9 @@ impl TableChange<'_> {
 impl Router<'_> {
     pub(super) fn schema_change(&self) -> Result<Action> {
         match &self.statement().ddl {
-            Some(Ddl::CreateTable { columns, constraints, foreign_keys, sequences, inexplicable, .. }) => {
+            Some(Ddl::CreateTable { columns, constraints, foreign_keys, inexplicable, .. }) => {
                 let inexplicable = inexplicable.as_ref();
-                self.check_table(&TableChange { constraints, foreign_keys, sequences, inexplicable })?;
+                self.check_table(&TableChange { constraints, foreign_keys, sequences: &[], inexplicable })?;
                 self.check_key_column(columns)?;
             }
             Some(Ddl::AlterTable { added_constraints, foreign_keys, sequences, touched_columns, inexplicable }) => {
@@ -156,10 +156,13 @@ impl Router<'_> {
         let one_shard = matches!(self.table(), Some(Target::Single { .. }));
         if let Some(column) = change.sequences.first().filter(|_| !one_shard) {
             return Err(Error::refuse(
-                "sequences are not supported as defaults on a sharded database",
-                format!("Column \"{column}\" would be numbered by each shard for itself."),
+                "cannot number rows that are there on a sharded database",
+                format!("Each shard would number column \"{column}\" of its rows for itself."),
             )
-            .hint("Let the application give the value, a uuid for example."));
+            .hint(
+                "Add the column without its default, give the rows values, and let the default follow: ALTER COLUMN ... SET \
+                 DEFAULT nextval(...).",
+            ));
         }
         change.constraints.iter().try_for_each(|unique| self.check_uniqueness(unique))?;
         change.foreign_keys.iter().try_for_each(|foreign_key| self.check_foreign_key(foreign_key))

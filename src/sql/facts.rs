@@ -553,6 +553,7 @@ pub enum Ddl {
     AlterTable {
         added_constraints: Vec<Uniqueness>,
         foreign_keys: Vec<ForeignKey>,
+        /// New columns that number the rows which are there from a sequence.
         sequences: Vec<String>,
         /// Columns dropped, renamed, retyped or given another default.
         touched_columns: Vec<String>,

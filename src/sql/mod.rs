@@ -5,6 +5,7 @@
 //! * [`facts`] says what a statement does: its kind, its effects on the session, the relations that it reads and
 //!   writes, and what truly restricts each of them.
 //! * [`moment`] knows the words that read the clock.
+//! * [`numbering`] writes numbers of sequences into INSERTs.
 //! * [`schema`] is what is known of the database that the statement speaks of: functions, relations, types.
 //! * [`moment`]: literals that are read from the clock.
 //! * [`values`] cuts an INSERT at its rows.
@@ -18,6 +19,7 @@ pub mod distribute;
 pub mod facts;
 pub mod gather;
 pub mod moment;
+pub mod numbering;
 pub mod scan;
 pub mod schema;
 mod template;

@@ -120,6 +120,8 @@ pub struct Column {
     pub computed_default: bool,
     /// Its default is evaluated once for a whole statement or transaction, as `now()` is.
     pub moment_default: bool,
+    /// Where the default takes a number.
+    pub sequence: Option<Sequence>,
     /// Texts of the column are ordered by their bytes: its collation is "C".
     pub ordered_by_bytes: bool,
 }
@@ -134,9 +136,19 @@ impl Column {
             type_modifier: -1,
             computed_default: false,
             moment_default: false,
+            sequence: None,
             ordered_by_bytes: false,
         }
     }
+}
+
+/// A sequence that a column's default takes numbers from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sequence {
+    /// With its schema, quoted where need be. Empty if the default is more than its next number.
+    pub name: String,
+    /// GENERATED ALWAYS AS IDENTITY.
+    pub always: bool,
 }
 
 /// Where a name leads.

@@ -14,6 +14,8 @@ struct Shape {
     constraints: Vec<Uniqueness>,
     foreign_keys: Vec<ForeignKey>,
     sequences: Vec<String>,
+    /// Those of them that number the rows which are there.
+    filled: Vec<String>,
     touched: Vec<String>,
     inexplicable: Option<String>,
 }
@@ -76,6 +78,9 @@ impl Analyzer<'_> {
         probe.optional(default, &Scope::new(Env::TOP));
         if probe.statement.effects.intersects(Effects::SEQUENCES) {
             shape.sequences.push(column.to_owned());
+            if !default.is_some_and(is_next_number) {
+                shape.inexplicable("a default that computes with a sequence");
+            }
         }
     }
 
@@ -135,10 +140,12 @@ impl Analyzer<'_> {
                 _ => shape.inexplicable("an action that is not known"),
             }
         }
-        let Shape { constraints: added_constraints, foreign_keys, sequences, touched, inexplicable, .. } = shape;
+        let Shape { constraints: added_constraints, foreign_keys, sequences, filled, touched, inexplicable, .. } =
+            shape;
         self.moves_code();
         self.defines_rows(!sequences.is_empty());
-        self.ddl(Ddl::AlterTable { added_constraints, foreign_keys, sequences, touched_columns: touched, inexplicable })
+        let (sequences, touched_columns) = (filled, touched);
+        self.ddl(Ddl::AlterTable { added_constraints, foreign_keys, sequences, touched_columns, inexplicable })
     }
 
     fn alter_command(&mut self, command: &pg::AlterTableCmd, shape: &mut Shape) {
@@ -171,7 +178,9 @@ impl Analyzer<'_> {
     fn added_column(&mut self, definition: Option<&Node>, shape: &mut Shape) {
         match definition.and_then(inner) {
             Some(NodeEnum::ColumnDef(column)) => {
+                let known = shape.sequences.len();
                 self.column_definition(column, shape);
+                shape.filled.extend_from_slice(&shape.sequences[known..]);
                 let scope = Scope::new(Env::TOP);
                 self.optional(column.raw_default.as_deref(), &scope);
                 for constraint in column.constraints.iter().filter_map(inner) {
@@ -252,6 +261,25 @@ fn whole_table_reason(create: &pg::CreateStmt) -> Option<&'static str> {
         Some("OF a type")
     } else {
         None
+    }
+}
+
+/// Whether a default is `nextval('name')` and nothing else.
+fn is_next_number(default: &Node) -> bool {
+    let argument = |node: &Node| match inner(node) {
+        Some(NodeEnum::AConst(_)) => true,
+        Some(NodeEnum::TypeCast(cast)) => {
+            matches!(cast.arg.as_deref().and_then(inner), Some(NodeEnum::AConst(_)))
+        }
+        _ => false,
+    };
+    match inner(default) {
+        Some(NodeEnum::FuncCall(call)) => {
+            let name = strings(&call.funcname);
+            let is_own = matches!(name.as_slice(), ["nextval"] | ["pg_catalog", "nextval"]);
+            is_own && call.args.len() == 1 && call.args.iter().all(argument)
+        }
+        _ => false,
     }
 }
 

@@ -27,6 +27,7 @@ fn schema() -> Schema {
                 type_oid: *type_oid,
                 computed_default: false,
                 moment_default: false,
+                sequence: None,
                 ordered_by_bytes: false,
                 type_modifier: -1,
             })

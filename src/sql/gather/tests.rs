@@ -18,6 +18,7 @@ fn schema() -> Schema {
             type_modifier: -1,
             computed_default: false,
             moment_default: false,
+            sequence: None,
             ordered_by_bytes: false,
         };
         let relation = Relation {
@@ -37,6 +38,7 @@ fn schema() -> Schema {
             type_modifier: -1,
             computed_default: false,
             moment_default: false,
+            sequence: None,
             ordered_by_bytes: false,
         };
         let columns = if name == "v" { ["k", "doubled"] } else { ["k", "z"] };

@@ -16,6 +16,7 @@ mod placement;
 mod random;
 mod replicas;
 mod routed;
+mod sequences;
 mod session;
 mod shard_by_shard;
 mod shop;
