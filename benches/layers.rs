@@ -113,6 +113,7 @@ fn schema() -> Schema {
         type_modifier: -1,
         computed_default: false,
         moment_default: false,
+        sequence: None,
         ordered_by_bytes: false,
     };
     let accounts = Relation { columns: vec![column("aid"), column("abalance")], ..Relation::default() };

@@ -120,8 +120,8 @@ fn key_column(report: &mut Report, name: &str, key_type: KeyType, column: &Colum
     }
     if column.numbered {
         report.limits(
-            format!("column {name} takes its default from a sequence, which each shard has for itself"),
-            "INSERT must give the key",
+            format!("column {name} takes its default from a sequence, and the home shard's gives the numbers"),
+            "set that above the numbers of all shards",
         );
     }
 }
@@ -181,8 +181,8 @@ fn reference(report: &mut Report, map: &ShardMap, facts: &TableFacts) {
     }
     for (name, _) in facts.columns.iter().filter(|(_, column)| column.numbered) {
         report.limits(
-            format!("column {name} takes its default from a sequence, which each shard has for itself"),
-            "INSERT must give the column",
+            format!("column {name} takes its default from a sequence, and the home shard's gives the numbers"),
+            "set that above the numbers of all shards",
         );
     }
 }

@@ -64,7 +64,6 @@ fn new_rows_get_the_numbers_that_one_postgresql_gives() {
         "INSERT INTO orders (customer_id) VALUES (11) RETURNING order_id, n, status",
         "INSERT INTO orders (customer_id, status) VALUES (1, 'paid') RETURNING *",
         "INSERT INTO orders (customer_id, order_id) OVERRIDING SYSTEM VALUE VALUES (1, 77) RETURNING status",
-        "INSERT INTO orders (customer_id, order_id) VALUES (1, 78)",
         "INSERT INTO customers (customer_id, name) VALUES (11, 'twice')",
         "INSERT INTO products (name) VALUES ('pen'), ('ink') RETURNING product_id",
         "INSERT INTO products (name) VALUES ('cap')",
@@ -80,11 +79,15 @@ fn new_rows_get_the_numbers_that_one_postgresql_gives() {
         "ROLLBACK",
         "INSERT INTO customers (name) VALUES ('Hal') RETURNING customer_id",
         "INSERT INTO customers (name) VALUES ('Ida'); INSERT INTO orders (customer_id) VALUES (3) RETURNING order_id",
-        "INSERT INTO customers (nosuch) VALUES (1)",
         "INSERT INTO customers (name) VALUES ('Jon') RETURNING customer_id",
         "ALTER SEQUENCE customers_customer_id_seq RESTART WITH 500",
         "INSERT INTO customers (name) VALUES ('Kim') RETURNING customer_id",
         "SELECT count(*), max(customer_id) FROM customers",
+        // An error may leave a gap, as elsewhere.
+        "INSERT INTO customers (nosuch) VALUES (1)",
+        "INSERT INTO orders (customer_id, order_id) VALUES (1, 78)",
+        "SELECT setval('orders_n_seq', 60)",
+        "SELECT setval('customers_customer_id_seq', 600)",
     ] {
         both.same(sql);
     }
