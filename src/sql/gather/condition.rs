@@ -34,6 +34,8 @@ pub struct LevelItem {
     pub occurrence: Option<usize>,
     /// A join around it has another name.
     pub is_hidden: bool,
+    /// The columns of a table or view, as the statement calls them: its row has a type of its own.
+    pub row: Option<Vec<String>>,
 }
 
 /// Operators that compare, and never fail.

@@ -33,10 +33,8 @@ pub struct FromName {
     pub name: String,
     /// The table or view that it is, if it has no alias.
     pub relation: Option<(String, String)>,
-    /// Its row has a type of its own name: it is a table or a view.
-    pub is_relation: bool,
     /// The columns of a table or view, as the statement calls them.
-    pub columns: Vec<String>,
+    pub columns: Option<Vec<String>>,
 }
 
 /// Names of WITH queries that are visible.
@@ -75,11 +73,11 @@ pub struct Reader<'a> {
     pub starred: BTreeSet<String>,
     /// Joins with a name, and the occurrences inside.
     pub joins: Vec<(String, Vec<usize>)>,
-    /// Names that stand alone: columns, or the rows of items of FROM.
+    /// Names that stand alone on the level at hand: columns, or the rows of items of FROM.
     pub bare: BTreeSet<String>,
     /// Items of FROM whose rows are values.
     pub rows: BTreeSet<String>,
-    /// Names of columns with the items of FROM they stand behind.
+    /// Names of columns on the level at hand, with the items of FROM they stand behind.
     pub qualified: BTreeSet<(String, String)>,
     /// Tables that stand in front of columns with their schemas.
     pub with_schema: BTreeSet<(String, String)>,
@@ -198,6 +196,19 @@ impl<'a> Reader<'a> {
     }
 
     fn simple(&mut self, select: &SelectStmt, env: &Env<'_>, stars: Stars) -> Result<()> {
+        let (bare, qualified) = (std::mem::take(&mut self.bare), std::mem::take(&mut self.qualified));
+        let level = self.clauses(select, env, stars)?;
+        verdict::check_rows(self, &level)?;
+        // A name that leads to nothing here may lead to a level around this one.
+        let is_outer = |name: &str| !level.items.iter().any(|item| item.name == name);
+        self.bare.retain(|name| is_outer(name));
+        self.qualified.retain(|(item, _)| is_outer(item));
+        self.bare.extend(bare);
+        self.qualified.extend(qualified);
+        Ok(())
+    }
+
+    fn clauses(&mut self, select: &SelectStmt, env: &Env<'_>, stars: Stars) -> Result<Level> {
         let (members, level) = self.items(&select.from_clause, env)?;
         let names = select.target_list.iter().filter_map(output_name).collect();
         self.targets(&select.target_list, &members, env, stars)?;
@@ -214,7 +225,7 @@ impl<'a> Reader<'a> {
         for row in &select.values_lists {
             self.row(row, env)?;
         }
-        Ok(())
+        Ok(level)
     }
 
     fn targets(&mut self, targets: &[Node], members: &[usize], env: &Env<'_>, stars: Stars) -> Result<()> {
@@ -271,12 +282,16 @@ impl<'a> Reader<'a> {
             Some(NodeEnum::RangeVar(range)) => {
                 let members = self.relation(range, env)?;
                 let own_names = range.alias.as_ref().is_none_or(|alias| alias.colnames.is_empty());
-                level.add(self.last_name(), members.first().copied().filter(|_| own_names));
+                self.enter(level, members.first().copied().filter(|_| own_names));
                 Ok(members)
             }
             Some(NodeEnum::JoinExpr(join)) => self.join(join, level, env),
             // Which rows a sample has does not depend on conditions.
-            Some(NodeEnum::RangeTableSample(sample)) => self.sample(sample, env),
+            Some(NodeEnum::RangeTableSample(sample)) => {
+                let members = self.sample(sample, env)?;
+                self.enter(level, None);
+                Ok(members)
+            }
             _ => self.derived(item, level, env),
         }
     }
@@ -369,23 +384,26 @@ impl<'a> Reader<'a> {
         Ok(members)
     }
 
-    /// The name of the last item of FROM.
-    fn last_name(&self) -> String {
-        self.from_names.last().map(|from| from.name.clone()).unwrap_or_default()
+    /// The item of FROM that was named last belongs to a level.
+    fn enter(&self, level: &mut Level, occurrence: Option<usize>) {
+        if let Some(FromName { name, columns, .. }) = self.from_names.last() {
+            let (name, row) = (name.clone(), columns.clone());
+            level.items.push(LevelItem { name, occurrence, is_hidden: false, row });
+        }
     }
 
     /// An item of FROM has a name.
     fn call(&mut self, alias: Option<&pg::Alias>) {
         if let Some(alias) = alias {
             let name = alias.aliasname.clone();
-            self.from_names.push(FromName { name, relation: None, is_relation: false, columns: Vec::new() });
+            self.from_names.push(FromName { name, relation: None, columns: None });
         }
     }
 
     fn relation(&mut self, range: &RangeVar, env: &Env<'_>) -> Result<Vec<usize>> {
         if range.schemaname.is_empty() && env.has(&range.relname) {
             let name = range.alias.as_ref().map_or(&range.relname, |alias| &alias.aliasname).clone();
-            self.from_names.push(FromName { name, relation: None, is_relation: false, columns: Vec::new() });
+            self.from_names.push(FromName { name, relation: None, columns: None });
             return Ok(Vec::new());
         }
         if !range.catalogname.is_empty() {
@@ -440,7 +458,7 @@ impl<'a> Reader<'a> {
         for (column, new) in columns.iter_mut().zip(renamed.filter_map(string)) {
             *column = new.to_owned();
         }
-        self.from_names.push(FromName { name: name.clone(), relation: relation_name, is_relation: true, columns });
+        self.from_names.push(FromName { name: name.clone(), relation: relation_name, columns: Some(columns) });
         name
     }
 
@@ -464,6 +482,7 @@ impl<'a> Reader<'a> {
         let parsed = pg_query::parse(definition, ParserOptions::DEFAULT)
             .map_err(|error| refuse("a view whose query cannot be parsed").source(error))?;
         let around = std::mem::replace(&mut self.text, Text::new(definition)?);
+        let names = (std::mem::take(&mut self.bare), std::mem::take(&mut self.qualified));
         let walked = match parsed.protobuf.stmts.as_slice() {
             [only] => match only.stmt.as_deref() {
                 Some(query) => self.subquery(query, &Env::TOP, Stars::Count),
@@ -472,18 +491,16 @@ impl<'a> Reader<'a> {
             _ => Err(refuse("a view without a query")),
         };
         let query = std::mem::replace(&mut self.text, around);
+        (self.bare, self.qualified) = names;
         walked.map(|()| query)
     }
 }
 
 impl Level {
-    fn add(&mut self, name: String, occurrence: Option<usize>) {
-        self.items.push(LevelItem { name, occurrence, is_hidden: false });
-    }
-
     /// An item that is no table.
     fn call(&mut self, alias: Option<&pg::Alias>) {
-        self.add(alias.map(|alias| alias.aliasname.clone()).unwrap_or_default(), None);
+        let name = alias.map(|alias| alias.aliasname.clone()).unwrap_or_default();
+        self.items.push(LevelItem { name, occurrence: None, is_hidden: false, row: None });
     }
 }
 

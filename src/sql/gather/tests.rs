@@ -274,7 +274,18 @@ fn what_would_mean_another_thing_is_refused() {
         let expected = format!("refused: Not supported over the gathered rows of several shards: {expected}.");
         assert_eq!(shown(sql), expected, "{sql}");
     }
-    // A column of that name is no row.
+    for sql in [
+        "SELECT 1 FROM b WHERE EXISTS (SELECT q FROM a q WHERE q.k = b.k)",
+        "SELECT (SELECT max(z) FROM b WHERE q IS NULL) FROM a q",
+        "SELECT 1 FROM a q, LATERAL (SELECT q) s",
+        "SELECT s.v FROM (SELECT v FROM v) s",
+        "SELECT q FROM a q TABLESAMPLE bernoulli (50)",
+    ] {
+        assert!(shown(sql).contains("as a value"), "{sql}");
+    }
+    // A column of that name is no row, and a table inside is not seen outside.
+    assert!(shown("SELECT a FROM (SELECT x AS a FROM a) s ORDER BY length(a)").starts_with("SELECT a FROM (SELECT"));
+    assert!(shown("SELECT q.date FROM (SELECT x AS date FROM a q) q").starts_with("SELECT q.date"));
     assert!(shown("SELECT a FROM b a").starts_with("SELECT a FROM T0 a <-"));
 }
 

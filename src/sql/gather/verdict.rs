@@ -1,27 +1,34 @@
 //! What would mean another thing over gathered rows, once the whole statement is known.
 
+use super::condition::{Level, LevelItem};
 use super::query::{FromName, Reader};
 use super::refuse;
 use crate::types::Result;
 
 /// # Errors
-/// Refuses rows of tables as values, functions of them, and names that would lead elsewhere.
+/// Refuses names that would lead elsewhere.
 pub fn check(reader: &Reader<'_>) -> Result<()> {
-    reader.from_names.iter().filter(|from| from.is_relation).try_for_each(|from| check_relation(reader, from))?;
     reader.with_schema.iter().try_for_each(|(schema, table)| check_schema(reader, schema, table))
 }
 
 /// A table's row has the table's own type, which the temporary one's has not.
-fn check_relation(reader: &Reader<'_>, from: &FromName) -> Result<()> {
-    let has = |column: &String| from.columns.contains(column);
-    if reader.bare.contains(&from.name) && !has(&from.name) {
-        return Err(refuse(format!("the row of \"{}\" as a value", from.name)));
+///
+/// # Errors
+/// Refuses rows of a level's tables and views as values, and functions of them.
+pub fn check_rows(reader: &Reader<'_>, level: &Level) -> Result<()> {
+    level.items.iter().try_for_each(|item| check_row(reader, item))
+}
+
+fn check_row(reader: &Reader<'_>, item: &LevelItem) -> Result<()> {
+    let Some(columns) = &item.row else { return Ok(()) };
+    if reader.bare.contains(&item.name) && !columns.contains(&item.name) {
+        return Err(refuse(format!("the row of \"{}\" as a value", item.name)));
     }
-    let of_this = reader.qualified.iter().filter(|(item, _)| *item == from.name);
+    let of_this = reader.qualified.iter().filter(|(name, _)| *name == item.name);
     for (_, column) in of_this {
         // `t.f` may be written for `f(t)`.
-        if !has(column) && reader.schema.functions.contains_key(column) {
-            return Err(refuse(format!("the function {column}() of the row of \"{}\"", from.name)));
+        if !columns.contains(column) && reader.schema.functions.contains_key(column) {
+            return Err(refuse(format!("the function {column}() of the row of \"{}\"", item.name)));
         }
     }
     Ok(())

@@ -22,6 +22,7 @@ mod shard_by_shard;
 mod shop;
 mod spread;
 mod tools;
+mod tpch;
 mod transactions;
 mod transfers;
 mod traps;
