@@ -191,7 +191,7 @@ impl Rows {
             let key = number / 8 * 32 + number % 8 + 1;
             let customer = loop {
                 let customer = self.between(1, self.customers);
-                if customer % 3 != 0 {
+                if !customer.is_multiple_of(3) {
                     break customer;
                 }
             };
@@ -260,13 +260,11 @@ fn date(mut day: usize) -> String {
         let length = if is_leap { 366 } else { 365 };
         if day < length {
             let february = if is_leap { 29 } else { 28 };
-            let mut month = 1;
-            for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
+            for (month, length) in (1..).zip([31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]) {
                 if day < length {
                     return format!("{year}-{month:02}-{:02}", day + 1);
                 }
                 day -= length;
-                month += 1;
             }
         }
         day -= length;
