@@ -16,6 +16,7 @@ mod placement;
 mod random;
 mod replicas;
 mod routed;
+mod selects;
 mod sequences;
 mod session;
 mod shard_by_shard;

@@ -35,7 +35,7 @@ impl Dice {
         self.below(100) < chance
     }
 
-    fn pick<'t, T: ?Sized>(&mut self, items: &[&'t T]) -> &'t T {
+    pub fn pick<'t, T: ?Sized>(&mut self, items: &[&'t T]) -> &'t T {
         items[self.below(items.len())]
     }
 }
