@@ -159,6 +159,7 @@ fn routing(criterion: &mut Criterion) {
         named: None,
         role: "app",
         has_own_path: false,
+        temporary: &BTreeSet::new(),
     };
     let by_hash = Hash::even(HashFunction::default(), 4096, &[ShardId(0), ShardId(1)]).expect("an even placement");
     let mut group = criterion.benchmark_group("route");
@@ -208,6 +209,7 @@ fn routing_by_form(criterion: &mut Criterion) {
             named: None,
             role: "app",
             has_own_path: false,
+            temporary: &BTreeSet::new(),
         };
         route::plan(&request).expect("a plan")
     };

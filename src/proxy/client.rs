@@ -19,6 +19,7 @@ use super::listening::{Heed, Listening};
 use super::outcome::{Step, Stop};
 use super::relay::{Listen, Seen};
 use super::sql_names::Mentioned;
+use super::temporary::Temporary;
 use super::worker::{Known, Pools, Worker};
 use crate::config::PoolMode;
 use crate::net::Conn;
@@ -108,6 +109,8 @@ pub struct Client {
     pub listening: Option<Box<Listening>>,
     /// What the open transaction may have to do with notifications.
     pub heed: Heed,
+    /// The session's temporary tables, on a sharded database.
+    pub temporary: Temporary,
     /// The open transaction is on several shards; where it is said if it is the victim of a deadlock.
     pub entangled: Option<Arc<Verdict>>,
     /// How the server of the open block was lost, when the client does not know it yet.
@@ -171,6 +174,7 @@ impl Client {
             schema_touched: false,
             schema_hold: None,
             entangled: None,
+            temporary: Temporary::default(),
             defined: CodeClass::default(),
             ran_code: false,
             doubts_code: false,

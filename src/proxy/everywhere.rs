@@ -54,7 +54,9 @@ impl Client {
     fn note_schema_change(&mut self, statement: &Statement) {
         self.schema_touched = true;
         if let Some(block) = self.block.as_mut().filter(|_| route::changes_columns(statement)) {
-            statement.relations.iter().for_each(|used| block.alter(&used.name.name));
+            // A temporary one is seen as it is.
+            let lasting = statement.relations.iter().filter(|used| !self.temporary.names.contains(&used.name.name));
+            lasting.for_each(|used| block.alter(&used.name.name));
         }
     }
 

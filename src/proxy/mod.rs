@@ -25,6 +25,7 @@
 //! * [`everywhere`]: statements for all shards, `shard_by_shard`: one shard after the other; [`copy_in`]: rows that the
 //!   client sends, each to its shards; `copy_out`: rows that it is sent.
 //! * `numbered`: INSERTs that take numbers from sequences.
+//! * `temporary`: temporary tables, which live on the home shard.
 //! * [`exchange`]: Weir talks to a server by itself, for all of those.
 //! * [`console`]: the console's end of the wire.
 //! * [`placement`]: what is learnt about placement while Weir runs; [`operate`]: what an operator changes;
@@ -78,6 +79,7 @@ pub mod simple;
 pub mod spread;
 pub mod sql_names;
 pub mod survey;
+mod temporary;
 pub mod two_phase;
 pub mod vacate;
 mod values;

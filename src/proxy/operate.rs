@@ -1,5 +1,6 @@
 //! What an operator asks for on the console: changes of shard maps, and how a statement would be routed.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -108,6 +109,7 @@ impl Operate for Instance {
                 named: None,
                 role: "",
                 has_own_path: false,
+                temporary: &BTreeSet::new(),
             };
             let plan = route::plan(&request)?;
             routed.extend(described(number, statement.text(sql), plan.action, &map));

@@ -16,7 +16,7 @@ use crate::session::statements::Prepared;
 use crate::session::transaction::Transaction;
 use crate::shardmap::ShardMap;
 use crate::sql::analyze::assignments;
-use crate::sql::facts::{DiscardTarget, Effects, Facts, Statement, StatementKind, TransactionCommand};
+use crate::sql::facts::{DiscardTarget, Effects, Facets, Facts, Statement, StatementKind, TransactionCommand};
 use crate::sql::scan::LiteralSpan;
 use crate::sql::schema::Schema;
 use crate::types::{Error, Result, ShardId};
@@ -49,6 +49,7 @@ pub const HOME: ShardId = ShardId(0);
 impl Client {
     /// Serves a simple Query on a sharded database.
     pub async fn sharded_query(&mut self, schema: &Schema, message: &[u8], text: &str) -> Step {
+        self.learn_temporary().await?;
         let mut literals = Vec::new();
         let facts = self.known.facts(schema, text, &mut literals);
         self.fits_mode(facts.statements.iter())?;
@@ -74,6 +75,7 @@ impl Client {
         facts: &Facts,
         literals: &[LiteralSpan],
     ) -> Step {
+        self.check_alone(facts.statements.iter())?;
         let values = Values { text, literals, bound: None };
         if facts.statements.iter().any(|statement| changes_path(statement, &values)) {
             return Err(Error::refuse(
@@ -149,8 +151,12 @@ impl Client {
         requests: Vec<Request<'_>>,
         complete: bool,
     ) -> Step {
+        self.learn_temporary().await?;
         if self.links.is_empty() && requests.iter().any(is_refused) {
             return Err(first_refusal(requests).into());
+        }
+        if bound_statements(&requests).count() > 1 {
+            self.check_alone(bound_statements(&requests))?;
         }
         let mut plans = Vec::new();
         for request in &requests {
@@ -218,8 +224,18 @@ impl Client {
         let named = self.named_shard(statement.text(text), &map)?;
         let has_own_path = self.has_own_path();
         let role = &*self.user.name;
-        let request =
-            route::Request { text, statement, literals, parameters, map: &map, schema, named, role, has_own_path };
+        let request = route::Request {
+            text,
+            statement,
+            literals,
+            parameters,
+            map: &map,
+            schema,
+            named,
+            role,
+            has_own_path,
+            temporary: &self.temporary.names,
+        };
         let planned = route::plan_noting(&request, &mut unowned);
         if unowned.is_empty() {
             return self.inside_block(planned?, &request);
@@ -330,6 +346,7 @@ impl Client {
                 named,
                 role,
                 has_own_path,
+                temporary: &self.temporary.names,
             })
         };
         let Asked::Batch(requests) = task.asked else { return plan(task.values.text, task.values.literals, &[]) };
@@ -354,6 +371,7 @@ impl Client {
         if self.database.epoch() != Some(plan.epoch) {
             return Err(stale_plan().into());
         }
+        self.temporary.used |= task.statement.makes.contains(Facets::TEMPORARY);
         match plan.action {
             Action::One { part, access } if !plan.explanation.is_empty() && !matches!(task.asked, Asked::Batch(_)) => {
                 self.write_check(part.shard, access)?;

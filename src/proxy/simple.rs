@@ -10,6 +10,7 @@ use super::links::Link;
 use super::outcome::{Step, Stop};
 use super::relay::{End, Listen, Seen};
 use super::sharded::{Asked, Task};
+use super::temporary::Temporary;
 use super::values::Values;
 use crate::route::{self, plan::Access};
 use crate::session::ledger::{Attempt, Event};
@@ -389,6 +390,7 @@ impl Client {
     pub fn discard_all(&mut self) {
         self.names.clear();
         self.lasting.clear();
+        self.temporary = Temporary::default();
         self.state.discard_all();
         self.listening = None;
         self.handle.channels.set(0);

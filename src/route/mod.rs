@@ -31,6 +31,7 @@ mod write;
 
 use std::borrow::Cow;
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 
 use self::plan::{Access, Action, Part, Plan};
 use self::target::Target;
@@ -94,6 +95,8 @@ pub struct Request<'a> {
     pub role: &'a str,
     /// The session has a search path of its own choice.
     pub has_own_path: bool,
+    /// Names of the session's temporary relations, which live on the home shard and are found before all others.
+    pub temporary: &'a BTreeSet<String>,
 }
 
 /// Where a statement runs.
@@ -190,6 +193,12 @@ impl<'a> Router<'a> {
             StatementKind::Ddl => {
                 self.check_understood()?;
                 self.note_schemas(matches!(statement.ddl, Some(Ddl::CreateTable { .. })));
+                if let Some(Ddl::CreateTable { temporary, .. }) = &statement.ddl {
+                    match temporary {
+                        true => return Ok(self.on_home()),
+                        false => self.check_not_hidden()?,
+                    }
+                }
                 self.targets = target::resolve_existing(&self.request);
                 self.schema_change()
             }
@@ -295,11 +304,13 @@ impl<'a> Router<'a> {
     /// Session state that one shard cannot keep.
     fn check_session_state(&self) -> Result<()> {
         let statement = self.statement();
-        if statement.makes.contains(Facets::TEMPORARY) {
+        let is_table = matches!(statement.ddl, Some(Ddl::CreateTable { temporary: true, .. }));
+        if statement.makes.contains(Facets::TEMPORARY) && !is_table {
             return Err(Error::refuse(
-                "temporary relations are not supported on a sharded database",
-                "A temporary relation would exist on one shard only.",
-            ));
+                "temporary relations other than tables are not supported on a sharded database",
+                "The relation would live on the home shard, and what it is made from perhaps elsewhere.",
+            )
+            .hint("CREATE TEMPORARY TABLE with columns works; fill it with INSERT."));
         }
         statement.set_configs.iter().try_for_each(|call| self.check_set_config(call))
     }
@@ -349,6 +360,24 @@ impl<'a> Router<'a> {
                 "The function is declared shard_local: it runs where the rows of the statement's sharded tables are, if that is one shard.",
             )
             .hint("Restrict a shard key by a value, or name the shard: SET weir.shard = 'name'.")),
+        }
+    }
+
+    /// A statement about temporary tables.
+    fn on_home(&self) -> Action {
+        Action::One { part: Part::untouched(HOME), access: Access::Primary { writes: true } }
+    }
+
+    /// A new table's name must not mean a temporary one.
+    fn check_not_hidden(&self) -> Result<()> {
+        let mut names = self.statement().relations.iter().map(|used| &used.name);
+        match names.find(|name| name.schema.is_none() && self.request.temporary.contains(&name.name)) {
+            None => Ok(()),
+            Some(name) => Err(Error::refuse(
+                format!("\"{}\" is the name of a temporary table of this session", name.name),
+                "The statement would make another table of that name.",
+            )
+            .hint("Name the new table's schema.")),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Relations of a statement, and what the shard map says of them.
 
-use super::Request;
+use super::{HOME, Request};
 use crate::shardmap::{Keyspace, Placement};
 use crate::sql::facts::{RelationName, RelationUse};
 use crate::sql::schema::{Relation, Resolved};
@@ -78,6 +78,10 @@ pub(super) fn unmapped(name: &RelationName) -> Error {
 }
 
 pub(super) fn lookup<'a>(request: &Request<'a>, name: &RelationName) -> Target<'a> {
+    let may_be_temporary = name.schema.as_deref().is_none_or(|schema| schema == "pg_temp");
+    if may_be_temporary && request.temporary.contains(&name.name) {
+        return Target::Single { shard: HOME, relation: None };
+    }
     match (request.schema.resolve(name), &name.schema) {
         (Resolved::System, _) => Target::System,
         (Resolved::User { schema, relation }, _) => place(request, schema, &name.name, Some(relation)),

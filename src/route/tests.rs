@@ -227,6 +227,7 @@ fn route_named(text: &str, parameters: &[Parameter<'_>], schema: &Schema, named:
         named,
         role: "app",
         has_own_path: false,
+        temporary: &BTreeSet::new(),
     })
 }
 
@@ -551,7 +552,7 @@ fn data_definition() {
         ("CREATE TABLE n (LIKE m)", "!LIKE"),
         ("CREATE TABLE n (k int) PARTITION BY HASH (k)", "!PARTITION BY"),
         ("CREATE TABLE n AS SELECT 1", "!a table made from a query"),
-        ("CREATE TEMP TABLE n (k int)", "!temporary"),
+        ("CREATE TEMP TABLE n (k int)", "home"),
         ("CREATE TABLE products (id int REFERENCES customers)", "!cannot refer to a table that is not on every shard"),
         ("CREATE TABLE lines (customer_id int8 REFERENCES customers)", "all"),
         ("CREATE TABLE lines (customer_id int8 REFERENCES customers (id))", "all"),

@@ -22,6 +22,7 @@ mod session;
 mod shard_by_shard;
 mod shop;
 mod spread;
+mod temporary;
 mod tools;
 mod tpch;
 mod transactions;

@@ -12,7 +12,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use tokio_postgres::{Client, Error, SimpleQueryMessage};
-use weir::cli::cluster::{Node, free_port};
+use weir::cli::cluster::Node;
 
 use crate::harness::{Database, Endpoint, Setup, Weir, endpoint_of, fresh_dir, start_primary};
 
@@ -48,6 +48,8 @@ struct Bank {
     dir: PathBuf,
     setup: Setup,
     weir: Weir,
+    /// Where tellers find the Weir of now.
+    door: Arc<Mutex<Endpoint>>,
     book: Arc<Mutex<HashMap<i64, Fate>>>,
     next: Arc<AtomicI64>,
 }
@@ -60,14 +62,11 @@ impl Bank {
             endpoint_of(node, "postgres").execute("CREATE DATABASE bank");
             made.nodes(name, node, &[], "bank")
         });
-        // A port that stays: tellers find the next Weir there.
-        let setup = Setup::new()
-            .listening_on(free_port().expect("a free port"))
-            .weir("admin_users = [\"weir\"]")
-            .database(database);
+        let setup = Setup::new().weir("admin_users = [\"weir\"]").database(database);
         let dir = fresh_dir("bank");
         let weir = Weir::start_in(&dir, &setup);
-        let bank = Self { shards, dir, setup, weir, book: Arc::default(), next: Arc::default() };
+        let door = Arc::new(Mutex::new(weir.endpoint("bank")));
+        let bank = Self { shards, dir, setup, weir, door, book: Arc::default(), next: Arc::default() };
         let endpoint = bank.weir.endpoint("bank");
         endpoint.execute("CREATE TABLE accounts (account int8 PRIMARY KEY, balance int8 NOT NULL)");
         endpoint
@@ -82,11 +81,11 @@ impl Bank {
     fn tellers(&self, seed: u64, stop: &Arc<AtomicBool>) -> Vec<thread::JoinHandle<()>> {
         let teller = |number: usize| {
             let (stop, book, next) = (Arc::clone(stop), Arc::clone(&self.book), Arc::clone(&self.next));
-            let endpoint = self.weir.endpoint("bank");
+            let door = Arc::clone(&self.door);
             let random = StdRng::seed_from_u64(seed * 100 + number as u64);
             thread::spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-                runtime.block_on(work(&endpoint, &stop, &book, &next, random));
+                runtime.block_on(work(&door, &stop, &book, &next, random));
             })
         };
         (0..TELLERS).map(teller).collect()
@@ -117,16 +116,21 @@ impl Bank {
         // Sometimes Weir is back before the servers are.
         let early = random.random_bool(0.5);
         if kills_weir && early {
-            self.weir = Weir::start_in(&self.dir, &self.setup);
+            self.restart_weir();
         }
         thread::sleep(Duration::from_millis(random.random_range(0..300)));
         for shard in &killed {
             self.shards[*shard].start().expect("the server starts again");
         }
         if kills_weir && !early {
-            self.weir = Weir::start_in(&self.dir, &self.setup);
+            self.restart_weir();
         }
         format!("point {point:?}, Weir killed: {kills_weir}, servers killed: {killed:?}")
+    }
+
+    fn restart_weir(&mut self) {
+        self.weir = Weir::start_in(&self.dir, &self.setup);
+        *self.door.lock().expect("no teller panicked") = self.weir.endpoint("bank");
     }
 
     /// Everything must be settled and add up.
@@ -167,13 +171,14 @@ impl Bank {
 
 /// Transfers until it is told to stop; connects anew whenever a connection is lost.
 async fn work(
-    endpoint: &Endpoint,
+    door: &Mutex<Endpoint>,
     stop: &AtomicBool,
     book: &Mutex<HashMap<i64, Fate>>,
     next: &AtomicI64,
     mut random: StdRng,
 ) {
     while !stop.load(Ordering::Relaxed) {
+        let endpoint = door.lock().expect("no teller panicked").clone();
         let Ok(client) = endpoint.connect().await else {
             tokio::time::sleep(Duration::from_millis(20)).await;
             continue;
