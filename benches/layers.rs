@@ -4,6 +4,7 @@
 
 #![allow(clippy::expect_used, reason = "a bench that cannot be set up must stop")]
 
+use std::collections::BTreeSet;
 use std::hint::black_box;
 
 use bytes::{Bytes, BytesMut};
