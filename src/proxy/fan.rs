@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::answer::{self, Preface};
 use super::client::Client;
@@ -52,14 +52,13 @@ pub struct Run<'r> {
 enum Opened {
     Merge {
         merge: Box<Merge>,
+        /// The DataRow of the first row, if there is one.
+        first: BytesMut,
         opening: Opening,
         sources: Vec<Source>,
     },
     /// The rows have come already; a server finishes them.
-    Finish {
-        given: Source,
-        described: Opening,
-    },
+    Finish { given: Source, described: Opening },
 }
 
 impl Client {
@@ -78,7 +77,9 @@ impl Client {
                 return self.gather_instead(schema, task).await;
             }
             Err(stop) => Err(stop),
-            Ok(Opened::Merge { merge, opening, sources }) => self.stream(&run, merge, opening, &sources).await,
+            Ok(Opened::Merge { mut merge, first, opening, sources }) => {
+                self.stream(&run, &mut merge, (&first, opening), &sources).await
+            }
             Ok(Opened::Finish { given, described }) => self.finished_rows(&run, &given, &described).await,
         };
         match result {
@@ -116,7 +117,11 @@ impl Client {
         let unmerged = match own.filter(|_| run.spec.outer.is_some()) {
             Some(own) => own,
             None => match run.merge(&opening.columns, &options) {
-                Ok(merge) => return Ok(Opened::Merge { merge: Box::new(merge), opening, sources }),
+                Ok(merge) => {
+                    let mut merge = Box::new(merge);
+                    let first = self.first_row(&mut merge, &sources).await?;
+                    return Ok(Opened::Merge { merge, first, opening, sources });
+                }
                 Err(_) => opening.without_hidden(run.spec.hidden_columns),
             },
         };
@@ -149,13 +154,20 @@ impl Client {
         }
     }
 
-    /// Gives the client the merged rows as they come.
-    async fn stream(&mut self, run: &Run<'_>, mut merge: Box<Merge>, opening: Opening, sources: &[Source]) -> Step {
+    /// Gives the client the merged rows as they come, the first one in front.
+    async fn stream(
+        &mut self,
+        run: &Run<'_>,
+        merge: &mut Merge,
+        (first, opening): (&[u8], Opening),
+        sources: &[Source],
+    ) -> Step {
         let mut columns = merge.visible_columns(&opening.columns).to_vec();
         columns.iter_mut().for_each(|column| column.format = Format::Text.code());
         let columns = Some(backend::row_description_body(&columns));
         self.preface(run.task, &Preface { parameters: opening.parameters, columns });
-        self.merge_rows(&mut merge, sources).await?;
+        self.conn.queue().extend_from_slice(first);
+        self.merge_rows(merge, sources).await?;
         for shard in run.shards {
             // With a LIMIT the shards may have more to say than was needed.
             self.finish_part(*shard).await?;
@@ -226,15 +238,33 @@ impl Client {
                 }
                 merge::Step::Row => {}
                 merge::Step::Done => return Ok(()),
-                merge::Step::NeedRow(source) => match self.reply(sources[source].shard).await? {
-                    Reply::Row(body) => merge.push(source, self.with_home_row(&sources[source], body)?)?,
-                    Reply::Complete(_) | Reply::Suspended => merge.finish(source),
-                    Reply::Error(body) => return Err(self.passed_on(&body)),
-                    Reply::Notice(_) | Reply::Nothing => {}
-                    other => return Err(Error::internal(format!("a shard broke off: {other:?}")).into()),
-                },
+                merge::Step::NeedRow(source) => self.take_reply(merge, source, &sources[source]).await?,
             }
         }
+    }
+
+    /// Merges up to the first row. Groups are all there then, so that the client has read nothing of what needs more memory
+    /// than it may.
+    async fn first_row(&mut self, merge: &mut Merge, sources: &[Source]) -> Step<BytesMut> {
+        let mut first = BytesMut::new();
+        loop {
+            match merge.next(&mut first)? {
+                merge::Step::Row | merge::Step::Done => return Ok(first),
+                merge::Step::NeedRow(source) => self.take_reply(merge, source, &sources[source]).await?,
+            }
+        }
+    }
+
+    /// Hands the next reply of a source, which has the number `place`, to the merge.
+    async fn take_reply(&mut self, merge: &mut Merge, place: usize, source: &Source) -> Step {
+        match self.reply(source.shard).await? {
+            Reply::Row(body) => merge.push(place, self.with_home_row(source, body)?)?,
+            Reply::Complete(_) | Reply::Suspended => merge.finish(place),
+            Reply::Error(body) => return Err(self.passed_on(&body)),
+            Reply::Notice(_) | Reply::Nothing => {}
+            other => return Err(Error::internal(format!("a shard broke off: {other:?}")).into()),
+        }
+        Ok(())
     }
 
     /// A row with the home shard's OIDs in it.

@@ -163,22 +163,42 @@ fn a_lost_server_is_an_error_at_once_and_the_rest_goes_on() {
 }
 
 #[test]
-fn groups_beyond_the_budget_are_an_error_with_numbers() {
-    let shop = Shop::small_with(Setup::new().pool("merge_memory = \"64kB\""));
+fn groups_beyond_the_budget_are_gathered_up_to_a_limit_with_numbers() {
+    let shop = Shop::small_with(Setup::new().pool("merge_memory = \"64kB\"").pool("gather_rows = 5500"));
     let mut client = shop.client();
     // Such keys live on the first shard.
-    shop.shard(0)
-        .execute("INSERT INTO customers (customer_id, name) SELECT -g, 'n' || g FROM generate_series(1, 5000) g");
+    let more = |from: i32, to: i32| {
+        let sql = format!(
+            "INSERT INTO customers (customer_id, name) SELECT -g, 'n' || g FROM generate_series({from}, {to}) g"
+        );
+        shop.shard(0).execute(&sql);
+    };
+    more(1, 5000);
+    let total = "SELECT count(*) FROM (SELECT 1) x";
+    for groups in [
+        "SELECT customer_id % 4000, count(*) FROM customers GROUP BY 1",
+        "SELECT customer_id % 4000, count(*) FROM customers GROUP BY 1 HAVING count(*) > 0",
+        "SELECT DISTINCT customer_id % 4000 FROM customers",
+        "SELECT name FROM customers ORDER BY name",
+    ] {
+        let answer = ask(&mut client, groups);
+        let rows = if groups.contains("4000") { 4004 } else { 5004 };
+        assert_eq!((answer.error, answer.rows.len()), (None, rows), "{groups}");
+        story(&mut client, &[("BEGIN", "BEGIN"), (total, "1")]);
+        assert_eq!(ask(&mut client, groups).rows.len(), rows, "{groups} in a block");
+        story(&mut client, &[("COMMIT", "COMMIT")]);
+    }
+    more(5001, 6000);
     let groups = ask(&mut client, "SELECT customer_id % 4000, count(*) FROM customers GROUP BY 1");
     assert_eq!(groups.sqlstate(), Some("53400"), "{groups:?}");
     let error = groups.error.unwrap();
-    assert!(error.detail.contains("65536") && error.hint.contains("merge_memory"), "{error:?}");
+    assert!(error.detail.contains("5500") && error.hint.contains("gather_rows"), "{error:?}");
     story(
         &mut client,
-        &[("SELECT customer_id % 2, count(*) FROM customers GROUP BY 1 ORDER BY 1", "-1|2500,0|2502,1|2")],
+        &[("SELECT customer_id % 2, count(*) FROM customers GROUP BY 1 ORDER BY 1", "-1|3000,0|3002,1|2")],
     );
     let rows = ask(&mut client, "SELECT name FROM customers ORDER BY customer_id");
-    assert_eq!(rows.rows.len(), 5004);
+    assert_eq!(rows.rows.len(), 6004);
 }
 
 /// A client that reads nothing holds the servers up, not Weir's memory; when it leaves they are free.
