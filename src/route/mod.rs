@@ -186,7 +186,6 @@ impl<'a> Router<'a> {
             | StatementKind::DeclareCursor { .. }
             | StatementKind::Fetch
             | StatementKind::CloseCursor
-            | StatementKind::Merge
             | StatementKind::Opaque
             | StatementKind::Other(_) => Err(session::refusal(&statement.kind)),
             StatementKind::Unparsed => Err(session::unparsed(self.request.text)),
@@ -211,7 +210,7 @@ impl<'a> Router<'a> {
                 self.resolve()?;
                 if statement.effects.contains(Effects::WRITES_ROWS) { self.write() } else { self.read() }
             }
-            StatementKind::Insert | StatementKind::Update | StatementKind::Delete => {
+            StatementKind::Insert | StatementKind::Update | StatementKind::Delete | StatementKind::Merge => {
                 self.resolve()?;
                 self.write()
             }

@@ -28,10 +28,54 @@ impl Router<'_> {
         self.check_parts()?;
         let statement = self.statement();
         match (&statement.kind, &statement.insert) {
+            (StatementKind::Insert, Some(InsertShape { source: InsertSource::Select(_), .. })) => {
+                self.push_down(index).unwrap_or_else(|| Err(self.needs_several("a write", shards)))
+            }
             (StatementKind::Insert, Some(shape)) => self.insert_by_owner(shape),
+            (StatementKind::Merge, _) => self.merge(index, shards),
             (StatementKind::Update, None) => self.on_each("UPDATE", index, shards),
             (StatementKind::Delete, None) => self.on_each("DELETE", index, shards),
             _ => Err(self.needs_several("a write", shards)),
+        }
+    }
+
+    /// The plan of an INSERT whose query makes rows of the shards that it reads; `None` for any other statement.
+    pub(super) fn push_down(&self, index: usize) -> Option<Result<Action>> {
+        let statement = self.statement();
+        let shape = statement.insert.as_ref().filter(|_| statement.kind == StatementKind::Insert)?;
+        let InsertSource::Select(_) = shape.source else { return None };
+        let relation = self.targets.get(index).and_then(Target::relation)?;
+        Some(self.checked_on_each("INSERT 0", index, || check_moments(shape, relation)))
+    }
+
+    /// As [`Router::push_down`], for a statement whose new rows are not known in advance, as `error` says.
+    pub(super) fn push_down_after(&self, index: usize, error: Error) -> Result<Action> {
+        match self.push_down(index) {
+            Some(Ok(action)) => Ok(action),
+            Some(Err(_)) | None => Err(error),
+        }
+    }
+
+    fn checked_on_each(&self, verb: &'static str, index: usize, check: impl FnOnce() -> Result<()>) -> Result<Action> {
+        let shards = self.needed(Some(index))?;
+        self.check_shard_local()?;
+        shards.iter().try_for_each(|shard| self.check_shard(*shard))?;
+        self.check_parts()?;
+        check()?;
+        let spread = self.on_each(verb, index, &shards)?;
+        match shards.as_slice() {
+            // Where no row is read, somebody must say so.
+            few @ ([] | [_]) => self.on_only(few),
+            _ => Ok(spread),
+        }
+    }
+
+    /// Every shard merges its own rows, also if there is only one: what is added must stay there.
+    fn merge(&self, index: usize, shards: &[ShardId]) -> Result<Action> {
+        let relation = self.targets.get(index).and_then(Target::relation).ok_or_else(computed)?;
+        match relation.columns.iter().find(|column| column.moment_default) {
+            Some(column) => Err(moment_default(&column.name)),
+            None => self.on_each("MERGE", index, shards),
         }
     }
 
@@ -59,15 +103,7 @@ impl Router<'_> {
         prove_write(statement.text(self.request.text), self.request.schema, &|name: &RelationName| {
             placement(&self.request, name)
         })?;
-        if let Some(relation) = self.targets.get(index).and_then(Target::relation)
-            && self.has(Effects::ADVANCES_SEQUENCE)
-        {
-            // DEFAULT may be assigned.
-            relation.columns.iter().filter(|column| column.moment_default).try_for_each(|column| {
-                let is_assigned = statement.assigned.iter().any(|used| used.column == column.name);
-                if is_assigned { Err(moment_default(&column.name)) } else { Ok(()) }
-            })?;
-        }
+        self.check_assigned_moments(index)?;
         Ok(Action::Spread(Box::new(Spread {
             parts: shards.iter().copied().map(Part::untouched).collect(),
             parameters: None,
@@ -75,6 +111,17 @@ impl Router<'_> {
             verb,
             order: RowOrder::ByPart,
         })))
+    }
+
+    /// DEFAULT may be assigned to a column.
+    fn check_assigned_moments(&self, index: usize) -> Result<()> {
+        let Some(relation) = self.targets.get(index).and_then(Target::relation) else { return Ok(()) };
+        let is_assigned = |name: &str| self.statement().assigned.iter().any(|used| used.column == name);
+        let mut moments = relation.columns.iter().filter(|column| column.moment_default);
+        match moments.find(|column| self.has(Effects::ADVANCES_SEQUENCE) && is_assigned(&column.name)) {
+            None => Ok(()),
+            Some(column) => Err(moment_default(&column.name)),
+        }
     }
 
     /// Each row to the shard that owns its key.
@@ -88,6 +135,7 @@ impl Router<'_> {
         let positions =
             columns.iter().map(|column| key_position(shape, column, key.relation)).collect::<Result<Vec<usize>>>()?;
         check_moments(shape, relation)?;
+        self.check_assigned_moments(shape.relation)?;
         self.check_literals(relation)?;
         let text = self.cut(rows)?;
         self.prove_rows(&text, rows)?;

@@ -503,7 +503,9 @@ fn writes_of_sharded_rows() {
         ("DELETE FROM n WHERE v = 5", "several"),
         ("DELETE FROM n WHERE CURRENT OF c", "several"),
         ("WITH q AS (DELETE FROM n WHERE k = 150 RETURNING *) SELECT * FROM q", "1"),
-        ("MERGE INTO n USING m ON n.k = m.k WHEN MATCHED THEN DELETE", "!MERGE"),
+        ("MERGE INTO n USING m ON n.k = m.k WHEN MATCHED THEN DELETE", "spread"),
+        ("EXPLAIN MERGE INTO n USING m ON n.k = m.k WHEN MATCHED THEN DELETE", "!MERGE"),
+        ("MERGE INTO products p USING prices q ON p.id = q.id WHEN MATCHED THEN DELETE", "!MERGE"),
     ]);
 }
 

@@ -61,7 +61,12 @@ impl<'a> Router<'a> {
         match self.targets.get(index).copied() {
             Some(Target::Sharded { columns, .. }) => {
                 self.check_assigned(index, columns)?;
-                match self.needed_and_new()?.as_slice() {
+                let shards = match self.needed_and_new() {
+                    Ok(shards) => shards,
+                    Err(error) => return self.push_down_after(index, error),
+                };
+                match shards.as_slice() {
+                    every if self.statement().kind == StatementKind::Merge => self.spread(index, every),
                     few @ ([] | [_]) => self.on_only(few),
                     several => self.spread(index, several),
                 }
@@ -70,6 +75,9 @@ impl<'a> Router<'a> {
                 if matches!(self.statement().kind, StatementKind::Select | StatementKind::CopyTo) =>
             {
                 Err(differs("It stands in a WITH query, whose other parts each shard would run for itself."))
+            }
+            Some(Target::Reference { .. }) if self.statement().kind == StatementKind::Merge => {
+                Err(differs("Which of its actions MERGE takes may differ from shard to shard."))
             }
             Some(Target::Reference { relation }) => self.write_reference(index, relation),
             Some(Target::Single { .. }) => self.write_single(),
@@ -108,7 +116,7 @@ impl<'a> Router<'a> {
         self.on_only(&self.needed(None)?)
     }
 
-    fn on_only(&self, shards: &[ShardId]) -> Result<Action> {
+    pub(super) fn on_only(&self, shards: &[ShardId]) -> Result<Action> {
         match shards {
             [] => self.on_shard(HOME),
             [shard] => self.on_shard(*shard),

@@ -53,6 +53,9 @@ fn updates_and_deletes_run_as_they_are() {
         ("UPDATE n SET v = m.w FROM m WHERE m.k = n.k", vec![0, 1, 2]),
         ("UPDATE n SET v = id FROM products WHERE products.id = n.v", vec![0, 1, 2]),
         ("DELETE FROM n WHERE v = 5", vec![0, 1, 2]),
+        ("INSERT INTO n (k, v) SELECT k, w FROM m", vec![0, 1, 2]),
+        ("INSERT INTO n (k, v) SELECT k, w FROM m WHERE k IN (50, 350)", vec![0, 2]),
+        ("MERGE INTO n USING m ON n.k = m.k WHEN NOT MATCHED THEN INSERT (k) VALUES (m.k)", vec![0, 1, 2]),
         ("DELETE FROM n USING m WHERE m.k = n.k AND m.k IN (150, 350)", vec![1, 2]),
     ] {
         let spread = spread(text, &[]);
@@ -77,5 +80,12 @@ fn what_shards_would_not_do_alike_is_refused() {
         ("UPDATE n SET v = pg_advisory_xact_lock(1)", "!cannot run on shard"),
         ("UPDATE n SET v = 1 WHERE f < now()", "!now()"),
         ("DELETE FROM n USING m WHERE m.w = n.v", "!does not equate"),
+        ("INSERT INTO n (k) SELECT w FROM m", "!that a query makes"),
+        ("INSERT INTO n (k) SELECT k FROM m LIMIT 5", "!that a query makes"),
+        ("INSERT INTO n (k) SELECT NULL FROM m", "!null value in shard key"),
+        ("INSERT INTO n (k) SELECT id FROM products", "!that a query makes"),
+        ("MERGE INTO n USING m ON n.k = m.k WHEN MATCHED THEN UPDATE SET k = 5", "!cannot change the shard key"),
+        ("MERGE INTO n USING m ON n.v = m.w WHEN MATCHED THEN DELETE", "!does not equate"),
+        ("MERGE INTO n USING products p ON n.k = p.id WHEN NOT MATCHED THEN INSERT (k) VALUES (p.id)", "!shard key"),
     ]);
 }

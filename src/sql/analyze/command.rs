@@ -318,7 +318,9 @@ impl<'a> Analyzer<'a> {
         let (analyze, formatted) = (has("analyze"), has("format"));
         match explain.query.as_deref().and_then(inner) {
             Some(query) => {
-                self.command(query, env);
+                if self.command(query, env) == StatementKind::Merge {
+                    self.refused("EXPLAIN of MERGE");
+                }
             }
             None => self.unknown("EXPLAIN"),
         }

@@ -18,6 +18,9 @@ impl<'a> Analyzer<'a> {
         match query {
             NodeEnum::SelectStmt(select) => self.select(select, env),
             NodeEnum::InsertStmt(_) | NodeEnum::UpdateStmt(_) | NodeEnum::DeleteStmt(_) | NodeEnum::MergeStmt(_) => {
+                if matches!(query, NodeEnum::MergeStmt(_)) {
+                    self.refused("MERGE inside another statement");
+                }
                 self.returned = None;
                 self.data_modification(query, env);
                 self.returned.take()
@@ -352,9 +355,8 @@ impl<'a> Analyzer<'a> {
         });
     }
 
-    /// MERGE: its effects are collected; a sharded database refuses it.
+    /// MERGE: its effects are collected. Nothing is inferred from its condition.
     fn merge(&mut self, merge: &pg::MergeStmt, env: Env<'_>) {
-        self.refused("MERGE");
         self.with(merge.with_clause.as_ref(), env, |analyzer, env| {
             let mut scope = Scope::new(env);
             let target = analyzer.target_source(merge.relation.as_ref(), &mut scope);
@@ -372,7 +374,11 @@ impl<'a> Analyzer<'a> {
         match inner(clause) {
             Some(NodeEnum::MergeWhenClause(action)) => {
                 self.optional(action.condition.as_deref(), scope);
-                self.assignments(&action.target_list, target, scope);
+                match action.command_type() {
+                    // Its list names columns of new rows.
+                    pg::CmdType::CmdInsert => {}
+                    _ => self.assignments(&action.target_list, target, scope),
+                }
                 self.expressions(&action.values, scope);
             }
             _ => self.unknown("an action of MERGE"),

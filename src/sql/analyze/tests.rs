@@ -653,7 +653,7 @@ fn kinds() {
 #[test]
 fn unknown_parts_are_named() {
     let cases = [
-        ("MERGE INTO a USING b ON a.k = b.k WHEN MATCHED THEN DELETE", "MERGE"),
+        ("EXPLAIN MERGE INTO a USING b ON a.k = b.k WHEN MATCHED THEN DELETE", "EXPLAIN of MERGE"),
         ("WITH d AS (INSERT INTO a VALUES (1)) INSERT INTO b VALUES (1)", "more than one INSERT"),
         ("CREATE TABLE q AS SELECT 1", "a table made from a query"),
         ("SELECT JSON_VALUE('{}', '$')", "JsonFuncExpr"),

@@ -7,27 +7,30 @@
 
 use pg_query::NodeEnum;
 use pg_query::protobuf::{
-    DeleteStmt, InsertStmt, Node, OnConflictClause, ResTarget, ReturningClause, SelectStmt, UpdateStmt,
+    CmdType, DeleteStmt, InsertStmt, MergeMatchKind, MergeStmt, MergeWhenClause, Node, OnConflictClause, ResTarget,
+    ReturningClause, SelectStmt, SetOperation, UpdateStmt,
 };
 
 use super::super::facts::RelationName;
 use super::super::schema::{Resolved, Schema};
-use super::expression::normal_form;
-use super::scope::{Scope, ScopeRelation};
+use super::expression::{self, Contents, normal_form};
+use super::scope::{Bound, Scope, ScopeRelation};
+use super::targets::{Target, Targets};
 use super::{TablePlacement, from, refuse};
 use crate::types::{Error, Kind, Origin, Result};
 
-/// Proves that an INSERT (with VALUES), UPDATE or DELETE can be done by each shard for itself. Of an INSERT, any rows may be
+/// Proves that an INSERT, UPDATE, DELETE or MERGE can be done by each shard for itself. Of an INSERT, any rows may be
 /// left out of `text` that consist of plain literals and parameters.
 ///
 /// # Errors
 /// Refuses every statement whose effect cannot be proven to be the sum of the shards' own.
 pub fn prove_write(text: &str, schema: &Schema, placement: &dyn Fn(&RelationName) -> TablePlacement) -> Result<()> {
     let proven = match parse(text)? {
-        NodeEnum::InsertStmt(insert) => prove_insert(&insert, schema),
+        NodeEnum::InsertStmt(insert) => prove_insert(&insert, schema, placement),
+        NodeEnum::MergeStmt(merge) => prove_merge(&merge, schema, placement),
         NodeEnum::UpdateStmt(update) => prove_update(&update, schema, placement),
         NodeEnum::DeleteStmt(delete) => prove_delete(&delete, schema, placement),
-        _ => Err(refuse("a statement that is not an INSERT, UPDATE or DELETE")),
+        _ => Err(refuse("a statement that is not an INSERT, UPDATE, DELETE or MERGE")),
     };
     proven.map_err(|error| Error { message: "the statement cannot be done by several shards".into(), ..error })
 }
@@ -87,18 +90,20 @@ fn rows_of<'s>(
     Ok(scope)
 }
 
-fn prove_insert(insert: &InsertStmt, schema: &Schema) -> Result<()> {
+fn prove_insert(
+    insert: &InsertStmt,
+    schema: &Schema,
+    placement: &dyn Fn(&RelationName) -> TablePlacement,
+) -> Result<()> {
     if insert.with_clause.is_some() {
         return Err(refuse("WITH"));
     }
-    let mut nothing = Scope::new(schema);
-    nothing.evaluated_by_row = true;
     let Some(NodeEnum::SelectStmt(select)) = insert.select_stmt.as_ref().and_then(|source| source.node.as_ref()) else {
         return Err(refuse("DEFAULT VALUES"));
     };
-    for row in &select.values_lists {
-        let Some(NodeEnum::List(row)) = &row.node else { return Err(refuse("a row that is none")) };
-        row.items.iter().try_for_each(|value| value_or_default(value, &nothing))?;
+    match select.values_lists.as_slice() {
+        [] => query_keeps_shards(insert, select, schema, placement)?,
+        rows => values(rows, schema)?,
     }
     let mut scope = target_scope(insert, schema)?;
     returning(insert.returning_clause.as_ref(), &scope)?;
@@ -112,10 +117,195 @@ fn prove_insert(insert: &InsertStmt, schema: &Schema) -> Result<()> {
     }
 }
 
+fn values(rows: &[Node], schema: &Schema) -> Result<()> {
+    let mut nothing = Scope::new(schema);
+    nothing.evaluated_by_row = true;
+    for row in rows {
+        let Some(NodeEnum::List(row)) = &row.node else { return Err(refuse("a row that is none")) };
+        row.items.iter().try_for_each(|value| value_or_default(value, &nothing))?;
+    }
+    Ok(())
+}
+
+/// The rows of a query belong to the shards that they come from: their key is that of a row that is read.
+fn query_keeps_shards(
+    insert: &InsertStmt,
+    select: &SelectStmt,
+    schema: &Schema,
+    placement: &dyn Fn(&RelationName) -> TablePlacement,
+) -> Result<()> {
+    refuse_more_than_rows(select)?;
+    let mut scope = from::resolve(select, schema, placement)?;
+    scope.evaluated_by_row = true;
+    if let Some(condition) = &select.where_clause {
+        normal_form(condition, &scope)?;
+    }
+    let targets = Targets::read(&select.target_list, &scope)?;
+    if targets.contents() != Contents::default() {
+        return Err(refuse("an aggregate or a window function in the query of an INSERT"));
+    }
+    let target = Written::of(insert.relation.as_ref(), &insert.cols, schema, placement)?;
+    target.keeps_key(&selected(&targets, &scope)?, &scope)
+}
+
+/// What makes other rows of rows, or leaves some out.
+fn refuse_more_than_rows(select: &SelectStmt) -> Result<()> {
+    let clauses = [
+        (select.op() != SetOperation::SetopNone, "UNION, INTERSECT or EXCEPT"),
+        (select.with_clause.is_some(), "WITH"),
+        (!select.distinct_clause.is_empty(), "DISTINCT"),
+        (!select.group_clause.is_empty() || select.having_clause.is_some(), "GROUP BY or HAVING"),
+        (!select.window_clause.is_empty(), "WINDOW"),
+        (select.limit_count.is_some() || select.limit_offset.is_some(), "LIMIT or OFFSET"),
+        (!select.sort_clause.is_empty(), "ORDER BY"),
+        (!select.locking_clause.is_empty(), "FOR UPDATE or another locking clause"),
+    ];
+    match clauses.into_iter().find(|(present, _)| *present) {
+        Some((_, clause)) => Err(refuse(format!("{clause} in the query of an INSERT"))),
+        None => Ok(()),
+    }
+}
+
+/// The columns that a query gives, place by place; `None` for what is computed.
+fn selected<'n>(targets: &'n Targets, scope: &'n Scope<'_>) -> Result<Vec<Option<Bound<'n>>>> {
+    let all = |relation: usize| {
+        let columns = scope.relations[relation].columns.iter();
+        columns.map(move |column| Some(Bound { relation, column: column.name.as_str() }))
+    };
+    let mut selected = Vec::new();
+    for target in &targets.list {
+        match target {
+            Target::Star(Some(relation)) => selected.extend(all(*relation)),
+            Target::Star(None) if scope.relations.len() == 1 => selected.extend(all(0)),
+            Target::Star(None) => return Err(refuse("* of several tables in the query of an INSERT")),
+            Target::Value(value) => selected.push(column_of(&value.expression, scope)?),
+        }
+    }
+    Ok(selected)
+}
+
+/// The column that an expression is, if it is a bare one.
+fn column_of<'n>(expression: &'n Node, scope: &Scope<'_>) -> Result<Option<Bound<'n>>> {
+    match &expression.node {
+        Some(NodeEnum::ColumnRef(column)) => expression::bind(column, scope).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// A sharded table that gets new rows.
+struct Written<'s> {
+    keyspace: String,
+    /// The key's columns, each with its place in a new row.
+    key: Vec<(usize, &'s super::super::schema::Column)>,
+}
+
+impl<'s> Written<'s> {
+    fn of(
+        target: Option<&pg_query::protobuf::RangeVar>,
+        listed: &[Node],
+        schema: &'s Schema,
+        placement: &dyn Fn(&RelationName) -> TablePlacement,
+    ) -> Result<Self> {
+        let name = relation_name(target)?;
+        let (TablePlacement::Sharded { keyspace, key_columns }, Resolved::User { relation, .. }) =
+            (placement(&name), schema.resolve(&name))
+        else {
+            return Err(refuse(format!("the table \"{}\", which is not sharded or not known", name.name)));
+        };
+        let place = |column: &str| match listed {
+            [] => relation.columns.iter().position(|own| own.name == column),
+            listed => listed.iter().position(|listed| match &listed.node {
+                Some(NodeEnum::ResTarget(target)) => target.name == column && target.indirection.is_empty(),
+                _ => false,
+            }),
+        };
+        let key = key_columns.iter().map(|column| {
+            let own = relation.columns.iter().find(|own| own.name == *column);
+            place(column)
+                .zip(own)
+                .ok_or_else(|| refuse(format!("new rows without a value for the shard key \"{column}\"")))
+        });
+        Ok(Self { keyspace, key: key.collect::<Result<_>>()? })
+    }
+
+    /// The key of a new row is that of a row that is read, so that both are on one shard.
+    fn keeps_key(&self, row: &[Option<Bound<'_>>], scope: &Scope<'_>) -> Result<()> {
+        let first = self.key.first().and_then(|(place, _)| row.get(*place).copied().flatten());
+        let source = first.map(|bound| &scope.relations[bound.relation]);
+        let key = source.and_then(|source| source.shard_key.as_ref());
+        let keeps = |(number, (place, column)): (usize, &(usize, &super::super::schema::Column))| {
+            let from = row.get(*place).copied().flatten()?;
+            let read = scope.relations[from.relation].columns.iter().find(|own| own.name == from.column)?;
+            let same_relation = first.is_some_and(|first| first.relation == from.relation);
+            let is_key = key.is_some_and(|key| {
+                key.keyspace == self.keyspace && key.columns.get(number).is_some_and(|(name, _)| name == from.column)
+            });
+            // Storing it must not change it.
+            let same_type = read.type_oid == column.type_oid
+                && (column.type_modifier == -1 || column.type_modifier == read.type_modifier);
+            (same_relation && is_key && same_type).then_some(())
+        };
+        match self.key.iter().enumerate().try_for_each(keeps) {
+            Some(()) => Ok(()),
+            None => Err(refuse("new rows whose shard key is not that of a row that is read")),
+        }
+    }
+}
+
+fn prove_merge(merge: &MergeStmt, schema: &Schema, placement: &dyn Fn(&RelationName) -> TablePlacement) -> Result<()> {
+    if merge.with_clause.is_some() || merge.returning_clause.is_some() {
+        return Err(refuse("WITH or RETURNING of MERGE"));
+    }
+    let source = merge.source_relation.as_deref().ok_or_else(|| refuse("MERGE without a source"))?;
+    let scope =
+        rows_of(merge.relation.as_ref(), std::slice::from_ref(source), &merge.join_condition, schema, placement)?;
+    merge.merge_when_clauses.iter().try_for_each(|clause| match &clause.node {
+        Some(NodeEnum::MergeWhenClause(clause)) => {
+            if let Some(condition) = &clause.condition {
+                normal_form(condition, &scope)?;
+            }
+            merge_action(merge, clause, &scope, placement)
+        }
+        _ => Err(refuse("an action of MERGE that is none")),
+    })
+}
+
+/// What is not matched on its own shard is matched nowhere, if it is a row of a table that is sharded like the target. A row
+/// of a reference table may be matched on another shard.
+fn merge_action(
+    merge: &MergeStmt,
+    clause: &MergeWhenClause,
+    scope: &Scope<'_>,
+    placement: &dyn Fn(&RelationName) -> TablePlacement,
+) -> Result<()> {
+    match (clause.match_kind(), clause.command_type()) {
+        (MergeMatchKind::MergeWhenNotMatchedBySource | MergeMatchKind::Undefined, _) => {
+            Err(refuse("WHEN NOT MATCHED BY SOURCE"))
+        }
+        (_, CmdType::CmdNothing | CmdType::CmdDelete) => Ok(()),
+        (MergeMatchKind::MergeWhenMatched, CmdType::CmdUpdate) => assignments(&clause.target_list, scope),
+        (MergeMatchKind::MergeWhenNotMatchedByTarget, CmdType::CmdInsert) => {
+            if scope.relations.len() != 2 {
+                return Err(refuse("WHEN NOT MATCHED of rows that are not those of one table"));
+            }
+            clause.values.iter().try_for_each(|value| value_or_default(value, scope))?;
+            let row = clause.values.iter().map(|value| column_of(value, scope)).collect::<Result<Vec<_>>>()?;
+            let target = Written::of(merge.relation.as_ref(), &clause.target_list, scope.schema, placement)?;
+            target.keeps_key(&row, scope)
+        }
+        _ => Err(refuse("an action of MERGE")),
+    }
+}
+
+fn relation_name(target: Option<&pg_query::protobuf::RangeVar>) -> Result<RelationName> {
+    let target = target.ok_or_else(|| refuse("a statement without a target"))?;
+    let schema = (!target.schemaname.is_empty()).then(|| target.schemaname.clone());
+    Ok(RelationName { schema, name: target.relname.clone() })
+}
+
 fn target_scope<'s>(insert: &InsertStmt, schema: &'s Schema) -> Result<Scope<'s>> {
     let target = insert.relation.as_ref().ok_or_else(|| refuse("a statement without a target"))?;
-    let named = |name: &str| (!name.is_empty()).then(|| name.to_owned());
-    let name = RelationName { schema: named(&target.schemaname), name: target.relname.clone() };
+    let name = relation_name(Some(target))?;
     let Resolved::User { relation, .. } = schema.resolve(&name) else {
         return Err(refuse(format!("the table \"{}\", whose columns are not known", name.name)));
     };
@@ -171,7 +361,7 @@ fn returning(clause: Option<&ReturningClause>, scope: &Scope<'_>) -> Result<()> 
     if !clause.options.is_empty() {
         return Err(refuse("RETURNING WITH"));
     }
-    super::targets::Targets::read(&clause.exprs, scope).map(drop)
+    Targets::read(&clause.exprs, scope).map(drop)
 }
 
 #[cfg(test)]
@@ -226,6 +416,12 @@ mod tests {
             "UPDATE t SET a = u.b FROM u, r WHERE u.k = t.k AND r.id = u.k",
             "DELETE FROM t USING u JOIN r ON r.id = u.k WHERE u.k = t.k RETURNING t.*, label",
             "DELETE FROM t x WHERE x.a = $1",
+            "INSERT INTO t SELECT * FROM u",
+            "INSERT INTO t (a, k) SELECT lower(b) || label, u.k FROM u JOIN r ON r.id = u.k WHERE b <> 'x' RETURNING k",
+            "INSERT INTO t SELECT u.* FROM u, t WHERE u.k = t.k ON CONFLICT (k) DO UPDATE SET a = excluded.a",
+            "MERGE INTO t USING u ON t.k = u.k WHEN MATCHED AND b = 'x' THEN DELETE WHEN MATCHED THEN UPDATE SET a = b \
+             WHEN NOT MATCHED THEN INSERT (a, k) VALUES (u.b, u.k)",
+            "MERGE INTO t USING r ON t.k = r.id WHEN MATCHED THEN UPDATE SET a = label WHEN NOT MATCHED THEN DO NOTHING",
         ] {
             prove(text).unwrap_or_else(|error| panic!("{text}: {error:?}"));
         }
@@ -253,6 +449,21 @@ mod tests {
             ("DELETE FROM t WHERE CURRENT OF c", "CurrentOfExpr"),
             ("DELETE FROM t RETURNING tableoid", "tableoid"),
             ("DELETE FROM t RETURNING t", "\"t\""),
+            ("INSERT INTO t SELECT id, label FROM r", "no sharded table"),
+            ("INSERT INTO t SELECT k + 1, b FROM u", "shard key is not"),
+            ("INSERT INTO t (a) SELECT b FROM u", "without a value"),
+            ("INSERT INTO t (a, k) SELECT * FROM u", "shard key is not"),
+            ("INSERT INTO t SELECT k, max(b) FROM u GROUP BY k", "GROUP BY"),
+            ("INSERT INTO t SELECT k, b FROM u LIMIT 1", "LIMIT"),
+            ("INSERT INTO t SELECT * FROM u UNION ALL SELECT * FROM u", "UNION"),
+            ("MERGE INTO t USING u ON t.a = u.b WHEN MATCHED THEN DELETE", "does not equate"),
+            ("MERGE INTO t USING r ON t.k = r.id WHEN NOT MATCHED THEN INSERT VALUES (id, label)", "shard key is not"),
+            (
+                "MERGE INTO t USING u ON t.k = u.k WHEN NOT MATCHED THEN INSERT VALUES (u.k + 1, 'a')",
+                "shard key is not",
+            ),
+            ("MERGE INTO t USING u ON t.k = u.k WHEN NOT MATCHED THEN INSERT (a) VALUES ('a')", "without a value"),
+            ("MERGE INTO t USING (SELECT 1 AS k) s ON t.k = s.k WHEN MATCHED THEN DELETE", "subquery in FROM"),
         ] {
             let refusal = prove(text).expect_err(text);
             let detail = refusal.detail.as_deref().unwrap_or_default();

@@ -188,3 +188,27 @@ fn a_server_that_is_lost_meanwhile_leaves_nothing_behind() {
     assert_eq!(ask(&mut client, "SELECT count(*) FROM customers WHERE name = 'all'").brief(), "0");
     assert_eq!(ask(&mut client, "UPDATE customers SET name = 'all'").brief(), "UPDATE 4");
 }
+
+#[test]
+fn a_default_that_is_one_moment_for_all_rows_is_not_made_several() {
+    let shop = Shop::small();
+    let mut client = shop.client();
+    must(&mut client, "ALTER TABLE customers ALTER COLUMN joined SET DEFAULT now()");
+    story(
+        &mut client,
+        &[
+            ("INSERT INTO customers (customer_id) VALUES (3), (13)", "0A000"),
+            ("INSERT INTO customers (customer_id, joined) VALUES (3, DEFAULT), (13, NULL)", "0A000"),
+            ("INSERT INTO customers (customer_id, joined) VALUES (3, '2024-01-01'), (13, NULL)", "INSERT 0 2"),
+            (
+                "INSERT INTO customers (customer_id, joined) VALUES (3, NULL), (13, NULL)
+                 ON CONFLICT (customer_id) DO UPDATE SET joined = DEFAULT",
+                "0A000",
+            ),
+            ("UPDATE customers SET joined = DEFAULT", "0A000"),
+            ("UPDATE customers SET joined = DEFAULT WHERE customer_id = 3", "UPDATE 1"),
+            ("INSERT INTO customers (customer_id) VALUES (4), (5)", "INSERT 0 2"),
+            ("SELECT count(*), count(joined) FROM customers", "8|3"),
+        ],
+    );
+}

@@ -82,6 +82,15 @@ UPDATE orders SET status = c.name FROM customers c WHERE c.customer_id = orders.
 UPDATE lines l SET price = p.price + o.total FROM products p, orders o WHERE p.product_id = l.product_id AND o.customer_id = l.customer_id AND o.order_id = l.order_id
 UPDATE visits SET hits = hits + 1, seconds = DEFAULT WHERE hits > $1 <- 3
 UPDATE customers SET nosuch = 1
+INSERT INTO orders SELECT customer_id, 60, '2024-01-01' FROM customers
+INSERT INTO orders (total, order_id, customer_id) SELECT o.total * 2, 61, c.customer_id FROM customers c JOIN orders o USING (customer_id) WHERE o.order_id = 1 AND c.name <> 'x' RETURNING customer_id, total
+INSERT INTO orders SELECT * FROM orders ON CONFLICT (customer_id, order_id) DO UPDATE SET total = orders.total + 1
+INSERT INTO orders SELECT customer_id, 60 FROM customers WHERE customer_id = 1 OR customer_id > 10
+MERGE INTO orders o USING customers c ON o.customer_id = c.customer_id AND o.order_id = 62 WHEN MATCHED THEN DELETE WHEN NOT MATCHED AND c.active THEN INSERT (customer_id, order_id, status) VALUES (c.customer_id, 62, c.name)
+MERGE INTO orders o USING customers c ON o.customer_id = c.customer_id AND o.order_id IN (60, 62) WHEN MATCHED AND o.order_id = 62 THEN DELETE WHEN MATCHED THEN UPDATE SET total = c.credit WHEN NOT MATCHED THEN DO NOTHING
+MERGE INTO lines l USING products p ON l.product_id = p.product_id WHEN MATCHED THEN UPDATE SET price = p.price WHEN NOT MATCHED THEN DO NOTHING
+MERGE INTO customers USING products ON customer_id = product_id WHEN MATCHED THEN DELETE
+DELETE FROM orders WHERE order_id >= 60
 UPDATE customers SET name = 'none' WHERE customer_id > 100000000 AND customer_id < 100000010
 DELETE FROM customers
 DELETE FROM customers WHERE name = 'Ada' AND customer_id > 300 RETURNING customer_id
@@ -124,7 +133,9 @@ DELETE FROM customers WHERE customer_id IN (SELECT customer_id FROM orders)
 INSERT INTO customers DEFAULT VALUES
 INSERT INTO customers (customer_id, name) VALUES ((SELECT 201), 'computed')
 INSERT INTO customers (customer_id, name) VALUES (length($1), 'computed') <- abc
-INSERT INTO orders SELECT customer_id, 50 FROM customers
+INSERT INTO orders SELECT customer_id + 1, 50 FROM customers
+INSERT INTO orders SELECT customer_id, 50 FROM customers LIMIT 3
+INSERT INTO customers (customer_id) SELECT product_id + 500 FROM products
 INSERT INTO customers (customer_id, name) VALUES (100, 'a') ON CONFLICT (customer_id) DO UPDATE SET customer_id = 555
 UPDATE customers SET customer_id = 300 WHERE customer_id = 1
 UPDATE customers SET customer_id = customer_id WHERE customer_id = 1
@@ -136,7 +147,8 @@ WITH gone AS (DELETE FROM customers RETURNING *) SELECT * FROM gone WHERE custom
 WITH gone AS (DELETE FROM customers WHERE customer_id = 1 RETURNING *) SELECT * FROM gone, orders
 WITH gone AS (DELETE FROM customers WHERE customer_id = 1 RETURNING name) INSERT INTO products (product_id, name) SELECT 77, name FROM gone
 WITH gone AS (DELETE FROM customers WHERE customer_id = 1 RETURNING name) DELETE FROM customers WHERE customer_id IN (2, 3, 4, 11, 12, 13)
-MERGE INTO customers USING products ON customer_id = product_id WHEN MATCHED THEN DELETE
+MERGE INTO customers c USING products p ON c.customer_id = p.product_id WHEN NOT MATCHED THEN INSERT (customer_id) VALUES (p.product_id)
+MERGE INTO products p USING (SELECT 1 AS id) s ON p.product_id = s.id WHEN MATCHED THEN DELETE
 INSERT INTO products VALUES (40, 'now', NULL, 1, now())
 INSERT INTO products VALUES (40, 'today', NULL, 1, 'today')
 INSERT INTO products (product_id, name, launched) VALUES (40, 'today', $1) <- today

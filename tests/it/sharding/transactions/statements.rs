@@ -49,6 +49,8 @@ const FORMS: &[(&str, usize)] = &[
     ("insert tokens", 5),
     ("upsert", 6),
     ("upsert nothing", 4),
+    ("insert select", 3),
+    ("merge", 5),
     ("update one", 4),
     ("update some", 6),
     ("update all", 3),
@@ -306,6 +308,8 @@ impl Generator {
                 );
                 self.plain(form, sql)
             }
+            "insert select" => self.insert_select(form),
+            "merge" => self.merge(form),
             _ if form.starts_with("update") => self.update(form),
             _ if form.starts_with("delete") => self.delete(form),
             _ if form.starts_with("copy") => self.copy(form),
@@ -354,6 +358,40 @@ impl Generator {
         ][self.dice.below(4)];
         let returning = if self.dice.percent(50) { " RETURNING *" } else { "" };
         let sql = format!("INSERT INTO accounts VALUES {rows} ON CONFLICT (k) DO UPDATE SET {set}{returning}");
+        self.plain(form, sql)
+    }
+
+    fn insert_select(&mut self, form: &'static str) -> Statement {
+        let (x, keys) = (self.dice.below(8), self.some_keys());
+        let sql = match self.dice.below(3) {
+            0 => format!(
+                "INSERT INTO entries (k, x, n) SELECT k, {x}, v FROM accounts WHERE k IN ({})",
+                Self::list(&keys)
+            ),
+            1 => format!("INSERT INTO entries SELECT a.k, {x} FROM accounts a WHERE a.v > 50 ON CONFLICT DO NOTHING"),
+            _ => format!(
+                "INSERT INTO entries (s, k, x) SELECT label || a.s, a.k, {x} FROM accounts a JOIN kinds ON id = kind \
+                 ON CONFLICT (k, x) DO UPDATE SET s = excluded.s, n = entries.n + 1 RETURNING k, s"
+            ),
+        };
+        self.plain(form, sql)
+    }
+
+    fn merge(&mut self, form: &'static str) -> Statement {
+        let (x, number) = (self.dice.below(8), self.number());
+        let sql = match self.dice.below(3) {
+            0 => format!(
+                "MERGE INTO entries e USING accounts a ON e.k = a.k AND e.x = {x} WHEN MATCHED AND a.v > {number} THEN \
+                 DELETE WHEN MATCHED THEN UPDATE SET n = a.v, s = DEFAULT WHEN NOT MATCHED AND a.v < 50 THEN INSERT \
+                 (x, k, s) VALUES ({x}, a.k, a.s)"
+            ),
+            1 => format!(
+                "MERGE INTO accounts a USING entries e ON e.k = a.k AND e.x = {x} WHEN MATCHED THEN UPDATE SET \
+                 v = a.v + {number} WHEN NOT MATCHED THEN DO NOTHING"
+            ),
+            _ => "MERGE INTO accounts USING kinds ON kind = id WHEN MATCHED AND v < 90 THEN UPDATE SET s = label"
+                .to_owned(),
+        };
         self.plain(form, sql)
     }
 
