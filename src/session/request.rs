@@ -2,7 +2,7 @@
 //! server lacks is prepared on the way, and every request is entered in the ledger.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -64,8 +64,8 @@ pub struct ServerSession {
     settings: Arc<Settings>,
     /// Custom settings that the server ever had: after RESET they read as '' where a fresh session has NULL.
     custom: Vec<String>,
-    /// Temporary tables that the server keeps for statements over gathered rows.
-    pub gathered: HashSet<String>,
+    /// Temporary tables that the server keeps for statements over gathered rows, and the bytes of dead rows in them.
+    pub gathered: HashMap<String, usize>,
     /// Whose values of sequences the server's session remembers.
     pub sequences: SequenceMemory,
     /// The server may listen to channels of its client's, and is to stop before anybody else gets it.
@@ -116,7 +116,7 @@ impl ServerSession {
             settings: Arc::default(),
             custom: Vec::new(),
             listens: false,
-            gathered: HashSet::new(),
+            gathered: HashMap::new(),
             sequences: SequenceMemory::default(),
             notifier: None,
             parameters: Parameters::default(),

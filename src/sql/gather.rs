@@ -59,7 +59,7 @@ impl GatheredTable {
     /// The statements that make the temporary table: its columns have the types and collations of the table's.
     pub fn creation(&self) -> String {
         let name = self.temporary_name();
-        let mut sql = format!("CREATE TEMPORARY TABLE {name} ON COMMIT DELETE ROWS AS {} WITH NO DATA", self.query());
+        let mut sql = format!("CREATE TEMPORARY TABLE {name} AS {} WITH NO DATA", self.query());
         if !self.primary_key.is_empty() {
             let _infallible = write!(sql, ";\nALTER TABLE {name} ADD PRIMARY KEY ({})", listed(&self.primary_key));
         }

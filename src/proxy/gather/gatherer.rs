@@ -1,5 +1,6 @@
 //! The server that runs a statement over gathered rows, while it does.
 
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -21,8 +22,12 @@ use crate::telemetry::PoolStats;
 use crate::types::{Error, Kind, Result};
 use crate::wire::frontend;
 
-/// Temporary tables that a server keeps, before they are all dropped. Each that is kept costs something at every commit.
+/// Temporary tables that a server keeps, before they are all dropped.
 const TABLES_KEPT: usize = 64;
+
+/// Rows are rolled back, which leaves them dead in their table. One with so many bytes of them is emptied: that changes the
+/// catalogs and costs milliseconds, and small ones do without.
+const DEAD_MAX: usize = 256 * 1024;
 
 /// How the transaction begins. The client's may be read-only, and temporary tables are written all the same.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;\n";
@@ -30,7 +35,7 @@ const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;\n";
 /// What is behind this is undone: rows, and settings. The tables stay.
 const SAVEPOINT: &str = "SAVEPOINT weir_gather";
 
-const END: &str = "ROLLBACK TO SAVEPOINT weir_gather; COMMIT";
+const ROLL_BACK: &str = "ROLLBACK TO SAVEPOINT weir_gather;\n";
 
 /// A server that gathers for a client. Dropped, it stops what it does, and its connection ends.
 pub struct Gatherer {
@@ -87,7 +92,7 @@ impl Client {
     pub async fn open_gatherer(&mut self, gatherer: &mut Gatherer, gather: &Gather) -> Step {
         let mut script = String::new();
         let kept = &gatherer.server()?.session.gathered;
-        let has = |name: &String| kept.contains(name);
+        let has = |name: &String| kept.contains_key(name);
         let is_full = kept.len() + gather.loads.len() > TABLES_KEPT;
         if is_full {
             script.push_str("DISCARD TEMP;\n");
@@ -112,7 +117,9 @@ impl Client {
         if is_full {
             kept.clear();
         }
-        kept.extend(gather.loads.iter().map(|load| load.table.temporary.clone()));
+        for load in &gather.loads {
+            kept.entry(load.table.temporary.clone()).or_insert(0);
+        }
         Ok(())
     }
 }
@@ -128,6 +135,14 @@ impl Gatherer {
             let ledger = &server.session.ledger;
             ledger.owes_nothing() && !ledger.is_in_own_exchange() && server.conn.unsent() == 0
         })
+    }
+
+    /// Rows of so many bytes went into a temporary table.
+    pub fn note_rows(&mut self, temporary: &str, bytes: usize) -> Result<()> {
+        if let Some(dead) = self.server()?.session.gathered.get_mut(temporary) {
+            *dead += bytes;
+        }
+        Ok(())
     }
 
     /// Queues what begins an exchange that Weir reads to its end, and sends it.
@@ -178,7 +193,8 @@ impl Gatherer {
         }
         let (pool, may_stay) = (Rc::clone(&self.pool), !self.has_own_settings);
         executor::spawn(async move {
-            server.session.own_query(server.conn.queue(), END);
+            let end = end(&mut server.session.gathered);
+            server.session.own_query(server.conn.queue(), end);
             match server.finish_own_queries().await {
                 Ok(_) if may_stay => pool.check_in(server, Instant::now()),
                 Ok(_) => server::close(server),
@@ -189,6 +205,17 @@ impl Gatherer {
             }
         });
     }
+}
+
+/// What ends the transaction: no row stays, and tables with many dead ones are emptied.
+fn end(kept: &mut HashMap<String, usize>) -> String {
+    let full: Vec<String> = kept.iter().filter(|(_, dead)| **dead > DEAD_MAX).map(|(name, _)| name.clone()).collect();
+    let mut script = ROLL_BACK.to_owned();
+    for name in full {
+        script.push_str(&format!("TRUNCATE pg_temp.\"{name}\";\n"));
+        kept.insert(name, 0);
+    }
+    script + "COMMIT"
 }
 
 impl Drop for Gatherer {

@@ -66,7 +66,10 @@ impl Client {
             })
             .await?;
         for shard in &load.shards {
-            self.load_from(gatherer, *shard, load.format, amount).await?;
+            let before = amount.bytes;
+            let loaded = self.load_from(gatherer, *shard, load.format, amount).await;
+            gatherer.note_rows(&load.table.temporary, amount.bytes - before)?;
+            loaded?;
         }
         let out = gatherer.server()?.conn.queue();
         if load.format == LoadFormat::Binary {

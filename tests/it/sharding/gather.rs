@@ -317,3 +317,27 @@ fn explain_says_what_is_read_where_and_why() {
     let routed = ask(&mut console, &format!("EXPLAIN ROUTE {gathered}"));
     assert!(routed.brief().contains("gather") && routed.rows.len() == 4, "{routed:?}");
 }
+
+/// Rolled back rows stay in their table's file until it is emptied, which happens before there are many.
+#[test]
+fn dead_rows_do_not_pile_up() {
+    let shop = shop(&["gather_pool_size = 1"]);
+    let rows: String = (0..3000).map(|row| format!("{row:0200}\t{row}\n")).collect();
+    shop.endpoint().execute(&format!("COPY visits (token, hits) FROM STDIN;\n{rows}\\.\n"));
+    let mut client = shop.client();
+    let size = "SELECT sum(pg_relation_size(oid)) FROM pg_class WHERE relname LIKE 'weir\\_%' AND relkind = 'r'";
+    for _ in 0..5 {
+        story(
+            &mut client,
+            &[(
+                "SELECT count(DISTINCT length(v.token || w.token)) FROM visits v JOIN visits w ON w.hits = v.hits + 1",
+                "1",
+            )],
+        );
+        await_value(&shop.shard(0), size, "0");
+    }
+    for _ in 0..40 {
+        story(&mut client, &[(NAMES, "Ada,Ben,Cid,Dee")]);
+    }
+    await_value(&shop.shard(0), size, "8192");
+}
