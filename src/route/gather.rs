@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::plan::{Action, Gather, Load, LoadFormat};
 use super::target::{Target, lookup};
 use super::{HOME, Router};
-use crate::sql::facts::{Effects, RelationName};
+use crate::sql::facts::{Effects, RelationName, RelationUse};
 use crate::sql::gather::{GatheredTable, gather};
 use crate::sql::schema::Resolved;
 use crate::types::{Error, Result, ShardId};
@@ -35,6 +35,14 @@ impl Router<'_> {
                 format!("It concerns {} of {} shards.", shards.len(), self.request.map.shards().len()),
             )
             .hint("Restrict the shard key by a value."));
+        }
+        let is_temporary = |used: &&RelationUse| self.request.temporary.contains(&used.name.name);
+        if let Some(used) = self.statement().relations.iter().find(is_temporary) {
+            return Err(Error::refuse(
+                "the statement cannot be answered from several shards",
+                format!("\"{}\" is the name of a temporary table of this session.", used.name.name),
+            )
+            .hint("Restrict the statement to one shard, or read the temporary table in a statement of its own."));
         }
         let reasons = [
             (Effects::SYSTEM_COLUMNS, "System columns (ctid, xmin, tableoid and such) are each shard's own."),

@@ -159,7 +159,6 @@ UPDATE products SET name = (SELECT name FROM customers WHERE customer_id = 1)
 COPY customers FROM '/tmp/customers'
 CREATE TABLE unmapped (id int)
 CREATE TABLE customers (id int)
-CREATE TEMP TABLE scratch (id int)
 ALTER TABLE visits ADD FOREIGN KEY (customer_id) REFERENCES customers
 ALTER TABLE orders ADD COLUMN other int8 REFERENCES customers
 ALTER TABLE lines ADD FOREIGN KEY (order_id, customer_id) REFERENCES orders (customer_id, order_id)
