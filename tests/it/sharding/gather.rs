@@ -341,3 +341,15 @@ fn dead_rows_do_not_pile_up() {
     }
     await_value(&shop.shard(0), size, "8192");
 }
+
+#[test]
+fn a_temporary_table_is_not_taken_for_another_of_its_name() {
+    let shop = shop(&[]);
+    let mut client = shop.client();
+    let joined = "SELECT string_agg(name, status ORDER BY name) FROM customers JOIN orders ON order_id < 3";
+    story(&mut client, &[(joined, "NULL"), ("CREATE TEMP TABLE orders (order_id int, status text)", "CREATE TABLE")]);
+    story(
+        &mut client,
+        &[("INSERT INTO orders VALUES (1, '-')", "INSERT 0 1"), (joined, "0A000"), (NAMES, "Ada,Ben,Cid,Dee")],
+    );
+}
