@@ -5,7 +5,7 @@ DEMO_DIR ?= /var/tmp/weir-demo
 # Tests start real servers: more threads than cores only make them wait for each other.
 TEST_THREADS ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: help setup setup-bench lint test demo demo-clean bench bench-layers soak fuzz suites clean
+.PHONY: help setup setup-bench lint test demo demo-clean bench bench-layers bench-shards soak fuzz suites clean
 
 help:
 	@echo "make demo          start two shards, their replicas and Weir, with a shop to query (Ctrl-C stops it)"
@@ -14,6 +14,7 @@ help:
 	@echo "make bench         what pooling costs, beside PgBouncer and HAProxy (BENCH=--quick for a short run, BENCH=--help)"
 	@echo "make bench-instructions  how many instructions a transaction takes, by function (BENCH=--help has options)"
 	@echo "make bench-curves  what a transaction costs with more clients, pools, statements, shards, keys"
+	@echo "make bench-shards  what three shards cost beside one PostgreSQL: COPY, writes, transactions, reads over shards"
 	@echo "make bench-layers  what parsing, routing and merging cost"
 	@echo "make soak          the long tests"
 	@echo "make suites        PostgreSQL's and drivers' own tests through Weir (SUITES=their scripts, OPTIONS=--help)"
@@ -50,6 +51,10 @@ bench-instructions: setup-bench
 bench-curves: setup-bench
 	$(CARGO) build --locked --release
 	benches/curves.py $(BENCH)
+
+bench-shards: setup-bench
+	$(CARGO) build --locked --release
+	benches/shards.py $(BENCH)
 
 bench-layers: setup
 	$(CARGO) bench --locked --bench layers

@@ -59,17 +59,18 @@ class Stage(contextlib.ExitStack):
             shutil.chown(self.directory, self.account)
         return self
 
-    def postgres(self, scale, port=None):
-        """A PostgreSQL with pgbench's tables; it never waits for a disk."""
+    def postgres(self, scale, port=None, settings=()):
+        """A PostgreSQL with pgbench's tables; it never waits for a disk. `settings`: more of them."""
         binaries = postgres_binaries()
         data = self.directory / "data"
         self.run(binaries / "initdb", "--auth=trust", f"--username={USER}", "--no-sync", f"--pgdata={data}")
         port = port or free_port()
-        settings = {
+        all_settings = {
             "listen_addresses": HOST, "port": port, "unix_socket_directories": "", "max_connections": SERVER_CONNECTIONS,
             "fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "shared_buffers": "256MB",
+            **dict(settings),
         }
-        options = [f"-c{name}={value}" for name, value in settings.items()]
+        options = [f"-c{name}={value}" for name, value in all_settings.items()]
         pid = self.start("postgres", [binaries / "postgres", f"-D{data}", *options], stop_with=signal.SIGINT)
         wait_until_it_answers(Peer("postgres", HOST, port), database="postgres")
         at = ["-h", HOST, "-p", str(port), "-U", USER]
