@@ -49,6 +49,8 @@ pub struct GatheredTable {
     pub columns: Vec<String>,
     /// The primary key's columns, where a GROUP BY of the statement may rely on it; else empty.
     pub primary_key: Vec<String>,
+    /// Columns that a subquery for each row may look its rows up by.
+    pub looked_up: Vec<String>,
     /// What rows must satisfy to matter, as SQL on the table's own columns.
     pub condition: Option<String>,
     /// The temporary table, in the schema pg_temp. Tables of equal columns have equal names.
@@ -64,6 +66,13 @@ impl GatheredTable {
             let _infallible = write!(sql, ";\nALTER TABLE {name} ADD PRIMARY KEY ({})", listed(&self.primary_key));
         }
         sql
+    }
+
+    /// The statements that make the rows quick to look up, once they are there. The indexes end with the transaction.
+    pub fn indexing(&self) -> String {
+        let name = self.temporary_name();
+        let index = |column: &String| format!("CREATE INDEX ON {name} ({});\n", escape_identifier(column));
+        self.looked_up.iter().map(index).collect()
     }
 
     /// The query that gives all rows on a shard.
@@ -165,6 +174,9 @@ fn finish(reader: Reader<'_>, schema: &Schema) -> Result<Gathered> {
     for (place, table) in tables.iter_mut().enumerate() {
         let own = reader.occurrences.iter().zip(&places).filter(|(_, own)| **own == place);
         table.condition = any_of(own.map(|(occurrence, _)| occurrence.conditions.as_slice()));
+        if reader.has_scalar_subquery {
+            table.looked_up = table.columns.iter().filter(|column| reader.compared.contains(*column)).cloned().collect();
+        }
         table.name_by_definition(schema);
     }
     let name = |occurrence: usize| tables[places[occurrence]].temporary.as_str();
@@ -196,6 +208,7 @@ impl GatheredTable {
             only: occurrence.only,
             columns,
             primary_key: Vec::new(),
+            looked_up: Vec::new(),
             condition: None,
             temporary: String::new(),
         }

@@ -24,6 +24,9 @@ const HIGH_WATER: usize = 256 * 1024;
 /// A table with this many rows is analysed before the statement is planned.
 const ANALYZED_FROM: usize = 1000;
 
+/// A table with this many rows gets indexes, where a subquery may look rows up in it one by one.
+const INDEXED_FROM: usize = 5000;
+
 /// What was gathered so far.
 #[derive(Default)]
 struct Amount {
@@ -36,15 +39,19 @@ impl Client {
     pub async fn load_all(&mut self, gatherer: &mut Gatherer, gather: &Gather) -> Step {
         let mut amount = Amount::default();
         let mut large = Vec::new();
+        let mut indexing = String::new();
         for load in &gather.loads {
             let before = amount.rows;
             self.load(gatherer, load, &mut amount).await?;
             if amount.rows - before >= ANALYZED_FROM {
                 large.push(load.table.temporary_name());
             }
+            if amount.rows - before >= INDEXED_FROM {
+                indexing.push_str(&load.table.indexing());
+            }
         }
         if !large.is_empty() {
-            let analyze = format!("ANALYZE {}", large.join(", "));
+            let analyze = format!("{indexing}ANALYZE {}", large.join(", "));
             gatherer.begin_exchange(|out| frontend::query(out, &analyze)).await?;
             self.succeed_gathering(gatherer).await?;
         }

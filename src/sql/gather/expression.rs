@@ -62,6 +62,7 @@ impl Reader<'_> {
         match node {
             NodeEnum::List(list) => self.expressions(&list.items, env),
             NodeEnum::AExpr(operation) => {
+                self.note_compared(operation);
                 self.optional(operation.lexpr.as_deref(), env)?;
                 self.optional(operation.rexpr.as_deref(), env)
             }
@@ -170,6 +171,7 @@ impl Reader<'_> {
 
     fn sublink(&mut self, link: &SubLink, env: &Env<'_>) -> Result<()> {
         self.optional(link.testexpr.as_deref(), env)?;
+        self.has_scalar_subquery |= link.sub_link_type() == SubLinkType::ExprSublink;
         let stars = match link.sub_link_type() {
             SubLinkType::ExistsSublink => Stars::Ignored,
             _ => Stars::Count,
@@ -177,6 +179,19 @@ impl Reader<'_> {
         match link.subselect.as_deref() {
             Some(query) => self.subquery(query, env, stars),
             None => Ok(()),
+        }
+    }
+
+    /// Remembers the columns of `column = column`.
+    fn note_compared(&mut self, operation: &pg::AExpr) {
+        let is_equality = matches!(operation.name.as_slice(), [name] if string(name) == Some("="));
+        let column = |side: Option<&Node>| match side.and_then(|node| node.node.as_ref()) {
+            Some(NodeEnum::ColumnRef(column)) => column.fields.last().and_then(string).map(str::to_owned),
+            _ => None,
+        };
+        let sides = (column(operation.lexpr.as_deref()), column(operation.rexpr.as_deref()));
+        if let (Some(left), Some(right), true) = (sides.0, sides.1, is_equality) {
+            self.compared.extend([left, right]);
         }
     }
 

@@ -84,6 +84,10 @@ pub struct Reader<'a> {
     /// Some GROUP BY may rely on a primary key.
     pub groups: bool,
     pub moment: Option<String>,
+    /// Names of columns that are compared with columns by `=`.
+    pub compared: BTreeSet<String>,
+    /// Some subquery gives one value, perhaps for each row outside: then an index of those columns can matter.
+    pub has_scalar_subquery: bool,
     pub has_views: bool,
     views: usize,
 }
@@ -97,6 +101,8 @@ impl<'a> Reader<'a> {
             text: Text::new(text)?,
             occurrences: Vec::new(),
             from_names: Vec::new(),
+            compared: BTreeSet::new(),
+            has_scalar_subquery: false,
             names: BTreeSet::new(),
             starred: BTreeSet::new(),
             joins: Vec::new(),

@@ -374,3 +374,19 @@ fn a_temporary_tables_name_says_what_it_is() {
     }
     assert!(one.starts_with(TEMPORARY_PREFIX) && one.len() < 64);
 }
+
+#[test]
+fn what_a_subquery_looks_up_can_have_an_index() {
+    let indexing = |sql: &str| {
+        let gathered = gather(sql, &schema()).unwrap();
+        let columns = gathered.tables.iter().map(|table| table.looked_up.join(","));
+        columns.collect::<Vec<_>>().join(" ")
+    };
+    let correlated = "SELECT x FROM a WHERE y > (SELECT count(*) FROM b WHERE b.z = a.x)";
+    assert_eq!(indexing(correlated), "x z");
+    let table = &gather(correlated, &schema()).unwrap().tables[1];
+    assert_eq!(table.indexing(), format!("CREATE INDEX ON {} (\"z\");\n", table.temporary_name()));
+    // Joins and EXISTS are done over whole tables.
+    assert_eq!(indexing("SELECT x FROM a JOIN b ON b.z = a.x"), " ");
+    assert_eq!(indexing("SELECT x FROM a WHERE EXISTS (SELECT FROM b WHERE b.z = a.x)"), " ");
+}
