@@ -136,7 +136,7 @@ fn described(statement: usize, text: &str, action: Action, map: &ShardMap) -> Ve
             lines.into_iter().map(line).collect()
         }
         Action::Gather(gather) => gathered(statement, &gather, map),
-        Action::Spread(spread) => spread.parts.iter().map(|each| part("two-phase", each)).collect(),
+        Action::Spread(spread) => spread.parts.iter().map(|each| part("each shard its rows", each)).collect(),
         Action::Everywhere { parts, .. } => parts.iter().map(|each| part("two-phase", each)).collect(),
         Action::ShardByShard { parts, .. } => parts.iter().map(|each| part("shard by shard", each)).collect(),
         Action::Number(_) => {

@@ -177,7 +177,6 @@ pub(super) fn refusal(kind: &StatementKind) -> Error {
         StatementKind::DeclareCursor { .. } => ("DECLARE CURSOR", "The cursor would exist on one shard only."),
         StatementKind::Fetch => ("FETCH", "There are no SQL-level cursors on a sharded database."),
         StatementKind::CloseCursor => ("CLOSE", "There are no SQL-level cursors on a sharded database."),
-        StatementKind::Merge => ("MERGE", "It is not worked out which rows MERGE needs and adds."),
         StatementKind::Standalone => {
             ("this command", "It is about databases, tablespaces, settings or replication of one server.")
         }

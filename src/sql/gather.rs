@@ -175,7 +175,8 @@ fn finish(reader: Reader<'_>, schema: &Schema) -> Result<Gathered> {
         let own = reader.occurrences.iter().zip(&places).filter(|(_, own)| **own == place);
         table.condition = any_of(own.map(|(occurrence, _)| occurrence.conditions.as_slice()));
         if reader.has_scalar_subquery {
-            table.looked_up = table.columns.iter().filter(|column| reader.compared.contains(*column)).cloned().collect();
+            table.looked_up =
+                table.columns.iter().filter(|column| reader.compared.contains(*column)).cloned().collect();
         }
         table.name_by_definition(schema);
     }
