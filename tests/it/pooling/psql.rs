@@ -14,7 +14,8 @@ fn output_is_the_same_as_without_weir() {
         &["-c", "\\d fruit"],
         &["-c", "\\d+"],
         &["-c", "\\dt+"],
-        &["-c", "\\l"],
+        // Other tests make databases meanwhile.
+        &["-c", "\\l template*"],
         &["-c", "\\du"],
         &["-c", "\\df"],
         &["-c", "\\dn+"],
