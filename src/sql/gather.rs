@@ -174,7 +174,8 @@ fn finish(reader: Reader<'_>, schema: &Schema) -> Result<Gathered> {
     for (place, table) in tables.iter_mut().enumerate() {
         let own = reader.occurrences.iter().zip(&places).filter(|(_, own)| **own == place);
         table.condition = any_of(own.map(|(occurrence, _)| occurrence.conditions.as_slice()));
-        if reader.has_scalar_subquery {
+        // Such a subquery may be evaluated for each row outside. EXISTS is a join, unless more than equality is asked.
+        if reader.has_scalar_subquery || (reader.has_exists && reader.compares_otherwise) {
             table.looked_up =
                 table.columns.iter().filter(|column| reader.compared.contains(*column)).cloned().collect();
         }

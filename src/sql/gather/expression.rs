@@ -172,6 +172,7 @@ impl Reader<'_> {
     fn sublink(&mut self, link: &SubLink, env: &Env<'_>) -> Result<()> {
         self.optional(link.testexpr.as_deref(), env)?;
         self.has_scalar_subquery |= link.sub_link_type() == SubLinkType::ExprSublink;
+        self.has_exists |= link.sub_link_type() == SubLinkType::ExistsSublink;
         let stars = match link.sub_link_type() {
             SubLinkType::ExistsSublink => Stars::Ignored,
             _ => Stars::Count,
@@ -189,9 +190,10 @@ impl Reader<'_> {
             Some(NodeEnum::ColumnRef(column)) => column.fields.last().and_then(string).map(str::to_owned),
             _ => None,
         };
-        let sides = (column(operation.lexpr.as_deref()), column(operation.rexpr.as_deref()));
-        if let (Some(left), Some(right), true) = (sides.0, sides.1, is_equality) {
-            self.compared.extend([left, right]);
+        match (column(operation.lexpr.as_deref()), column(operation.rexpr.as_deref())) {
+            (Some(left), Some(right)) if is_equality => self.compared.extend([left, right]),
+            (Some(_), Some(_)) => self.compares_otherwise = true,
+            _ => {}
         }
     }
 

@@ -86,8 +86,11 @@ pub struct Reader<'a> {
     pub moment: Option<String>,
     /// Names of columns that are compared with columns by `=`.
     pub compared: BTreeSet<String>,
-    /// Some subquery gives one value, perhaps for each row outside: then an index of those columns can matter.
+    /// Columns are compared with columns otherwise, too.
+    pub compares_otherwise: bool,
+    /// Some subquery gives one value, perhaps for each row outside.
     pub has_scalar_subquery: bool,
+    pub has_exists: bool,
     pub has_views: bool,
     views: usize,
 }
@@ -102,7 +105,9 @@ impl<'a> Reader<'a> {
             occurrences: Vec::new(),
             from_names: Vec::new(),
             compared: BTreeSet::new(),
+            compares_otherwise: false,
             has_scalar_subquery: false,
+            has_exists: false,
             names: BTreeSet::new(),
             starred: BTreeSet::new(),
             joins: Vec::new(),

@@ -389,4 +389,5 @@ fn what_a_subquery_looks_up_can_have_an_index() {
     // Joins and EXISTS are done over whole tables.
     assert_eq!(indexing("SELECT x FROM a JOIN b ON b.z = a.x"), " ");
     assert_eq!(indexing("SELECT x FROM a WHERE EXISTS (SELECT FROM b WHERE b.z = a.x)"), " ");
+    assert_eq!(indexing("SELECT x FROM a WHERE EXISTS (SELECT FROM b WHERE b.z = a.x AND b.k <> a.k)"), "x z");
 }
