@@ -1,4 +1,5 @@
-//! INSERTs whose rows take numbers from sequences: the home shard gives them, and the statement goes on with them in it.
+//! Statements that take values from the home shard first: INSERTs whose rows take numbers from sequences, and writes on
+//! several shards that read the time. They go on with the values in their texts.
 
 use super::answer::{Preface, pass};
 use super::batch::Request;
@@ -11,10 +12,14 @@ use crate::route::HOME;
 use crate::route::plan::{Access, Action, Part, PartText};
 use crate::session::statements::Prepared;
 use crate::sql::facts::Effects;
+use crate::sql::moment::{Moment, fixed};
 use crate::sql::numbering::{Numbered, Numbering};
 use crate::sql::schema::Schema;
 use crate::types::{Error, Result, ShardId};
 use crate::wire::backend::{self, tag};
+
+/// The time at which the transaction began, with all its digits.
+const MOMENT: &str = "SELECT pg_catalog.now()::text, LOCALTIMESTAMP::text, CURRENT_DATE::text";
 
 impl Client {
     /// Takes the numbers, writes them into the statement, and does that.
@@ -23,11 +28,29 @@ impl Client {
         for column in &numbering.columns {
             numbers.push(self.take_numbers(column).await?);
         }
-        let text = numbering.fill(task.text, &numbers)?;
+        self.filled(schema, numbering.fill(task.text, &numbers)?, task).await
+    }
+
+    /// Puts the time at which the transaction began on the home shard into a statement, and does that.
+    pub async fn at_one_moment(&mut self, schema: &Schema, task: &Task<'_>) -> Step {
+        // No rows are read, so that a snapshot of another shard is in nobody's way.
+        self.link_apart(HOME, Access::Primary { writes: false }).await?;
+        self.ask(HOME, &Question::query(MOMENT)).await?;
+        let rows = self.answer(HOME).await?.into_rows();
+        let values = rows.first().map(|row| backend::read_data_row(row)).transpose()?.unwrap_or_default();
+        let text = |place: usize| values.get(place).copied().flatten().map(String::from_utf8_lossy).unwrap_or_default();
+        let moment = Moment { with_zone: text(0).into(), local: text(1).into(), date: text(2).into() };
+        let text =
+            fixed(task.text, &moment).ok_or_else(|| Error::internal("a statement without now() was to have it"))?;
+        self.filled(schema, text, task).await
+    }
+
+    /// Plans a statement whose values are complete now, and does it.
+    async fn filled(&mut self, schema: &Schema, text: String, task: &Task<'_>) -> Step {
         let mut literals = Vec::new();
         let facts = self.known.facts(schema, &text, &mut literals);
         let [statement] = facts.statements.as_slice() else {
-            return Err(Error::internal("an INSERT with numbers is not one statement").into());
+            return Err(Error::internal("a statement that was completed is not one").into());
         };
         let parameters = match bound(task) {
             Some((prepared, body)) => bound_parameters(prepared, body)?,
@@ -47,7 +70,6 @@ impl Client {
                     }
                 }
             }
-            Action::Number(_) => Err(Error::internal("an INSERT with numbers needs more of them").into()),
             _ => Box::pin(self.perform(schema, plan, &task)).await,
         }
     }

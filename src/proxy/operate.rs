@@ -139,6 +139,11 @@ fn described(statement: usize, text: &str, action: Action, map: &ShardMap) -> Ve
         Action::Spread(spread) => spread.parts.iter().map(|each| part("each shard its rows", each)).collect(),
         Action::Everywhere { parts, .. } => parts.iter().map(|each| part("two-phase", each)).collect(),
         Action::ShardByShard { parts, .. } => parts.iter().map(|each| part("shard by shard", each)).collect(),
+        Action::Moment => {
+            let home = map.shard_name(route::HOME).to_owned();
+            let text = text.trim().to_owned();
+            vec![Routed { statement, engine: "the time from home, then as a write", shard: Some(home), text }]
+        }
         Action::Number(_) => {
             let home = map.shard_name(route::HOME).to_owned();
             let text = text.trim().to_owned();

@@ -402,6 +402,7 @@ impl Client {
                     Err(stop) => self.refused(stop, task),
                 }
             }
+            Action::Moment => Box::pin(self.at_one_moment(schema, task)).await,
             Action::Number(numbering) => Box::pin(self.numbered(schema, &numbering, task)).await,
             Action::CopyOut { parts, is_binary, header } => {
                 Box::pin(self.copy_out(&parts, is_binary, header, task)).await
@@ -531,6 +532,7 @@ fn fits_batch(plan: &Plan, requests: &[Request<'_>]) -> bool {
         | Action::Spread(_)
         | Action::Everywhere { .. }
         | Action::ShardByShard { .. }
+        | Action::Moment
         | Action::Number(_)
         | Action::CopyOut { .. }
         | Action::CopyIn(_)

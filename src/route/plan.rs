@@ -34,6 +34,8 @@ pub enum Action {
     /// The statement runs on one shard after the other, since it cannot run in a transaction block. `index`: the name of the
     /// index that it creates.
     ShardByShard { parts: Vec<Part>, index: Option<RelationName> },
+    /// A write on several shards reads the time: one time for all of them is put into it; then it is planned again.
+    Moment,
     /// Rows of an INSERT take numbers from sequences of the home shard; then it is planned again.
     Number(Numbering),
     /// COPY TO STDOUT: the shards' rows, one shard after the other. `header`: the first line of each is none.

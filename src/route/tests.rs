@@ -241,6 +241,7 @@ fn outcome(plan: Result<Plan>) -> String {
         Ok(Plan { action: Action::Everywhere { parts, .. }, .. }) if parts.len() == 3 => "all".into(),
         Ok(Plan { action: Action::Session, .. }) => "session".into(),
         Ok(Plan { action: Action::ShardByShard { parts, .. }, .. }) if parts.len() == 3 => "shard by shard".into(),
+        Ok(Plan { action: Action::Moment, .. }) => "moment".into(),
         Ok(Plan { action: Action::CopyOut { .. }, .. }) => "copy out".into(),
         Ok(Plan { action: Action::CopyIn(_), .. }) => "copy".into(),
         Ok(Plan { action: Action::Fan { .. }, .. }) => "fan".into(),

@@ -7,7 +7,7 @@ use super::value::{Family, Value, find_column};
 use super::{HOME, Parameter, Router};
 use crate::shardmap::{KeyType, KeyValue, Keyspace, Known};
 use crate::sql::facts::{ColumnUse, Effects, InsertShape, InsertSource, Operand, Selected, StatementKind};
-use crate::sql::moment::names_moment;
+use crate::sql::moment::{Moment, fixed, names_moment};
 use crate::sql::schema::{Column, Relation};
 use crate::types::{Error, Kind, Origin, Result, ShardId};
 
@@ -26,9 +26,21 @@ impl<'a> Router<'a> {
         let relations = self.statement().relations.iter().enumerate();
         let written: Vec<usize> = relations.filter(|(_, used)| used.written).map(|(index, _)| index).collect();
         match written.as_slice() {
-            [index] => self.write_to(*index),
+            [index] => match self.write_to(*index) {
+                Err(error) if error.kind == Kind::NotSupported && self.reads_moment(*index) => Ok(Action::Moment),
+                other => other,
+            },
             several => self.write_to_several(several),
         }
+    }
+
+    /// Whether a write of rows of a sharded table calls now() or its kin where one time can be put in place of the call.
+    fn reads_moment(&self, index: usize) -> bool {
+        let statement = self.statement();
+        let is_write = matches!(statement.kind, StatementKind::Insert | StatementKind::Update | StatementKind::Delete);
+        let any = Moment { with_zone: String::new(), local: String::new(), date: String::new() };
+        let is_sharded = matches!(self.targets.get(index), Some(Target::Sharded { .. }));
+        is_sharded && is_write && self.has(Effects::STABLE) && fixed(statement.text(self.request.text), &any).is_some()
     }
 
     /// Data-modifying WITH queries: everything must be on one shard.

@@ -18,9 +18,86 @@ pub fn is_mentioned(text: &str) -> bool {
     words.any(|word| MOMENTS.iter().any(|moment| word.eq_ignore_ascii_case(moment)))
 }
 
+/// One moment in the forms that functions give it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// As a `timestamptz`, a `timestamp` and a `date`.
+    pub with_zone: String,
+    pub local: String,
+    pub date: String,
+}
+
+/// The statement with a moment in the place of each call of `now()` and its kin; `None` if it has none, or has one whose
+/// place gives a column of the result its name.
+pub fn fixed(text: &str, moment: &Moment) -> Option<String> {
+    let tokens = pg_query::scan_tokens(text).ok()?;
+    let place = |at: usize| -> Option<std::ops::Range<usize>> {
+        let token = tokens.get(at)?;
+        Some(usize::try_from(token.start).ok()?..usize::try_from(token.end).ok()?)
+    };
+    let word = |at: usize| place(at).and_then(|place| text.get(place)).map(str::to_ascii_lowercase);
+    let is = |at: usize, wanted: &str| word(at).as_deref() == Some(wanted);
+    let mut out = String::with_capacity(text.len() + 64);
+    let (mut copied, mut at, mut returning) = (0, 0, false);
+    while at < tokens.len() {
+        returning |= is(at, "returning");
+        let is_call = is(at + 1, "(") && is(at + 2, ")");
+        let behind_dot = at > 0 && is(at - 1, ".");
+        let (value, count) = match word(at)?.as_str() {
+            "now" | "transaction_timestamp" | "statement_timestamp" if is_call && !behind_dot => {
+                (format!("'{}'::pg_catalog.timestamptz", moment.with_zone), 3)
+            }
+            "current_timestamp" if !is(at + 1, "(") => (format!("'{}'::pg_catalog.timestamptz", moment.with_zone), 1),
+            "localtimestamp" if !is(at + 1, "(") => (format!("'{}'::pg_catalog.timestamp", moment.local), 1),
+            "current_date" => (format!("'{}'::pg_catalog.date", moment.date), 1),
+            _ => {
+                at += 1;
+                continue;
+            }
+        };
+        if returning {
+            return None;
+        }
+        out.push_str(text.get(copied..place(at)?.start)?);
+        out.push_str(&format!("({value})"));
+        copied = place(at + count - 1)?.end;
+        at += count;
+    }
+    out.push_str(text.get(copied..)?);
+    (copied > 0).then_some(out)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn calls_of_now_become_one_moment() {
+        let moment = Moment { with_zone: "Z".into(), local: "L".into(), date: "D".into() };
+        for (text, expected) in [
+            ("UPDATE t SET a = now(), b = 'now()'", "UPDATE t SET a = ('Z'::pg_catalog.timestamptz), b = 'now()'"),
+            (
+                "DELETE FROM t WHERE a < NOW ( ) - interval '1 day' -- now()",
+                "DELETE FROM t WHERE a < ('Z'::pg_catalog.timestamptz) - interval '1 day' -- now()",
+            ),
+            (
+                "UPDATE t SET d = CURRENT_DATE, l = localtimestamp, c = current_timestamp",
+                "UPDATE t SET d = ('D'::pg_catalog.date), l = ('L'::pg_catalog.timestamp), c = ('Z'::pg_catalog.timestamptz)",
+            ),
+        ] {
+            assert_eq!(fixed(text, &moment).as_deref(), Some(expected), "{text}");
+        }
+        for text in [
+            "UPDATE t SET now = 1",
+            "UPDATE t SET a = other.now()",
+            "UPDATE t SET a = \"now\"",
+            "UPDATE t SET a = 1 RETURNING now()",
+            "UPDATE t SET a = current_timestamp(3)",
+            "UPDATE t SET a = clock_timestamp()",
+        ] {
+            assert_eq!(fixed(text, &moment), None, "{text}");
+        }
+    }
 
     #[test]
     fn moments_are_found_among_what_a_date_may_have_beside_them() {

@@ -11,6 +11,7 @@ mod faults;
 mod formats;
 mod gather;
 mod keyspaces;
+mod moments;
 mod operator;
 mod placement;
 mod random;

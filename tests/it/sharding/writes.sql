@@ -121,12 +121,10 @@ DROP TABLE nowhere
 INSERT INTO nowhere VALUES (1)
 INSERT INTO customers (name) VALUES ('no key')
 INSERT INTO customers (customer_id, name) VALUES (401, 'a'), (-402, 'b'), (length('abc'), 'c')
-INSERT INTO customers (customer_id, joined) VALUES (401, now()), (-402, now()), (403, now()), (-404, now())
 INSERT INTO customers (customer_id, joined) VALUES (401, 'now'), (-402, 'now'), (403, 'now'), (-404, 'now')
 INSERT INTO customers (customer_id, name) VALUES (401, (SELECT 'a')), (-402, 'b'), (403, 'c'), (-404, 'd')
 INSERT INTO customers (customer_id, name) VALUES (401, 'a'), (-402, 'b'), (403, 'c'), (-404, 'd') RETURNING ctid
 INSERT INTO customers (customer_id, credit) VALUES (401, $1), (-402, 2), (403, 3), (-404, $1 || 'x') <- 1
-UPDATE customers SET joined = now()
 UPDATE customers SET name = 'x' RETURNING xmin
 UPDATE customers SET name = o.status FROM orders o
 DELETE FROM customers WHERE customer_id IN (SELECT customer_id FROM orders)
