@@ -17,6 +17,9 @@ use crate::shardmap::{Key, ShardMap};
 use crate::sql::schema::Schema;
 use crate::types::{Epoch, Error, Result, ShardId};
 
+/// What helps where a server prepares no transactions.
+const NO_PREPARING: &str = "Set max_prepared_transactions above 0 on that server, and restart it and Weir.";
+
 /// One PostgreSQL server of a shard.
 #[derive(Clone, Debug)]
 pub struct Node {
@@ -145,6 +148,24 @@ impl Database {
         self.map.is_some()
     }
 
+    /// Whether anything may be written now.
+    ///
+    /// # Errors
+    /// Two-phase commit is required, and not possible on a shard.
+    pub fn may_write(&self) -> Result<()> {
+        if self.two_phase != TwoPhaseMode::Required {
+            return Ok(());
+        }
+        match self.schema.load().cannot_prepare.iter().next() {
+            None => Ok(()),
+            Some(shard) => {
+                let name = self.shard_name(*shard);
+                let detail = format!("two_phase is required, and the server of shard \"{name}\" cannot take part.");
+                Err(Error::refuse("nothing can be written to this database now", detail).hint(NO_PREPARING))
+            }
+        }
+    }
+
     /// Whether one transaction may write these two shards.
     ///
     /// # Errors
@@ -165,7 +186,7 @@ impl Database {
             Some(shard) => {
                 let detail =
                     format!("The server of shard \"{}\" has max_prepared_transactions = 0.", self.shard_name(shard));
-                Err(refusal(detail).hint("Set max_prepared_transactions there, and restart that server."))
+                Err(refusal(detail).hint(NO_PREPARING))
             }
         }
     }

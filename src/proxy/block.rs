@@ -188,6 +188,7 @@ impl Client {
     /// # Errors
     /// It has written another one, and two-phase commit is off, or a server cannot take part in it.
     pub fn note_write(&mut self, shard: ShardId) -> Result<()> {
+        self.database.may_write()?;
         let Some(block) = &mut self.block else { return Ok(()) };
         if let Some(first) = block.writers().iter().find(|writer| **writer != shard) {
             self.database.may_write_both(*first, shard)?;

@@ -95,6 +95,42 @@ fn two_phase_off_keeps_a_transaction_to_one_shard() {
     assert_eq!(refusal.sqlstate(), Some("0A000"), "{refusal:?}");
 }
 
+/// A server that prepares nothing: no second shard is written, or nothing at all if the configuration says so.
+#[test]
+fn a_server_that_cannot_prepare_is_found_out_before_the_commit() {
+    let name = unique("shop");
+    let mut shards = [Shard::start("plain"), Shard::start("plain")];
+    shards.iter().for_each(|shard| shard.create_database(&name));
+    let weir = Weir::start(&Setup::new().database(database(RANGE, [&shards[0], &shards[1]], &name)));
+    fill(&mut weir.endpoint("shop").raw());
+    // Its replica would not start with less than its primary has.
+    shards[1].replica.stop().expect("it stops");
+    endpoint_of(&shards[1].primary, "postgres").execute("ALTER SYSTEM SET max_prepared_transactions = 0");
+    shards[1].primary.start().expect("it starts again");
+    for (mode, one_write) in [("auto", "UPDATE 1"), ("required", "0A000")] {
+        let declared = database(RANGE, [&shards[0], &shards[1]], &name).option(&format!("two_phase = \"{mode}\""));
+        let weir = Weir::start(&Setup::new().database(declared));
+        let mut client = weir.endpoint("shop").raw();
+        story(
+            &mut client,
+            &[
+                (RENAME_1, one_write),
+                (RENAME_11, one_write),
+                (NAMES, if mode == "auto" { "Eva,Gus" } else { "Ada,Cid" }),
+            ],
+        );
+        story(&mut client, &[("UPDATE customers SET name = 'Ada' WHERE customer_id = 1", one_write)]);
+        story(&mut client, &[("UPDATE customers SET name = 'Cid' WHERE customer_id = 11", one_write)]);
+        if mode == "auto" {
+            story(
+                &mut client,
+                &[("BEGIN", "BEGIN"), (RENAME_1, "UPDATE 1"), (RENAME_11, "0A000"), ("ROLLBACK", "ROLLBACK")],
+            );
+        }
+        story(&mut client, &[("UPDATE customers SET name = 'x'", "0A000"), (NAMES, "Ada,Cid")]);
+    }
+}
+
 /// The points of a two-phase commit at which it can be stopped; whether it is decided there.
 const POINTS: &[(&str, bool)] = &[("begun", false), ("prepared", false), ("decided", true), ("committed_one", true)];
 
