@@ -73,6 +73,15 @@ const RELATIONS: &str = "
                                   OR d.classid = 'pg_catalog.pg_class'::regclass
                                      AND d.objid IN (SELECT i.indexrelid FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid)))
                 THEN 'a default, check constraint or index of it calls a user function'
+           END,
+           CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal)
+                THEN 'it has triggers'
+                WHEN c.relrowsecurity THEN 'it has row level security'
+                WHEN EXISTS (SELECT FROM pg_catalog.pg_rewrite r WHERE r.ev_class = c.oid) THEN 'it has rules'
+                WHEN EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.confrelid = c.oid AND k.contype = 'f')
+                THEN 'foreign keys lead to it'
+                WHEN c.relkind <> 'p' AND EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE i.inhparent = c.oid)
+                THEN 'other tables inherit from it'
            END
       FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
      WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
@@ -106,7 +115,8 @@ const COLUMNS: &str = "
                        LIMIT 1)
                 WHEN pg_catalog.pg_get_expr(d.adbin, d.adrelid) ~ 'nextval[(]' THEN ''
            END,
-           a.attidentity = 'a'
+           a.attidentity = 'a', a.attgenerated <> '',
+           CASE WHEN a.attgenerated = '' THEN pg_catalog.pg_get_expr(d.adbin, d.adrelid) END
       FROM pg_catalog.pg_attribute a
       JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
       JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -293,6 +303,7 @@ async fn relations(client: &Client) -> Result<HashMap<(String, String), Relation
             unlogged: row.get(3),
             opaque_read: row.get(4),
             opaque_write: row.get(5),
+            immovable: row.get(6),
             homeless_type: None,
             primary_key: Vec::new(),
             is_away: false,
@@ -307,6 +318,8 @@ async fn relations(client: &Client) -> Result<HashMap<(String, String), Relation
                 type_oid: row.get(3),
                 type_modifier: row.get(4),
                 computed_default: row.get(5),
+                is_generated: row.get(10),
+                default: row.get(11),
                 ordered_by_bytes: row.get(6),
                 moment_default: row.get(7),
                 sequence: row.get::<_, Option<String>>(8).map(|name| Sequence { name, always: row.get(9) }),

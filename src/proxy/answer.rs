@@ -5,9 +5,13 @@ use bytes::{Bytes, BytesMut};
 use super::batch::Request;
 use super::client::Client;
 use super::exchange::bound;
-use super::outcome::Step;
+use super::outcome::{Step, Stop};
 use super::sharded::{Asked, Task};
+use crate::types::{Error, Kind, Origin};
 use crate::wire::backend::{self, tag};
+
+/// Unsent bytes towards the client above which no more rows are read.
+pub const HIGH_WATER: usize = 64 * 1024;
 
 /// What is known of an answer before its first row.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +43,31 @@ impl Client {
             Asked::Query(_) | Asked::Batch(_) => self.ready(),
         }
         Ok(())
+    }
+
+    /// Sends what waits for the client, which is much; what belongs to a part of a statement is kept, as far as memory goes.
+    ///
+    /// # Errors
+    /// The client is gone, or the rows need more memory than they may.
+    pub async fn make_room(&mut self) -> Step {
+        let memory_max = self.worker.instance.config.pool.merge_memory;
+        match self.keeps_output {
+            false => self.conn.flush().await.map_err(|_| Stop::Gone),
+            true if self.conn.unsent() <= memory_max => Ok(()),
+            true => Err(Error::new(
+                Origin::Client,
+                Kind::LimitExceeded,
+                "a statement reads too many rows to write them on other shards",
+            )
+            .detail(format!("Weir keeps at most {memory_max} bytes of them (merge_memory in [pool])."))
+            .hint("Write fewer rows at a time, or copy them: COPY (query) TO, and COPY FROM.")
+            .into()),
+        }
+    }
+
+    /// Sends rows to the client where many wait.
+    pub async fn make_room_if_needed(&mut self) -> Step {
+        if self.conn.unsent() > HIGH_WATER { self.make_room().await } else { Ok(()) }
     }
 
     /// Queues ReadyForQuery.

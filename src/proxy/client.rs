@@ -79,6 +79,8 @@ pub struct Client {
     pub batch_failed: bool,
     /// The open batch failed before a server took part: everything up to Sync is ignored.
     pub skip_to_sync: bool,
+    /// What is queued for the client belongs to a part of its statement, and is not sent yet.
+    pub keeps_output: bool,
     /// Bytes of the client's next message that nobody wants any more.
     pub unwanted: usize,
     /// The schema changed in the open transaction.
@@ -170,6 +172,7 @@ impl Client {
             batch_open: false,
             batch_failed: false,
             skip_to_sync: false,
+            keeps_output: false,
             unwanted: 0,
             schema_touched: false,
             schema_hold: None,

@@ -7,7 +7,6 @@ use super::answer::{Preface, pass};
 use super::client::Client;
 use super::copy_in::rows_copied;
 use super::exchange::Reply;
-use super::fan::HIGH_WATER;
 use super::outcome::{Step, Stop};
 use super::sharded::Task;
 use crate::route::plan::{Access, Part};
@@ -87,9 +86,7 @@ impl Client {
                     if let Some(rows) = place.rows(body, heading, is_binary, header) {
                         pass(self.conn.queue(), tag::COPY_DATA, &rows);
                     }
-                    if self.conn.unsent() > HIGH_WATER {
-                        self.conn.flush().await.map_err(|_| Stop::Gone)?;
-                    }
+                    self.make_room_if_needed().await?;
                 }
                 Reply::Complete(body) => count = rows_copied(&body)?,
                 Reply::Ready(_) => return Ok(count),

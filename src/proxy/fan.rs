@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use bytes::{Bytes, BytesMut};
 
-use super::answer::{self, Preface};
+use super::answer::{self, HIGH_WATER, Preface};
 use super::client::Client;
 use super::exchange::{Reply, ResultFormats, Wanted, bound};
 use super::outcome::{Step, Stop};
@@ -16,9 +16,6 @@ use crate::sql::schema::Schema;
 use crate::types::{Error, Kind, Result, ShardId};
 use crate::wire::backend::{self, Column, tag};
 use crate::wire::frontend::{Bind, Format};
-
-/// Unsent bytes towards the client above which no more rows are read.
-pub const HIGH_WATER: usize = 64 * 1024;
 
 /// What a statement takes and gives: what a shard said before its first row.
 pub struct Opening {
@@ -234,7 +231,7 @@ impl Client {
         loop {
             match merge.next(self.conn.queue())? {
                 merge::Step::Row if self.conn.unsent() > HIGH_WATER => {
-                    self.conn.flush().await.map_err(|_| Stop::Gone)?;
+                    self.make_room().await?;
                 }
                 merge::Step::Row => {}
                 merge::Step::Done => return Ok(()),

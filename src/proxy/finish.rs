@@ -7,8 +7,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::answer::{self, Preface};
 use super::client::Client;
 use super::exchange::{Question, Reply, bound};
-use super::fan::{HIGH_WATER, Opening, Run, Source};
-use super::outcome::{Step, Stop};
+use super::fan::{Opening, Run, Source};
+use super::outcome::Step;
 use super::sharded::{Asked, Task};
 use crate::merge::{Array, Finish};
 use crate::route::plan::PartText;
@@ -85,9 +85,7 @@ impl Client {
                 Reply::Row(body) => {
                     let body = self.with_home_row(given, body)?;
                     answer::pass(self.conn.queue(), tag::DATA_ROW, &body);
-                    if self.conn.unsent() > HIGH_WATER {
-                        self.conn.flush().await.map_err(|_| Stop::Gone)?;
-                    }
+                    self.make_room_if_needed().await?;
                 }
                 Reply::Complete(body) => answer::pass(self.conn.queue(), tag::COMMAND_COMPLETE, &body),
                 Reply::Suspended => backend::bare(self.conn.queue(), tag::PORTAL_SUSPENDED),

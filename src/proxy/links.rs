@@ -254,7 +254,7 @@ impl Client {
 
     async fn take_from(&mut self, shard: ShardId, node: NodeIndex) -> Step<Link> {
         let (pool, stats) = self.pool(shard, node)?;
-        let (server, waited) = match self.idle_server(&pool) {
+        let (server, waited) = match self.idle_server(&pool, shard) {
             Some(server) => (server, Duration::ZERO),
             None => Box::pin(self.wait_for_server(&pool)).await?,
         };
@@ -264,9 +264,9 @@ impl Client {
 
     /// An idle server on which the client finds nothing of others; the one that has its values of sequences, where the unit
     /// may read them.
-    fn idle_server(&mut self, pool: &Rc<Local>) -> Option<Box<Server>> {
+    fn idle_server(&mut self, pool: &Rc<Local>, shard: ShardId) -> Option<Box<Server>> {
         let wanted = self.state.wanted();
-        if let Some(own) = self.sequences_wanted() {
+        if let Some(own) = self.sequences_wanted(shard) {
             let server = pool.check_out_now(|server| server.session.sequences == own && server.session.suits(wanted));
             if server.is_some() {
                 return server;

@@ -78,6 +78,7 @@ pub mod sharded;
 pub mod simple;
 pub mod spread;
 pub mod sql_names;
+mod steps;
 pub mod survey;
 mod temporary;
 pub mod two_phase;

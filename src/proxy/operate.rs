@@ -144,6 +144,19 @@ fn described(statement: usize, text: &str, action: Action, map: &ShardMap) -> Ve
             let text = text.trim().to_owned();
             vec![Routed { statement, engine: "the time from home, then as a write", shard: Some(home), text }]
         }
+        Action::Collect(collected) => {
+            let text = collected.source.clone();
+            vec![Routed { statement, engine: "its rows, then as an INSERT of them", shard: None, text }]
+        }
+        Action::Subqueries(queries) => {
+            let line =
+                |text: &String| Routed { statement, engine: "its subqueries first", shard: None, text: text.clone() };
+            queries.iter().map(line).collect()
+        }
+        Action::Compute(_) => {
+            let text = text.trim().to_owned();
+            vec![Routed { statement, engine: "the keys first, then by key", shard: None, text }]
+        }
         Action::Number(_) => {
             let home = map.shard_name(route::HOME).to_owned();
             let text = text.trim().to_owned();

@@ -1,12 +1,11 @@
 //! SET and its kin on a sharded database: on every server that the session has, kept for those that it gets.
 
 use super::answer::Preface;
-use super::batch::Request;
 use super::client::Client;
 use super::exchange::{Question, Wanted};
 use super::links::Link;
 use super::outcome::Step;
-use super::sharded::{Asked, HOME, Task, bound_parameters};
+use super::sharded::{HOME, Task, parameters};
 use super::simple::Ended;
 use super::values::Values;
 use crate::route::plan::Access;
@@ -142,14 +141,7 @@ impl Client {
 
     /// A call of set_config() that is a statement of its own: as SET, but it gives a row.
     async fn set_config(&mut self, task: &Task<'_>) -> Step {
-        let parameters = match task.asked {
-            Asked::Batch(requests) => requests.iter().find_map(|request| match request {
-                Request::Bind { prepared, body, .. } => Some(bound_parameters(prepared, body)),
-                _ => None,
-            }),
-            Asked::Query(_) | Asked::Step => None,
-        };
-        let parameters = parameters.transpose()?.unwrap_or_default();
+        let parameters = parameters(task)?;
         let configured = route::configured(task.text, &parameters);
         let configured = configured.ok_or_else(|| Error::internal("a call of set_config() that is none"))?;
         let sql = configured.sql();

@@ -6,6 +6,7 @@ use super::answer::Preface;
 use super::batch::{Request, bound_statements};
 use super::client::Client;
 use super::everywhere::inside_block;
+use super::exchange::bound;
 use super::links::{Link, stale_plan};
 use super::outcome::{Step, Stop};
 use super::simple::Ended;
@@ -313,7 +314,7 @@ impl Client {
     }
 
     async fn plan_bound(&self, schema: &Schema, prepared: &Prepared, body: &[u8]) -> Result<Plan> {
-        let parameters = bound_parameters(prepared, body)?;
+        let parameters = bound_parameters(prepared, &Bind::read(body)?)?;
         let text = prepared.text.as_deref().unwrap_or_default();
         match prepared.facts.statements.as_slice() {
             [statement] => self.plan(schema, statement, text, &prepared.literals, &parameters).await,
@@ -350,13 +351,9 @@ impl Client {
             })
         };
         let Asked::Batch(requests) = task.asked else { return plan(task.values.text, task.values.literals, &[]) };
-        let bound = requests.iter().find_map(|request| match request {
-            Request::Bind { prepared, body, .. } => Some((prepared, *body)),
-            _ => None,
-        });
-        let (prepared, body) = bound.ok_or_else(|| Error::internal("a batch without Bind"))?;
+        let (prepared, bind) = bound(requests)?;
         let text = prepared.text.as_deref().unwrap_or_default();
-        plan(text, &prepared.literals, &bound_parameters(prepared, body)?)
+        plan(text, &prepared.literals, &bound_parameters(prepared, &bind)?)
     }
 
     /// Does what the plan says.
@@ -403,6 +400,9 @@ impl Client {
                 }
             }
             Action::Moment => Box::pin(self.at_one_moment(schema, task)).await,
+            Action::Collect(collected) => Box::pin(self.collected(schema, &collected, task)).await,
+            Action::Subqueries(queries) => Box::pin(self.with_subqueries(schema, &queries, task)).await,
+            Action::Compute(computed) => Box::pin(self.computed(schema, &computed, task)).await,
             Action::Number(numbering) => Box::pin(self.numbered(schema, &numbering, task)).await,
             Action::CopyOut { parts, is_binary, header } => {
                 Box::pin(self.copy_out(&parts, is_binary, header, task)).await
@@ -491,14 +491,21 @@ fn changes_path(statement: &Statement, values: &Values<'_>) -> bool {
     }
 }
 
+/// The parameters of a statement that is to be done; none in a simple Query.
+pub fn parameters<'t>(task: &Task<'t>) -> Result<Vec<Parameter<'t>>> {
+    let Asked::Batch(requests) = task.asked else { return Ok(Vec::new()) };
+    let (prepared, bind) = bound(requests)?;
+    bound_parameters(prepared, &bind)
+}
+
 /// The parameters that a Bind gives a statement.
-pub fn bound_parameters<'b>(prepared: &Prepared, body: &'b [u8]) -> Result<Vec<Parameter<'b>>> {
+fn bound_parameters<'b>(prepared: &Prepared, bind: &Bind<'b>) -> Result<Vec<Parameter<'b>>> {
     let parameter = |(index, (format, value)): (usize, (Format, Option<&'b [u8]>))| Parameter {
         type_oid: prepared.parameter_types.get(index).copied().unwrap_or(0),
         format,
         value,
     };
-    Ok(Bind::read(body)?.values()?.into_iter().enumerate().map(parameter).collect())
+    Ok(bind.values()?.into_iter().enumerate().map(parameter).collect())
 }
 
 /// One statement, one portal, all its rows, Sync: a batch that several shards can answer.
@@ -534,6 +541,9 @@ fn fits_batch(plan: &Plan, requests: &[Request<'_>]) -> bool {
         | Action::ShardByShard { .. }
         | Action::Moment
         | Action::Number(_)
+        | Action::Compute(_)
+        | Action::Subqueries(_)
+        | Action::Collect(_)
         | Action::CopyOut { .. }
         | Action::CopyIn(_)
         | Action::Session => is_plain(requests),

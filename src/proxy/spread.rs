@@ -6,9 +6,9 @@ use bytes::Bytes;
 use super::answer::{Preface, pass};
 use super::client::Client;
 use super::exchange::{Changed, Question, Reply, bound};
-use super::fan::{HIGH_WATER, same_types, set_formats};
+use super::fan::{same_types, set_formats};
 use super::gather::without_places;
-use super::outcome::{Step, Stop};
+use super::outcome::Step;
 use super::sharded::{Asked, Task};
 use crate::route::plan::{Access, PartText, RowOrder, Spread};
 use crate::types::{Error, Result, ShardId};
@@ -37,7 +37,8 @@ impl Client {
     /// Writes rows on several shards, and answers.
     pub async fn spread(&mut self, spread: &Spread, task: &Task<'_>) -> Step {
         self.note(task.statement, &task.values);
-        let own = self.begin_own();
+        // One part alone is a transaction by itself.
+        let own = spread.parts.len() > 1 && self.begin_own();
         let written = self.write_parts(spread, task).await;
         match self.end_own(own, written).await {
             Ok(count) => {
@@ -148,9 +149,7 @@ impl Client {
     async fn pass_row(&mut self, source: &mut Source, bind: Option<&Bind<'_>>) -> Step {
         if let Some(row) = source.row.take() {
             pass(self.conn.queue(), tag::DATA_ROW, &row);
-            if self.conn.unsent() > HIGH_WATER {
-                self.conn.flush().await.map_err(|_| Stop::Gone)?;
-            }
+            self.make_room_if_needed().await?;
         }
         self.advance(source, bind).await
     }
@@ -192,6 +191,9 @@ fn preface(spread: &Spread, sources: &[Source]) -> Result<Preface> {
 }
 
 fn described_parameters(spread: &Spread, sources: &[Source]) -> Result<Option<Bytes>> {
+    if let Some(described) = &spread.described {
+        return Ok(Some(described.clone()));
+    }
     let (Some(named), Some(first)) = (&spread.parameters, sources.first()) else {
         return Ok(sources.first().and_then(|source| source.parameters.clone()));
     };
@@ -213,7 +215,7 @@ fn read_types(body: &[u8]) -> Result<Vec<u32>> {
 }
 
 /// The number at the end of a command tag.
-fn rows_affected(body: &[u8]) -> Result<u64> {
+pub fn rows_affected(body: &[u8]) -> Result<u64> {
     let tag = String::from_utf8_lossy(body);
     let count = tag.trim_end_matches('\0').rsplit(' ').next().and_then(|count| count.parse().ok());
     count.ok_or_else(|| Error::internal(format!("a write was completed as {tag:?}")))

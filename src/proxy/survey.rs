@@ -8,6 +8,7 @@ use super::client::{Client, reads_standard_strings};
 use super::outcome::{Step, Stop};
 use super::values::Values;
 use crate::config::{PoolMode, SequenceState};
+use crate::route::HOME;
 use crate::session::request::SequenceMemory;
 use crate::session::settings::{quote_value, write_set};
 use crate::session::survey::{self, Survey};
@@ -136,13 +137,13 @@ impl Client {
     // ---- the memory of sequences
 
     /// What a server's memory is where the unit at hand may read values of sequences that the client has on some server.
-    pub fn sequences_wanted(&self) -> Option<SequenceMemory> {
+    pub fn sequences_wanted(&self, shard: ShardId) -> Option<SequenceMemory> {
         let sequences = &self.state.sequences;
-        (sequences.remembers && sequences.asked.contains(Effects::READS_SEQUENCE)).then(|| self.own_sequences())
+        (sequences.remembers && sequences.asked.contains(Effects::READS_SEQUENCE)).then(|| self.own_sequences(shard))
     }
 
-    fn own_sequences(&self) -> SequenceMemory {
-        SequenceMemory::Client { id: self.handle.id, turn: self.state.sequences.turn }
+    fn own_sequences(&self, shard: ShardId) -> SequenceMemory {
+        SequenceMemory::Client { id: self.handle.id, turn: self.state.sequences.turns[turn_of(shard)] }
     }
 
     /// Sees to it that the unit finds the client's own values of sequences in the server's memory, or none.
@@ -153,7 +154,8 @@ impl Client {
         }
         self.state.sequences.reads |= asked.contains(Effects::READS_SEQUENCE);
         let exact = self.state.sequences.reads || self.database.sequence_state == SequenceState::Pin;
-        let has_others = ![self.own_sequences(), SequenceMemory::Nobody].contains(self.sequence_memory(at));
+        let has_others = ![self.own_sequences(self.links[at].server.shard()), SequenceMemory::Nobody]
+            .contains(self.sequence_memory(at));
         if exact && has_others && !self.is_failed() {
             let server = &mut self.links[at].server;
             server.session.discard_sequences(server.conn.queue());
@@ -176,13 +178,15 @@ impl Client {
     /// The server gets values of the client's.
     fn remember_sequences(&mut self, at: usize) {
         self.state.sequences.remembers = true;
-        let own = self.own_sequences();
+        let shard = self.links[at].server.shard();
+        let own = self.own_sequences(shard);
         if *self.sequence_memory(at) == own {
             return;
         }
         // Values on the server where the client was before are out of date from now on.
-        self.state.sequences.turn = self.state.sequences.turn.wrapping_add(1);
-        let own = self.own_sequences();
+        let turn = &mut self.state.sequences.turns[turn_of(shard)];
+        *turn = turn.wrapping_add(1);
+        let own = self.own_sequences(shard);
         let memory = self.sequence_memory(at);
         *memory = if *memory == SequenceMemory::Nobody { own } else { SequenceMemory::Several };
     }
@@ -193,6 +197,11 @@ impl Client {
         self.links.iter_mut().for_each(|link| link.server.session.sequences = SequenceMemory::Nobody);
         self.show_pin();
     }
+}
+
+/// The place of a shard's count among [`Sequences::turns`](crate::session::state::Sequences).
+fn turn_of(shard: ShardId) -> usize {
+    usize::from(shard != HOME)
 }
 
 /// A server that did not say what a setting is now.

@@ -28,7 +28,7 @@ use crate::sql::schema::Schema;
 use crate::telemetry::{PoolKey, PoolStats, Scope};
 use crate::types::{Error, Kind, Result, ShardId};
 use crate::wire::backend::ClientKey;
-use crate::wire::frontend::Parse;
+use crate::wire::frontend::{self, Parse};
 
 /// Bytes of cached facts that a worker keeps.
 const FACTS_CACHE_BYTES: usize = 32 * 1024 * 1024;
@@ -201,6 +201,12 @@ impl Known {
             Some(shared) if shared.id == stale.id => statements.insert(fresh),
             _ => Rc::new(fresh),
         }
+    }
+
+    /// A statement that no server and no client knows by a name. `id` is that of the statement which it is a part of.
+    pub fn in_passing(&self, schema: &Schema, id: StatementId, text: &str, parameter_types: &[u32]) -> Prepared {
+        let definition = frontend::definition(text, parameter_types).freeze();
+        self.prepare(schema, id, definition, Some(text.into()), parameter_types.to_vec(), Rc::default())
     }
 
     fn prepare(

@@ -13,7 +13,6 @@ use crate::sql::moment::names_moment;
 use crate::sql::schema::Relation;
 use crate::types::{Error, Result, ShardId};
 use crate::wire::copy::{CopyFormat, Field};
-use crate::wire::oids::FIRST_NORMAL_OID;
 
 /// What is to be done with the rows of a COPY.
 #[derive(Clone, Debug)]
@@ -87,11 +86,7 @@ impl Router<'_> {
     /// Whether a shard takes the data. Types have their names in the catalogs and their numbers only in binary data.
     fn check_takes(&self, data: &CopyData, shard: ShardId) -> Result<()> {
         self.check_home_only(shard)?;
-        // PostgreSQL's own types have the same numbers everywhere.
-        let has_own_types =
-            |relation: &Relation| relation.columns.iter().any(|column| column.type_oid >= FIRST_NORMAL_OID);
-        let may_hold_numbers = self.targets.first().and_then(Target::relation).is_none_or(has_own_types);
-        if data.format.is_binary() && may_hold_numbers { self.check_types(shard) } else { Ok(()) }
+        if data.format.is_binary() { self.check_types(shard) } else { Ok(()) }
     }
 
     fn key_field(

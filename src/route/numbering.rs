@@ -2,6 +2,7 @@
 
 use super::plan::Action;
 use super::target::{self, Target};
+use super::write::given_columns;
 use super::{HOME, Router};
 use crate::sql::facts::{Effects, InsertSource, Operand, StatementKind};
 use crate::sql::numbering::{Numbered, Numbering};
@@ -39,18 +40,13 @@ impl Router<'_> {
                 let left_out = |name: &String| shape.columns.as_ref().is_none_or(|given| !given.contains(name));
                 let mut columns = relation.columns.iter().filter(|column| column.sequence.is_some());
                 return match columns.find(|column| left_out(&column.name)) {
-                    Some(column) => Err(numbers_differ(&column.name)),
+                    Some(column) if statement.kind != StatementKind::Insert => Err(numbers_differ(&column.name)),
+                    Some(_) => self.collect(relation, &[]).map(Some),
                     None => Ok(None),
                 };
             }
         };
-        let given = match &shape.columns {
-            Some(columns) => columns.clone(),
-            None => {
-                let width = rows.first().map_or(0, Vec::len);
-                relation.columns.iter().take(width).map(|column| column.name.clone()).collect()
-            }
-        };
+        let given = given_columns(shape, relation, rows);
         let columns = numbered(relation, &given, rows);
         if columns.is_empty() {
             return Ok(None);
@@ -68,8 +64,8 @@ impl Router<'_> {
     /// A column with a sequence that UPDATE or ON CONFLICT sets to its default.
     fn default_assigned(&self) -> Option<String> {
         let statement = self.statement();
-        let text = statement.text(self.request.text).to_ascii_lowercase();
-        if statement.assigned.is_empty() || !text.contains("default") {
+        if statement.assigned.is_empty() || !statement.text(self.request.text).to_ascii_lowercase().contains("default")
+        {
             return None;
         }
         let with_sequence = statement.assigned.iter().find(|used| {

@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::copy::CopyIn;
 use crate::merge::spec::MergeSpec;
-use crate::sql::facts::RelationName;
+use crate::sql::collected::Collected;
+use crate::sql::computed::Computed;
+use crate::sql::facts::{RelationName, Statement, StatementKind};
 use crate::sql::gather::GatheredTable;
 use crate::sql::numbering::Numbering;
-use crate::types::{Epoch, ShardId};
+use crate::types::{Epoch, Error, Result, ShardId};
 
 /// What is to be done with one statement.
 #[derive(Clone, Debug)]
@@ -36,6 +40,12 @@ pub enum Action {
     ShardByShard { parts: Vec<Part>, index: Option<RelationName> },
     /// A write on several shards reads the time: one time for all of them is put into it; then it is planned again.
     Moment,
+    /// The new rows are those of a query, or of other shards: they are read first, and then inserted.
+    Collect(Arc<Collected>),
+    /// These subqueries of a write are asked first; then the statement is planned again with their answers.
+    Subqueries(Arc<[String]>),
+    /// Keys of new rows are computed: that is done first, and then the statement is planned again.
+    Compute(Arc<Computed>),
     /// Rows of an INSERT take numbers from sequences of the home shard; then it is planned again.
     Number(Numbering),
     /// COPY TO STDOUT: the shards' rows, one shard after the other. `header`: the first line of each is none.
@@ -106,9 +116,36 @@ pub struct Spread {
     pub parameters: Option<Vec<Vec<u16>>>,
     /// Parameters whose type the server must have said: their places in one part could give them another one.
     pub typed: Vec<u16>,
+    /// The body of the statement's ParameterDescription, where the parts do not name all of its parameters.
+    pub described: Option<Bytes>,
     /// The word in front of the number of rows in the command tag.
     pub verb: &'static str,
     pub order: RowOrder,
+}
+
+impl Spread {
+    /// A write that one shard does, by a text that is not the client's own.
+    ///
+    /// # Errors
+    /// A statement that is no such write, which would be a bug.
+    pub fn on_one(shard: ShardId, text: &str, statement: &Statement) -> Result<Self> {
+        let verb = match &statement.kind {
+            StatementKind::Insert => "INSERT 0",
+            StatementKind::Update => "UPDATE",
+            StatementKind::Delete => "DELETE",
+            other => return Err(Error::internal(format!("a write of one shard is none: {other:?}"))),
+        };
+        let part = Part { text: PartText::Rewritten(text.into()), ..Part::untouched(shard) };
+        let named = statement.parameters.iter().map(|used| used.number).collect();
+        Ok(Self {
+            parts: vec![part],
+            parameters: Some(vec![named]),
+            typed: Vec::new(),
+            described: None,
+            verb,
+            order: RowOrder::ByPart,
+        })
+    }
 }
 
 /// The order of the rows that a write returns.

@@ -140,6 +140,7 @@ impl Router<'_> {
     /// Whether a COPY is of a table's columns whose types have the same numbers everywhere, and what they are made of, too.
     fn copies_built_in_types(&self) -> bool {
         let is_of_table = match self.statement().kind {
+            StatementKind::CopyFrom => true,
             StatementKind::CopyTo => {
                 copy_out(self.statement().text(self.request.text)).is_ok_and(|copy| copy.query.is_none())
             }

@@ -1,14 +1,19 @@
 //! Writes: rows of a sharded table on the one shard that owns them, rows of a reference table on every shard alike.
 
+use std::sync::Arc;
+
 use super::plan::Action;
 use super::prune::Shards;
 use super::target::Target;
 use super::value::{Family, Value, find_column};
 use super::{HOME, Parameter, Router};
 use crate::shardmap::{KeyType, KeyValue, Keyspace, Known};
+use crate::sql::collected::collect;
+use crate::sql::computed::{Cell, Computed};
 use crate::sql::facts::{ColumnUse, Effects, InsertShape, InsertSource, Operand, Selected, StatementKind};
 use crate::sql::moment::{Moment, fixed, names_moment};
 use crate::sql::schema::{Column, Relation};
+use crate::sql::subqueries::subqueries;
 use crate::types::{Error, Kind, Origin, Result, ShardId};
 
 /// OIDs of date, time, timestamp, timestamptz and timetz.
@@ -28,10 +33,55 @@ impl<'a> Router<'a> {
         match written.as_slice() {
             [index] => match self.write_to(*index) {
                 Err(error) if error.kind == Kind::NotSupported && self.reads_moment(*index) => Ok(Action::Moment),
+                Err(error) if error.kind == Kind::NotSupported => match self.subqueries()? {
+                    Some(action) => Ok(action),
+                    None => self.collect_after(*index, error),
+                },
                 other => other,
             },
             several => self.write_to_several(several),
         }
+    }
+
+    /// The subqueries of a write that cannot be done with them in it.
+    fn subqueries(&self) -> Result<Option<Action>> {
+        let statement = self.statement();
+        if !matches!(statement.kind, StatementKind::Insert | StatementKind::Update | StatementKind::Delete) {
+            return Ok(None);
+        }
+        let queries = subqueries(statement.text(self.request.text))?;
+        Ok((!queries.is_empty()).then(|| Action::Subqueries(queries.into())))
+    }
+
+    /// The plan of a write that cannot be done where its rows are read, as `error` says: they are read first.
+    fn collect_after(&self, index: usize, error: Error) -> Result<Action> {
+        let statement = self.statement();
+        let Some(relation) = self.targets.get(index).and_then(Target::relation) else { return Err(error) };
+        let key = match self.targets.get(index) {
+            Some(Target::Sharded { columns, .. }) => *columns,
+            _ => &[],
+        };
+        let is_query = || matches!(&statement.insert, Some(InsertShape { source: InsertSource::Select(_), .. }));
+        let moves = || match self.targets.get(index) {
+            Some(Target::Sharded { keyspace, columns, .. }) => {
+                let assigned = |column: &String| self.check_assigned(index, std::slice::from_ref(column)).is_err();
+                let leaves_region = keyspace.has_residents() && columns.first().is_some_and(assigned);
+                // Equal numerics may be spelled in several ways.
+                let is_spelled_alike = !keyspace.key.contains(&KeyType::Numeric);
+                columns.iter().any(assigned) && !leaves_region && is_spelled_alike
+            }
+            _ => false,
+        };
+        match statement.kind {
+            StatementKind::Insert if is_query() => self.collect(relation, &[]),
+            StatementKind::Update if moves() => self.collect(relation, key),
+            _ => Err(error),
+        }
+    }
+
+    /// The statement in two steps: its rows, and then an INSERT of them.
+    pub(super) fn collect(&self, relation: &Relation, key: &[String]) -> Result<Action> {
+        Ok(Action::Collect(Arc::new(collect(self.statement().text(self.request.text), relation, key)?)))
     }
 
     /// Whether a write of rows of a sharded table calls now() or its kin where one time can be put in place of the call.
@@ -75,7 +125,12 @@ impl<'a> Router<'a> {
                 self.check_assigned(index, columns)?;
                 let shards = match self.needed_and_new() {
                     Ok(shards) => shards,
-                    Err(error) => return self.push_down_after(index, error),
+                    Err(error) => {
+                        return match self.computed_keys(&error) {
+                            Some(action) => Ok(action),
+                            None => self.push_down_after(index, error),
+                        };
+                    }
                 };
                 match shards.as_slice() {
                     every if self.statement().kind == StatementKind::Merge => self.spread(index, every),
@@ -215,6 +270,46 @@ impl<'a> Router<'a> {
         owner
     }
 
+    /// The keys of an INSERT's rows that cannot be told before they are computed, as `error` says; `None` where computing
+    /// them does not help.
+    fn computed_keys(&self, error: &Error) -> Option<Action> {
+        let shape = self.statement().insert.as_ref()?;
+        let Some(Target::Sharded { keyspace, columns, relation: Some(relation) }) = self.targets.get(shape.relation)
+        else {
+            return None;
+        };
+        let rows = match &shape.source {
+            InsertSource::Values(rows) => rows.as_slice(),
+            InsertSource::DefaultValues => &[Vec::new()],
+            InsertSource::Select(_) => return None,
+        };
+        if error.kind != Kind::NotSupported || self.statement().kind != StatementKind::Insert {
+            return None;
+        }
+        let given = given_columns(shape, relation, rows);
+        let mut cells = Vec::new();
+        for (column, key_type) in columns.iter().zip(&keyspace.key) {
+            let stored = find_column(&relation.columns, column)?;
+            let type_name = self.stored_type(Some(stored), column, *key_type).ok()?.pg_name()?;
+            let place = given.iter().position(|name| name == column);
+            for (row, values) in rows.iter().enumerate() {
+                let value = place.and_then(|place| values.get(place)).filter(|value| **value != Operand::Default);
+                let cell = |default| Cell { row, column: column.clone(), type_name, default };
+                match (value, &stored.default) {
+                    (Some(value), _) if is_settled(value, type_name) => {}
+                    (Some(value), _) => {
+                        if self.new_value(Some(value), column, *key_type, Some(relation)).is_err() {
+                            cells.push(cell(None));
+                        }
+                    }
+                    (None, Some(default)) => cells.push(cell(Some(default.clone()))),
+                    (None, None) => {}
+                }
+            }
+        }
+        (!cells.is_empty()).then(|| Action::Compute(Arc::new(Computed { given, cells })))
+    }
+
     /// What one column of the key holds in a new row.
     fn new_value(
         &self,
@@ -290,6 +385,28 @@ impl<'a> Router<'a> {
             return Err(differs("A date or time such as 'now' may be another one on each shard."));
         }
         Ok(())
+    }
+}
+
+/// The columns that the values of an INSERT's rows are for.
+pub(super) fn given_columns(shape: &InsertShape, relation: &Relation, rows: &[Vec<Operand>]) -> Vec<String> {
+    match &shape.columns {
+        Some(columns) => columns.clone(),
+        None => {
+            let width = rows.first().map_or(0, Vec::len);
+            relation.columns.iter().take(width).map(|column| column.name.clone()).collect()
+        }
+    }
+}
+
+/// A literal of this very type, or NULL: computing it gives nothing else.
+fn is_settled(value: &Operand, type_name: &str) -> bool {
+    match value {
+        Operand::Null => true,
+        Operand::Cast { operand, type_name: own } => {
+            matches!(**operand, Operand::Literal { .. } | Operand::Null) && **own == *type_name
+        }
+        _ => false,
     }
 }
 

@@ -35,8 +35,10 @@ pub struct Sequences {
     pub asked: Effects,
     /// The client has values on the server that knows this turn.
     pub remembers: bool,
-    /// Counts the servers that got to have values of the client's: those on an earlier one are out of date.
-    pub turn: u32,
+    /// Counts the servers that got to have values of the client's, on the home shard and on the others: those on an
+    /// earlier one are out of date. A database has one set of sequences, the home shard's; what code does with those of
+    /// another shard makes nothing of them out of date.
+    pub turns: [u32; 2],
     /// The client reads them, so that it is better kept where they are.
     pub reads: bool,
     /// The client keeps its server for them.
@@ -47,7 +49,7 @@ impl Sequences {
     /// The client's values are gone.
     pub fn forget(&mut self) {
         (self.remembers, self.pinned) = (false, false);
-        self.turn = self.turn.wrapping_add(1);
+        self.turns = self.turns.map(|turn| turn.wrapping_add(1));
     }
 }
 

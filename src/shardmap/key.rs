@@ -103,6 +103,25 @@ impl KeyType {
         })
     }
 
+    /// The type's name in pg_catalog; `None` for an enum.
+    pub fn pg_name(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Int2 => "int2",
+            Self::Int4 => "int4",
+            Self::Int8 => "int8",
+            Self::Text => "text",
+            Self::Varchar => "varchar",
+            Self::Uuid => "uuid",
+            Self::Date => "date",
+            Self::Timestamp => "timestamp",
+            Self::Timestamptz => "timestamptz",
+            Self::Numeric => "numeric",
+            Self::Bytea => "bytea",
+            Self::Bool => "bool",
+            Self::Enum => return None,
+        })
+    }
+
     /// The type's OID in every PostgreSQL server (`pg_type.dat`); `None` for an enum, which each database numbers anew.
     pub fn oid(self) -> Option<u32> {
         Some(match self {

@@ -59,6 +59,11 @@ pub struct Owners {
 }
 
 impl Keyspace {
+    /// Whether rows of some region must stay on its shards; the key's first column says which region a row is of.
+    pub fn has_residents(&self) -> bool {
+        matches!(&self.method, Method::Geo(geo) if geo.regions.iter().any(|region| region.resident))
+    }
+
     /// The shard that owns a key, given by a value for each of its columns.
     ///
     /// # Errors

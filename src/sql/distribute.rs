@@ -32,8 +32,9 @@ use pg_query::protobuf::{AExprKind, LimitOption, Node, SelectStmt, SetOperation,
 
 use super::facts::RelationName;
 use super::schema::Schema;
-use crate::merge::spec::{MergeSpec, Ties};
-use crate::types::{Error, Kind, Origin, Result};
+use super::tree::parse_one;
+use crate::merge::spec::{Combine, MergeSpec, Ties};
+use crate::types::{Error, Result};
 use expression::Contents;
 use group::Group;
 use order::SortItem;
@@ -126,9 +127,11 @@ fn whole_rows(
     (distinct, window): (Distinct, Window),
 ) -> Result<Distributed> {
     match distinct {
-        Distinct::Rows if !targets.keep_together(scope) => order::distribute_distinct(rewrite, targets, sort, window),
+        Distinct::Rows if !targets.keep_together(scope) => {
+            order::distribute_rows(rewrite, targets, sort, window, Combine::Distinct)
+        }
         Distinct::On => order::distribute_distinct_on(rewrite, targets, scope, window),
-        Distinct::Rows | Distinct::No => order::distribute_rows(rewrite, targets, sort, window),
+        Distinct::Rows | Distinct::No => order::distribute_rows(rewrite, targets, sort, window, Combine::Rows),
     }
 }
 
@@ -259,14 +262,8 @@ fn integer_literal(node: &Node) -> Option<Literal> {
 }
 
 fn parse_select(text: &str) -> Result<SelectStmt> {
-    let parsed = pg_query::parse(text, 0)
-        .map_err(|error| Error::new(Origin::Client, Kind::Syntax, "the statement cannot be parsed").source(error))?;
-    let mut statements = parsed.protobuf.stmts.into_iter();
-    let (Some(statement), None) = (statements.next(), statements.next()) else {
-        return Err(Error::internal("a text to distribute does not hold exactly one statement"));
-    };
-    match statement.stmt.and_then(|node| node.node) {
-        Some(NodeEnum::SelectStmt(select)) => Ok(*select),
+    match parse_one(text)? {
+        NodeEnum::SelectStmt(select) => Ok(*select),
         _ => Err(refuse("a statement that is not a plain SELECT")),
     }
 }

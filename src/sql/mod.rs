@@ -4,9 +4,12 @@
 //! * [`analyze`] parses and finds the facts, [`cache`] keeps them.
 //! * [`facts`] says what a statement does: its kind, its effects on the session, the relations that it reads and
 //!   writes, and what truly restricts each of them.
-//! * [`moment`] knows the words that read the clock.
 //! * [`numbering`] writes numbers of sequences into INSERTs.
+//! * [`collected`] takes writes apart whose rows a query makes.
+//! * [`computed`] writes computed keys into INSERTs.
+//! * [`subqueries`] writes the answers of subqueries into writes.
 //! * [`schema`] is what is known of the database that the statement speaks of: functions, relations, types.
+//! * `tree` reads and writes the tree of one statement.
 //! * [`moment`]: literals that are read from the clock.
 //! * [`values`] cuts an INSERT at its rows.
 //! * [`distribute`] rewrites a SELECT for several shards and says how their rows become one result.
@@ -15,6 +18,8 @@
 pub mod analyze;
 pub mod cache;
 pub mod code;
+pub mod collected;
+pub mod computed;
 pub mod distribute;
 pub mod facts;
 pub mod gather;
@@ -22,5 +27,8 @@ pub mod moment;
 pub mod numbering;
 pub mod scan;
 pub mod schema;
+pub mod subqueries;
 mod template;
+mod tree;
+mod type_names;
 pub mod values;

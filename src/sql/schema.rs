@@ -88,6 +88,8 @@ pub struct Relation {
     pub unlogged: bool,
     /// The columns of its primary key, unless that is deferrable: GROUP BY may rely on it.
     pub primary_key: Vec<String>,
+    /// Why a row cannot be deleted and inserted in place of an update.
+    pub immovable: Option<String>,
     /// Only another shard than the home shard has it.
     pub is_away: bool,
 }
@@ -118,6 +120,10 @@ pub struct Column {
     pub type_modifier: i32,
     /// The column has a default (or is generated, or an identity) that is not a plain constant.
     pub computed_default: bool,
+    /// The default as SQL writes it, where the column is not generated and takes no number.
+    pub default: Option<String>,
+    /// GENERATED ALWAYS AS (...) STORED.
+    pub is_generated: bool,
     /// Its default is evaluated once for a whole statement or transaction, as `now()` is.
     pub moment_default: bool,
     /// Where the default takes a number.
@@ -135,6 +141,8 @@ impl Column {
             type_oid: 0,
             type_modifier: -1,
             computed_default: false,
+            default: None,
+            is_generated: false,
             moment_default: false,
             sequence: None,
             ordered_by_bytes: false,

@@ -65,6 +65,8 @@ pub enum Kind {
     BadCopyData,
     /// A number that leaves its type's range.
     OutOfRange,
+    /// Several rows where one is wanted.
+    Cardinality,
     /// A name that is not known (a shard, a console command's object).
     UnknownObject,
     /// A configured limit (memory of a merge, for example) is reached.
@@ -106,6 +108,7 @@ impl Kind {
         Self::NullKey,
         Self::BadCopyData,
         Self::OutOfRange,
+        Self::Cardinality,
         Self::UnknownObject,
         Self::LimitExceeded,
         Self::StaleEpoch,
@@ -139,6 +142,7 @@ impl Kind {
             Self::NullKey => "null_key",
             Self::BadCopyData => "bad_copy_data",
             Self::OutOfRange => "out_of_range",
+            Self::Cardinality => "cardinality",
             Self::UnknownObject => "unknown_object",
             Self::LimitExceeded => "limit_exceeded",
             Self::StaleEpoch => "stale_epoch",
@@ -236,6 +240,7 @@ impl Kind {
             Kind::NullKey => SqlState::NOT_NULL_VIOLATION,
             Kind::BadCopyData => SqlState::BAD_COPY_FILE_FORMAT,
             Kind::OutOfRange => SqlState::NUMERIC_VALUE_OUT_OF_RANGE,
+            Kind::Cardinality => SqlState::CARDINALITY_VIOLATION,
             Kind::UnknownObject => SqlState::UNDEFINED_OBJECT,
             Kind::LimitExceeded => SqlState::CONFIGURATION_LIMIT_EXCEEDED,
             Kind::StaleEpoch => SqlState::SERIALIZATION_FAILURE,

@@ -12,6 +12,7 @@ impl SqlState {
     pub const TRANSACTION_RESOLUTION_UNKNOWN: Self = Self(*b"08007");
     pub const PROTOCOL_VIOLATION: Self = Self(*b"08P01");
     pub const FEATURE_NOT_SUPPORTED: Self = Self(*b"0A000");
+    pub const CARDINALITY_VIOLATION: Self = Self(*b"21000");
     pub const NUMERIC_VALUE_OUT_OF_RANGE: Self = Self(*b"22003");
     pub const INVALID_PARAMETER_VALUE: Self = Self(*b"22023");
     pub const BAD_COPY_FILE_FORMAT: Self = Self(*b"22P04");

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::super::answer::{self, Preface};
 use super::super::client::Client;
 use super::super::exchange::{Reply, bound};
-use super::super::outcome::{Step, Stop};
+use super::super::outcome::Step;
 use super::super::sharded::{Asked, Task, rows_max};
 use super::gatherer::Gatherer;
 use crate::route::plan::Gather;
@@ -13,9 +13,6 @@ use crate::types::{Error, Result};
 use crate::wire::backend::{self, Column, ErrorFields, tag};
 use crate::wire::frontend::{self, Bind, Target};
 use crate::wire::reader::Reader;
-
-/// Unsent bytes towards the client above which no more rows are read.
-const HIGH_WATER: usize = 64 * 1024;
 
 /// Arguments of a Bind without parameters, whose results are texts.
 const NO_ARGUMENTS: &[u8] = &[0; 6];
@@ -115,9 +112,7 @@ impl Client {
                 }
                 Reply::Row(body) => {
                     answer::pass(self.conn.queue(), tag::DATA_ROW, &body);
-                    if self.conn.unsent() > HIGH_WATER {
-                        self.conn.flush().await.map_err(|_| Stop::Gone)?;
-                    }
+                    self.make_room_if_needed().await?;
                 }
                 Reply::Complete(body) => answer::pass(self.conn.queue(), tag::COMMAND_COMPLETE, &body),
                 Reply::Suspended => backend::bare(self.conn.queue(), tag::PORTAL_SUSPENDED),

@@ -1,9 +1,10 @@
 //! COPY: how its data is written. Options are literals, which facts do not hold, so this is read from the text.
 
-use pg_query::protobuf::{CopyStmt, DefElem, Node, RawStmt, a_const};
-use pg_query::{DeparseOptions, NodeEnum, ParserOptions};
+use pg_query::NodeEnum;
+use pg_query::protobuf::{CopyStmt, DefElem, Node, a_const};
 
 use super::{inner, strings};
+use crate::sql::tree::{parse_one, written};
 use crate::types::{Error, Result};
 use crate::wire::copy::CopyFormat;
 
@@ -57,8 +58,7 @@ impl CopyOut {
     /// # Errors
     /// A text that is no SELECT, which would be a bug.
     pub fn with_query(&self, select: &str) -> Result<String> {
-        let parsed = parse(select)?;
-        let query = parsed.stmts.into_iter().next().and_then(|raw| raw.stmt);
+        let query = Some(Box::new(Node { node: Some(parse_one(select)?) }));
         let statement = CopyStmt { query, ..self.statement.clone() };
         written(NodeEnum::CopyStmt(Box::new(statement)))
     }
@@ -86,24 +86,11 @@ pub fn copy_out(text: &str) -> Result<CopyOut> {
     Ok(CopyOut { query, is_binary, header, statement })
 }
 
-fn parse(text: &str) -> Result<pg_query::protobuf::ParseResult> {
-    let parsed = pg_query::parse(text, ParserOptions::DEFAULT);
-    parsed.map(|parsed| parsed.protobuf).map_err(|error| Error::internal("a text that was read before").source(error))
-}
-
 fn parse_copy(text: &str) -> Result<CopyStmt> {
-    let statement = parse(text)?.stmts.into_iter().next().and_then(|raw| raw.stmt).and_then(|node| node.node);
-    match statement {
-        Some(NodeEnum::CopyStmt(copy)) => Ok(*copy),
+    match parse_one(text)? {
+        NodeEnum::CopyStmt(copy) => Ok(*copy),
         _ => Err(Error::internal("a COPY that is none")),
     }
-}
-
-fn written(node: NodeEnum) -> Result<String> {
-    let statement = RawStmt { stmt: Some(Box::new(Node { node: Some(node) })), ..RawStmt::default() };
-    let tree = pg_query::protobuf::ParseResult { version: 0, stmts: vec![statement] };
-    pg_query::deparse(&tree, DeparseOptions::default())
-        .map_err(|error| Error::internal("a statement that was read cannot be written as text").source(error))
 }
 
 fn options(copy: &CopyStmt) -> Result<Options> {

@@ -43,6 +43,8 @@ fn schema() -> Schema {
         type_oid: 20,
         type_modifier: -1,
         computed_default: false,
+        is_generated: false,
+        default: None,
         moment_default: false,
         sequence: None,
         ordered_by_bytes: false,

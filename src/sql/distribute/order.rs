@@ -22,29 +22,19 @@ pub struct SortItem {
     nulls_first: bool,
 }
 
-/// Rows pass through: every shard orders and limits its own, the merge keeps the order and cuts again. Also for rows
-/// that are groups, or distinct, as long as each comes from one shard.
+/// Every shard orders and limits its own rows, the merge keeps the order and cuts again. [`Combine::Rows`] passes rows
+/// through, also those that are groups, or distinct, as long as each comes from one shard; for [`Combine::Distinct`] every
+/// shard leaves out what it has twice, and the merge what several shards have.
 pub fn distribute_rows(
     mut rewrite: Rewrite,
     targets: &Targets,
     sort: &[SortItem],
     window: Window,
+    combine: Combine,
 ) -> Result<Distributed> {
     let keys = sort_columns(&mut rewrite, targets, sort)?;
     rewrite.limit(window.rows_per_shard(), window.ties);
-    rewrite.finish(Combine::Rows, keys, window)
-}
-
-/// SELECT DISTINCT: every shard leaves out what it has twice, the merge what several shards have.
-pub fn distribute_distinct(
-    mut rewrite: Rewrite,
-    targets: &Targets,
-    sort: &[SortItem],
-    window: Window,
-) -> Result<Distributed> {
-    let keys = sort_columns(&mut rewrite, targets, sort)?;
-    rewrite.limit(window.rows_per_shard(), window.ties);
-    rewrite.finish(Combine::Distinct, keys, window)
+    rewrite.finish(combine, keys, window)
 }
 
 /// SELECT DISTINCT ON: in the order that the statement gives, or in that of the expressions, the first row of each shard

@@ -13,11 +13,12 @@ use super::aggregate::AggregateCall;
 use super::expression::{Contents, built_in_function, column_reference, is_aggregate, parts_mut, string, whole_form};
 use super::group::Group;
 use super::order::{SortItem, resolve};
-use super::rewrite::{Rewrite, integer, text_of};
+use super::rewrite::Rewrite;
 use super::scope::Scope;
 use super::targets::{Target, Targets};
 use super::{Distributed, Window, refuse};
 use crate::merge::spec::{Aggregate, ColumnRef, Combine, Outer, Ties};
+use crate::sql::tree::{integer, written};
 use crate::types::Result;
 
 /// What a row of the shards is.
@@ -202,7 +203,7 @@ impl Division<'_, '_> {
                 aggregates: aggregated.iter().filter_map(|own| Some((own.column, own.aggregate?))).collect(),
             },
         };
-        let text = text_of(outer)?;
+        let text = written(NodeEnum::SelectStmt(Box::new(outer)))?;
         self.rewrite.outer = Some(Outer { text, rows_name: self.rewrite.rows_name(), columns: names });
         self.rewrite.limit(None, Ties::Cut);
         self.rewrite.finish(combine, Vec::new(), Window::default())

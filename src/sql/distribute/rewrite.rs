@@ -1,11 +1,12 @@
 //! The text that every shard runs: the client's statement with what the merge needs put in and what it does taken out.
 
-use pg_query::protobuf::{AConst, Float, LimitOption, Node, ParseResult, RawStmt, ResTarget, SelectStmt, a_const};
-use pg_query::{DeparseOptions, NodeEnum};
+use pg_query::NodeEnum;
+use pg_query::protobuf::{LimitOption, Node, ResTarget, SelectStmt};
 
 use super::{Distributed, Window};
 use crate::merge::spec::{ColumnRef, Combine, MergeSpec, Outer, SortKey, Ties};
-use crate::types::{Error, Result};
+use crate::sql::tree::{integer, written};
+use crate::types::Result;
 
 /// A SELECT that is being rewritten.
 pub struct Rewrite {
@@ -71,7 +72,7 @@ impl Rewrite {
     /// # Errors
     /// A tree that cannot be written as text, which would be a bug.
     pub fn finish(self, combine: Combine, sort: Vec<SortKey>, window: Window) -> Result<Distributed> {
-        let shard_text = text_of(self.select)?;
+        let shard_text = written(NodeEnum::SelectStmt(Box::new(self.select)))?;
         let merge = MergeSpec {
             hidden_columns: self.hidden_columns,
             combine,
@@ -85,19 +86,4 @@ impl Rewrite {
         };
         Ok(Distributed { shard_text, merge })
     }
-}
-
-/// A SELECT as text.
-pub fn text_of(select: SelectStmt) -> Result<String> {
-    let select = Node { node: Some(NodeEnum::SelectStmt(Box::new(select))) };
-    let statement = RawStmt { stmt: Some(Box::new(select)), ..RawStmt::default() };
-    let tree = ParseResult { version: 0, stmts: vec![statement] };
-    pg_query::deparse(&tree, DeparseOptions::default())
-        .map_err(|error| Error::internal("a rewritten statement cannot be written as text").source(error))
-}
-
-/// A literal of any size; the grammar has a Float for integers beyond 32 bits, and both are written alike.
-pub fn integer(value: i64) -> Node {
-    let val = Some(a_const::Val::Fval(Float { fval: value.to_string() }));
-    Node { node: Some(NodeEnum::AConst(AConst { val, ..AConst::default() })) }
 }

@@ -1,6 +1,7 @@
 use super::*;
 use crate::merge::spec::{Aggregate, ColumnRef, Combine, SortKey, Ties};
 use crate::sql::schema::{Column, FunctionClass, Relation, Volatility};
+use crate::types::Kind;
 
 const INT8: u32 = 20;
 const TEXT: u32 = 25;
@@ -26,6 +27,8 @@ fn schema() -> Schema {
                 name: (*name).into(),
                 type_oid: *type_oid,
                 computed_default: false,
+                is_generated: false,
+                default: None,
                 moment_default: false,
                 sequence: None,
                 ordered_by_bytes: false,

@@ -17,7 +17,8 @@ use super::expression::{self, Contents, normal_form};
 use super::scope::{Bound, Scope, ScopeRelation};
 use super::targets::{Target, Targets};
 use super::{TablePlacement, from, refuse};
-use crate::types::{Error, Kind, Origin, Result};
+use crate::sql::tree::parse_one;
+use crate::types::{Error, Result};
 
 /// Proves that an INSERT, UPDATE, DELETE or MERGE can be done by each shard for itself. Of an INSERT, any rows may be
 /// left out of `text` that consist of plain literals and parameters.
@@ -25,7 +26,7 @@ use crate::types::{Error, Kind, Origin, Result};
 /// # Errors
 /// Refuses every statement whose effect cannot be proven to be the sum of the shards' own.
 pub fn prove_write(text: &str, schema: &Schema, placement: &dyn Fn(&RelationName) -> TablePlacement) -> Result<()> {
-    let proven = match parse(text)? {
+    let proven = match parse_one(text)? {
         NodeEnum::InsertStmt(insert) => prove_insert(&insert, schema, placement),
         NodeEnum::MergeStmt(merge) => prove_merge(&merge, schema, placement),
         NodeEnum::UpdateStmt(update) => prove_update(&update, schema, placement),
@@ -33,16 +34,6 @@ pub fn prove_write(text: &str, schema: &Schema, placement: &dyn Fn(&RelationName
         _ => Err(refuse("a statement that is not an INSERT, UPDATE, DELETE or MERGE")),
     };
     proven.map_err(|error| Error { message: "the statement cannot be done by several shards".into(), ..error })
-}
-
-fn parse(text: &str) -> Result<NodeEnum> {
-    let parsed = pg_query::parse(text, 0)
-        .map_err(|error| Error::new(Origin::Client, Kind::Syntax, "the statement cannot be parsed").source(error))?;
-    let mut statements = parsed.protobuf.stmts.into_iter();
-    match (statements.next().and_then(|raw| raw.stmt).and_then(|node| node.node), statements.next()) {
-        (Some(statement), None) => Ok(statement),
-        _ => Err(Error::internal("a text to distribute does not hold exactly one statement")),
-    }
 }
 
 fn prove_update(
@@ -368,6 +359,7 @@ fn returning(clause: Option<&ReturningClause>, scope: &Scope<'_>) -> Result<()> 
 mod tests {
     use super::super::super::schema::{Column, FunctionClass, Relation, Volatility};
     use super::*;
+    use crate::types::Kind;
 
     fn schema() -> Schema {
         let mut schema = Schema { search_path: vec!["public".into()], ..Schema::default() };

@@ -8,13 +8,14 @@
 use std::ops::Range;
 
 use pg_query::protobuf::{
-    AExpr, AExprKind, BoolExpr, BoolExprType, ColumnRef, JoinType, LimitOption, ParseResult, RawStmt, SelectStmt,
-    SetOperation, TypeCast, TypeName, a_const,
+    AExpr, AExprKind, BoolExpr, BoolExprType, ColumnRef, JoinType, LimitOption, SelectStmt, SetOperation, TypeCast,
+    TypeName, a_const,
 };
-use pg_query::{DeparseOptions, Node, NodeEnum};
+use pg_query::{Node, NodeEnum};
 
 use super::query::{Reader, string};
 use crate::sql::moment::names_moment;
+use crate::sql::tree::written;
 use crate::types::{Error, Result};
 
 /// One query level's items of FROM, in order.
@@ -258,9 +259,7 @@ fn deparse(condition: Node) -> Result<String> {
     // What the grammar gives, where a default of the tree's means nothing.
     select.set_op(SetOperation::SetopNone);
     select.set_limit_option(LimitOption::Default);
-    let statement = RawStmt { stmt: Some(Box::new(of(NodeEnum::SelectStmt(Box::new(select))))), ..RawStmt::default() };
-    let text = pg_query::deparse(&ParseResult { version: 0, stmts: vec![statement] }, DeparseOptions::default())
-        .map_err(|error| Error::internal("a condition cannot be written as text").source(error))?;
+    let text = written(NodeEnum::SelectStmt(Box::new(select)))?;
     match text.split_once("WHERE ") {
         Some((_, condition)) => Ok(condition.to_owned()),
         None => Err(Error::internal("a condition was written otherwise than as one")),

@@ -5,6 +5,8 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use tokio_postgres::{Client, Config, NoTls};
 use weir::cli::cluster::{PASSWORD, SUPERUSER};
@@ -93,6 +95,19 @@ impl Endpoint {
     /// The single value that a query gives.
     pub fn value(&self, query: &str) -> String {
         self.execute(query).trim_end_matches('\n').to_owned()
+    }
+
+    /// Waits until a query gives a value, but not longer than `limit`.
+    pub fn await_value(&self, query: &str, expected: &str, limit: Duration) {
+        let deadline = Instant::now() + limit;
+        loop {
+            let value = self.value(query);
+            if value == expected {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{query} does not become {expected:?}, but is {value:?}");
+            thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Runs pgbench.

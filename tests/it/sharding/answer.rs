@@ -150,6 +150,13 @@ pub fn ask(client: &mut RawClient, text: &str) -> Answer {
     answers.remove(0)
 }
 
+/// The answer to one statement that was sent before.
+pub fn answer(client: &mut RawClient) -> Answer {
+    let mut answers = answers(&client.until_ready());
+    assert_eq!(answers.len(), 1, "{answers:?}");
+    answers.remove(0)
+}
+
 /// Runs statements one by one; each must be answered like that: values, command tag or SQLSTATE.
 pub fn story(client: &mut RawClient, steps: &[(&str, &str)]) {
     for (number, (sql, expected)) in steps.iter().enumerate() {

@@ -1,20 +1,13 @@
 //! DDL and writes to reference tables: on all shards or on none.
 
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::answer::{ask, extended, story};
 use super::shop::{RANGE, Shop, must};
-use crate::harness::{Endpoint, Setup};
+use crate::harness::Setup;
 
-/// Waits for what another process is about to do.
-fn await_value(endpoint: &Endpoint, query: &str, expected: &str) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while endpoint.value(query) != expected {
-        assert!(Instant::now() < deadline, "{query} does not become {expected}");
-        thread::sleep(Duration::from_millis(10));
-    }
-}
+/// How long what another process is about to do may take.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Nothing is left of a statement that failed: no prepared transaction, no entry in the catalog.
 fn nothing_is_left(shop: &Shop) {
@@ -128,11 +121,11 @@ fn a_crash_before_the_commit_leaves_no_change() {
     let mut victim = shop.client();
     victim.send_with(|out| weir::wire::frontend::query(out, "UPDATE products SET name = 'lost'"));
     let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
-    await_value(&shop.shard(1), waiting, "1");
+    shop.shard(1).await_value(waiting, "1", PATIENCE);
     shop.restart();
     story(&mut blocker, &[("COMMIT", "COMMIT")]);
     let busy = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'UPDATE products%' AND state <> 'idle'";
-    await_value(&shop.shard(0), busy, "0");
+    shop.shard(0).await_value(busy, "0", PATIENCE);
     story(&mut shop.client(), &[("UPDATE products SET name = 'kept' WHERE name = 'pen'", "UPDATE 1")]);
     for index in 0..2 {
         assert_eq!(shop.shard(index).value("SELECT name FROM products"), "kept");

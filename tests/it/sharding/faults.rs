@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use weir::wire::backend::tag;
 use weir::wire::{frontend, startup};
 
-use super::answer::{Answer, answers, ask, story};
+use super::answer::{answer, ask, story};
 use super::shop::{RANGE, Shop, fill};
 use crate::harness::{Database, Endpoint, RawClient, Setup, Weir, endpoint_of, start_primary, unique};
 
@@ -26,26 +26,11 @@ fn lock(endpoint: &Endpoint) -> RawClient {
 /// Sends a Query and waits until it waits for the lock.
 fn send_and_hang(client: &mut RawClient, sql: &str, shard: &Endpoint) {
     client.send_with(|out| frontend::query(out, sql));
-    await_value(shard, WAITING, "1");
+    shard.await_value(WAITING, "1", AT_ONCE);
 }
 
 const WAITING: &str =
     "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
-
-fn await_value(endpoint: &Endpoint, query: &str, expected: &str) {
-    let deadline = Instant::now() + AT_ONCE;
-    while endpoint.value(query) != expected {
-        assert!(Instant::now() < deadline, "{query} does not become {expected}");
-        thread::sleep(Duration::from_millis(10));
-    }
-}
-
-/// The answer to what was sent before.
-fn answer(client: &mut RawClient) -> Answer {
-    let mut answers = answers(&client.until_ready());
-    assert_eq!(answers.len(), 1, "{answers:?}");
-    answers.remove(0)
-}
 
 fn cancel(shop: &Shop, client: &RawClient) {
     let key = client.cancel_key.clone().expect("a key");
@@ -65,7 +50,7 @@ fn a_cancel_stops_all_shards() {
         send_and_hang(&mut client, sql, &shop.shard(1));
         cancel(&shop, &client);
         assert_eq!(answer(&mut client).sqlstate(), Some("57014"), "{sql}");
-        await_value(&shop.shard(1), WAITING, "0");
+        shop.shard(1).await_value(WAITING, "0", AT_ONCE);
         story(&mut blocker, &[("ROLLBACK", "ROLLBACK")]);
         story(&mut client, &[(COUNT, "4")]);
     }
@@ -88,7 +73,7 @@ fn a_client_that_leaves_stops_all_shards() {
     let mut client = shop.client();
     send_and_hang(&mut client, COUNT, &shop.shard(1));
     drop(client);
-    await_value(&shop.shard(1), WAITING, "0");
+    shop.shard(1).await_value(WAITING, "0", AT_ONCE);
     story(&mut blocker, &[("ROLLBACK", "ROLLBACK")]);
     story(&mut shop.client(), &[(COUNT, "4")]);
 }
@@ -142,7 +127,7 @@ fn a_lost_server_is_an_error_at_once_and_the_rest_goes_on() {
         assert!(lost.sqlstate().is_some_and(|code| code.starts_with("08") || code.starts_with("57P")), "{lost:?}");
         assert!(began.elapsed() < AT_ONCE);
         let busy = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'active' AND query LIKE '%customers%' AND pid <> pg_backend_pid()";
-        await_value(&home, busy, "0");
+        home.await_value(busy, "0", AT_ONCE);
         // What needs the lost shard fails, what does not goes on.
         let failed = ask(&mut client, "SELECT name FROM customers WHERE customer_id = 11");
         assert!(failed.sqlstate().is_some_and(|code| code.starts_with("08") || code.starts_with("57P")), "{failed:?}");
@@ -213,15 +198,15 @@ fn a_client_that_does_not_read_is_waited_for() {
     client.expect(tag::ROW_DESCRIPTION);
     let writing =
         "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'ClientWrite' AND datname = current_database()";
-    await_value(&shop.shard(0), writing, "1");
+    shop.shard(0).await_value(writing, "1", AT_ONCE);
     let rest = client.until_ready();
     assert_eq!(rest.iter().filter(|message| message.tag == tag::DATA_ROW).count(), 60004);
     let mut leaver = shop.client();
     leaver.send_with(|out| frontend::query(out, "SELECT * FROM customers ORDER BY customer_id"));
     leaver.expect(tag::ROW_DESCRIPTION);
-    await_value(&shop.shard(0), writing, "1");
+    shop.shard(0).await_value(writing, "1", AT_ONCE);
     drop(leaver);
-    await_value(&shop.shard(0), writing, "0");
+    shop.shard(0).await_value(writing, "0", AT_ONCE);
     story(&mut client, &[(COUNT, "60004")]);
 }
 

@@ -1,13 +1,13 @@
 //! Statements over gathered rows: what a transaction sees, limits, what stays behind, and what is lost on the way.
 
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use weir::wire::{frontend, startup};
 
-use super::answer::{Answer, answers, ask, simple, story};
+use super::answer::{Answer, answer, ask, simple, story};
 use super::shop::{RANGE, Shop, fill, must};
-use crate::harness::{Endpoint, RawClient, Setup};
+use crate::harness::{RawClient, Setup};
 
 /// A statement that only one PostgreSQL can answer, over all rows.
 const NAMES: &str = "SELECT string_agg(name, ',' ORDER BY name) FROM customers";
@@ -28,20 +28,6 @@ fn shop(pool: &[&str]) -> Shop {
     let shop = Shop::with(setup, RANGE, &[]);
     fill(&mut shop.client());
     shop
-}
-
-fn await_value(endpoint: &Endpoint, query: &str, expected: &str) {
-    let deadline = Instant::now() + AT_ONCE;
-    while endpoint.value(query) != expected {
-        assert!(Instant::now() < deadline, "{query} does not become {expected}");
-        thread::sleep(Duration::from_millis(10));
-    }
-}
-
-fn answer(client: &mut RawClient) -> Answer {
-    let mut answers = answers(&client.until_ready());
-    assert_eq!(answers.len(), 1, "{answers:?}");
-    answers.remove(0)
 }
 
 #[test]
@@ -142,10 +128,10 @@ fn what_is_asked_again_leaves_nothing_in_the_catalogs() {
     }
     assert_eq!((home.value(kept), home.value(rows)), (tables, newest));
     // Empty again, and the transaction is over.
-    await_value(
-        &home,
+    home.await_value(
         "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in%' AND datname = current_database()",
         "0",
+        AT_ONCE,
     );
     // Too many are not kept.
     for column in 0..20 {
@@ -203,7 +189,7 @@ fn a_cancel_stops_the_statement_and_the_next_is_not_hit() {
     let mut client = shop.client();
     for _ in 0..3 {
         client.send_with(|out| frontend::query(out, SLEEP));
-        await_value(&shop.shard(0), SLEEPING, "1");
+        shop.shard(0).await_value(SLEEPING, "1", AT_ONCE);
         let key = client.cancel_key.clone().unwrap();
         RawClient::connect(shop.weir.address()).send_with(|out| startup::cancel_request_for_client(out, &key));
         assert_eq!(answer(&mut client).sqlstate(), Some("57014"));
@@ -215,7 +201,7 @@ fn a_cancel_stops_the_statement_and_the_next_is_not_hit() {
     client.send_with(|out| frontend::query(out, NAMES));
     let waiting =
         "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
-    await_value(&shop.shard(1), waiting, "1");
+    shop.shard(1).await_value(waiting, "1", AT_ONCE);
     let key = client.cancel_key.clone().unwrap();
     RawClient::connect(shop.weir.address()).send_with(|out| startup::cancel_request_for_client(out, &key));
     assert_eq!(answer(&mut client).sqlstate(), Some("57014"));
@@ -228,9 +214,9 @@ fn a_client_that_leaves_stops_its_statement() {
     let shop = shop(&["gather_pool_size = 1", "default_pool_size = 1"]);
     let mut client = shop.client();
     client.send_with(|out| frontend::query(out, SLEEP));
-    await_value(&shop.shard(0), SLEEPING, "1");
+    shop.shard(0).await_value(SLEEPING, "1", AT_ONCE);
     drop(client);
-    await_value(&shop.shard(0), SLEEPING, "0");
+    shop.shard(0).await_value(SLEEPING, "0", AT_ONCE);
     story(&mut shop.client(), &[(NAMES, "Ada,Ben,Cid,Dee")]);
 }
 
@@ -247,7 +233,7 @@ fn an_error_or_a_loss_ends_the_statement_and_nothing_else() {
     story(&mut client, &[("SELECT string_agg(DISTINCT email, '') FROM customers", "NULL"), (NAMES, "Ada,Ben,Cid,Dee")]);
     // The server that gathers.
     client.send_with(|out| frontend::query(out, SLEEP));
-    await_value(&shop.shard(0), SLEEPING, "1");
+    shop.shard(0).await_value(SLEEPING, "1", AT_ONCE);
     let kill = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()";
     shop.shard(0).execute(kill);
     assert!(answer(&mut client).error.is_some());
@@ -334,12 +320,12 @@ fn dead_rows_do_not_pile_up() {
                 "1",
             )],
         );
-        await_value(&shop.shard(0), size, "0");
+        shop.shard(0).await_value(size, "0", AT_ONCE);
     }
     for _ in 0..40 {
         story(&mut client, &[(NAMES, "Ada,Ben,Cid,Dee")]);
     }
-    await_value(&shop.shard(0), size, "8192");
+    shop.shard(0).await_value(size, "8192", AT_ONCE);
 }
 
 #[test]

@@ -306,10 +306,12 @@ fn a_directory_routes_by_its_entries() {
     three.both("SELECT v FROM cells WHERE cell IN (1, 2) AND region IN ('us', 'eu')");
     three.both("SELECT a.v, b.v FROM cells a JOIN cells b ON a.region = b.region AND a.cell = b.cell");
     three.both("SELECT a.v, b.v FROM cells a JOIN cells b ON a.region = b.region");
-    assert_eq!(
-        ask(&mut three.sharded, "UPDATE cells SET cell = 3 WHERE region = 'eu' AND cell = 1").sqlstate(),
-        Some("0A000")
-    );
+    three.both("UPDATE cells SET cell = 3 + cell WHERE v > 2 RETURNING *");
+    let circle = ask(&mut three.sharded, "UPDATE cells SET cell = 9 - cell WHERE v > 2");
+    assert_eq!(circle.sqlstate(), Some("0A000"));
+    three.both("UPDATE cells SET region = 'us', cell = cell + 7 WHERE region = 'eu' RETURNING *");
+    three.both("SELECT * FROM cells ORDER BY v");
+    assert_eq!(three.counts("cells"), ["0", "0", "4"]);
 }
 
 #[test]
@@ -415,7 +417,10 @@ fn a_region_keeps_its_rows() {
         &[
             ("INSERT INTO players VALUES ('mars', 1, 'x')", "22023"),
             ("INSERT INTO players VALUES (NULL, 1, 'x')", "23502"),
+            // Those of this region are to stay there.
             ("UPDATE players SET region = 'us' WHERE region = 'eu' AND id = 7", "0A000"),
+            ("UPDATE players SET id = 107 WHERE region = 'eu' AND id = 7", "UPDATE 1"),
+            ("SELECT name FROM players WHERE region = 'eu' AND id IN (7, 107)", "p7"),
         ],
     );
 }

@@ -88,6 +88,22 @@ fn new_rows_get_the_numbers_that_one_postgresql_gives() {
         "INSERT INTO orders (customer_id, order_id) VALUES (1, 78)",
         "SELECT setval('orders_n_seq', 60)",
         "SELECT setval('customers_customer_id_seq', 600)",
+        "INSERT INTO customers (name) SELECT name FROM customers ORDER BY customer_id LIMIT 3 RETURNING customer_id",
+        "INSERT INTO orders (customer_id) SELECT customer_id FROM customers WHERE customer_id < 20 ORDER BY 1 RETURNING *",
+        "INSERT INTO products (name) SELECT name FROM customers WHERE customer_id > 500 ORDER BY customer_id RETURNING *",
+        "SELECT currval('products_product_id_seq'), lastval()",
+        // Rows on both shards, and then what the last of their numbers was.
+        "SELECT setval('customers_customer_id_seq', 25)",
+        "INSERT INTO customers (name) VALUES ('Mia'), ('Ned'), ('Ola'), ('Pam'), ('Quy'), ('Ron') RETURNING customer_id",
+        "SELECT currval('customers_customer_id_seq'), lastval()",
+        "INSERT INTO customers (customer_id, name) VALUES (55, 'Sue')",
+        "SELECT currval('customers_customer_id_seq'), lastval()",
+        "BEGIN",
+        "INSERT INTO customers (name) VALUES ('Tom'), ('Una')",
+        "INSERT INTO orders (customer_id) VALUES (1), (11)",
+        "SELECT currval('customers_customer_id_seq'), currval('orders_n_seq'), lastval()",
+        "COMMIT",
+        "SELECT currval('customers_customer_id_seq'), lastval()",
     ] {
         both.same(sql);
     }
@@ -113,7 +129,6 @@ fn what_each_shard_would_number_for_itself_is_refused() {
     TABLES.iter().for_each(|sql| must(&mut client, sql));
     must(&mut client, "INSERT INTO customers (name) VALUES ('Ada')");
     for sql in [
-        "INSERT INTO orders (customer_id) SELECT customer_id FROM customers WHERE customer_id = 1",
         "UPDATE orders SET n = DEFAULT WHERE customer_id = 1",
         "INSERT INTO orders (customer_id, n) VALUES (1, 5) ON CONFLICT (customer_id, order_id) DO UPDATE SET n = DEFAULT",
         "COPY orders (customer_id, status) FROM stdin",

@@ -1,36 +1,25 @@
 //! Transactions that wrote several shards: on all of them or on none, whoever dies meanwhile.
 
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use weir::wire::frontend;
 
-use super::answer::{Answer, answers, ask, story};
+use super::answer::{answer, ask, story};
 use super::shop::{RANGE, Shop, database, fill, must};
-use crate::harness::{Endpoint, RawClient, Setup, Shard, Weir, endpoint_of, servers, unique};
+use crate::harness::{RawClient, Setup, Shard, Weir, endpoint_of, servers, unique};
 
 const NAMES: &str = "SELECT name FROM customers WHERE customer_id IN (1, 11) ORDER BY customer_id";
 const RENAME_1: &str = "UPDATE customers SET name = 'Eva' WHERE customer_id = 1";
 const RENAME_11: &str = "UPDATE customers SET name = 'Gus' WHERE customer_id = 11";
 
-/// Waits until a query gives a value.
-fn await_value(endpoint: &Endpoint, query: &str, expected: &str) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    loop {
-        let value = endpoint.value(query);
-        if value == expected {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{query} does not become {expected:?}, but is {value:?}");
-        thread::sleep(Duration::from_millis(20));
-    }
-}
+/// How long what others finish may take.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 const PREPARED: &str = "SELECT count(*) FROM pg_prepared_xacts WHERE database = current_database()";
 
 /// Waits until no transaction is in doubt and no part of one is left on a shard.
 fn await_rest(shop: &Shop) {
-    await_value(&shop.weir.endpoint("weir"), "SHOW TWO_PHASE", "");
+    shop.weir.endpoint("weir").await_value("SHOW TWO_PHASE", "", PATIENCE);
     for index in 0..2 {
         assert_eq!(shop.shard(index).value(PREPARED), "0");
     }
@@ -43,10 +32,6 @@ fn write_both(client: &mut RawClient) {
 
 fn send(client: &mut RawClient, sql: &str) {
     client.send_with(|out| frontend::query(out, sql));
-}
-
-fn answer(client: &mut RawClient) -> Answer {
-    answers(&client.until_ready()).remove(0)
 }
 
 /// A constraint that a shard checks at the end only fails the transaction on both.
@@ -181,7 +166,7 @@ fn a_server_that_dies_during_a_commit_catches_up() {
         let committed = *decided || *point == "prepared";
         assert_eq!(told.error.is_none(), committed, "{point}: {told:?}");
         shards[dying].primary.start().expect("it starts again");
-        await_value(&weir.endpoint("weir"), "SHOW TWO_PHASE", "");
+        weir.endpoint("weir").await_value("SHOW TWO_PHASE", "", PATIENCE);
         for shard in &shards {
             assert_eq!(endpoint_of(&shard.primary, &name).value(PREPARED), "0");
         }
@@ -236,5 +221,5 @@ fn a_statement_for_all_shards_can_be_the_victim() {
 fn await_waiters(shop: &Shop, count: usize) {
     let waiting = "SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted AND pid IN
         (SELECT pid FROM pg_stat_activity WHERE datname = current_database())";
-    await_value(&shop.shard(1), waiting, &count.to_string());
+    shop.shard(1).await_value(waiting, &count.to_string(), PATIENCE);
 }

@@ -99,6 +99,69 @@ DELETE FROM customers WHERE customer_id IN (301, -302, 303, -304, 305)
 DELETE FROM orders WHERE customer_id IN (301, -302, 303, -304, 305) RETURNING total, order_id
 DELETE FROM customers WHERE customer_id IN (301, -302, 303, -304, 305, -306) RETURNING *
 DELETE FROM customers WHERE customer_id > 300 OR customer_id BETWEEN -400 AND -300
+-- Rows of a query that belong to other shards than those that they are made of.
+INSERT INTO visits (token, customer_id, hits) SELECT 'copy ' || token, customer_id, hits FROM visits WHERE hits > 5
+INSERT INTO visits SELECT 'c' || customer_id, customer_id, 1 FROM customers WHERE customer_id BETWEEN 1 AND 30 RETURNING token, hits
+INSERT INTO orders SELECT customer_id, 90, '2024-01-01' FROM customers ORDER BY customer_id LIMIT 7 RETURNING customer_id, placed
+INSERT INTO orders SELECT o.customer_id, 91 + p.product_id FROM orders o JOIN products p ON p.product_id = o.priority WHERE o.order_id = 1
+INSERT INTO visits (token, seconds, hits) SELECT $1 || n, $2, $3 FROM generate_series(1, $3) n RETURNING * <- ser, 10:00, 5
+INSERT INTO visits (token, hits) SELECT token || $1, hits + $2 FROM visits WHERE customer_id = $3 RETURNING hits, token <- ~, 100, 3
+INSERT INTO customers (customer_id, name, region) SELECT product_id + 2000, name, category FROM products
+INSERT INTO customers (customer_id, credit, score, born, uid) SELECT product_id + 2000, price, price, launched, '00000000-0000-4000-8000-000000000001' FROM products RETURNING *
+INSERT INTO customers (customer_id, name) SELECT customer_id + 3000, max(status) FROM orders WHERE customer_id < 1000000 GROUP BY customer_id HAVING count(*) > 1
+INSERT INTO customers SELECT customer_id + 5000, name, email, region, born, credit, score, active, joined, uid FROM customers WHERE customer_id < 100 AND customer_id > 0
+INSERT INTO visits (token) SELECT name FROM products UNION SELECT name FROM customers WHERE name <> '' ON CONFLICT DO NOTHING
+INSERT INTO visits AS v (token, hits) SELECT token, count(*) FROM visits GROUP BY token ON CONFLICT (token) DO UPDATE SET hits = v.hits + excluded.hits RETURNING *
+INSERT INTO visits (token, hits) SELECT 'twice', n FROM generate_series(1, 2) n ON CONFLICT (token) DO UPDATE SET hits = 1
+WITH w AS (SELECT customer_id, count(*) AS n FROM orders GROUP BY 1) INSERT INTO visits (token, hits) SELECT 'w' || customer_id, n FROM w WHERE n > 1
+INSERT INTO products (product_id, name, price) SELECT customer_id + 600, name, credit FROM customers WHERE customer_id BETWEEN 1 AND 5 AND name <> '' RETURNING name
+INSERT INTO visits (token) SELECT 'x', 'y' FROM customers WHERE false
+INSERT INTO visits (token, hits) SELECT 'none', 1 FROM customers WHERE name = 'nobody at all'
+INSERT INTO visits (token, hits) SELECT token, 'many' FROM visits
+INSERT INTO visits (token, hits) SELECT token, hits FROM visits
+INSERT INTO visits (token, hits) SELECT token || '/', 1 / (hits - 7) FROM visits
+INSERT INTO visits (token, hits) SELECT NULL, hits FROM visits WHERE hits = 7
+INSERT INTO customers (customer_id, name, active, joined) SELECT n + 0.4, 'rounded', n > 4005, NULL FROM generate_series(4001.1, 4010) n
+-- Keys that are computed.
+INSERT INTO customers (customer_id, name) VALUES (2401, 'a'), (-2402, 'b'), (length('abc') + 2000, 'c') RETURNING customer_id
+INSERT INTO customers (customer_id, name) VALUES ((SELECT 2201), 'computed') RETURNING *
+INSERT INTO customers (customer_id, name) VALUES (length($1) + $2, $1) RETURNING customer_id, name <- abc, 2000
+INSERT INTO customers (name, customer_id) VALUES ($1, (SELECT 1 + max(customer_id) FROM customers WHERE customer_id < $2)) RETURNING customer_id, name <- next, 100000
+INSERT INTO customers (customer_id, name) VALUES (2205.5, 'rounded'), ('2207', 'text') RETURNING customer_id
+INSERT INTO customers (customer_id, name) VALUES (name, 'no')
+INSERT INTO customers (customer_id, name) VALUES (1 / (length('abc') - 3), 'no')
+INSERT INTO customers (customer_id, name) VALUES (nullif(1, 1), 'no')
+INSERT INTO customers (customer_id, name) VALUES (length('abc') + 2000, 'again') ON CONFLICT (customer_id) DO UPDATE SET name = excluded.name || customers.name RETURNING name
+INSERT INTO visits (token, hits) VALUES (upper(md5('a')), 1), (lower('B' || 'C'), 2) RETURNING token
+-- Subqueries that are asked first.
+UPDATE customers SET name = (SELECT max(status) FROM orders) WHERE customer_id IN (2201, 2401) RETURNING name
+UPDATE customers SET name = 'x' WHERE customer_id = 2201 AND EXISTS (SELECT 1 FROM orders)
+UPDATE customers SET credit = credit + (SELECT count(*) FROM visits WHERE hits > $1), name = $2 WHERE customer_id > $3 RETURNING credit, name <- 2, sub, 2000
+UPDATE customers SET name = 'no' WHERE name IN (SELECT token FROM visits WHERE hits < 0)
+UPDATE products SET name = (SELECT name FROM customers WHERE customer_id = 2) WHERE product_id = 2
+INSERT INTO customers (customer_id, name) VALUES (2501, (SELECT 'a')), (-2502, (SELECT max(token) FROM visits WHERE token < 'd')), (2503, NULL) RETURNING *
+INSERT INTO visits (token, hits) VALUES ((SELECT 'key' || max(customer_id) FROM orders WHERE customer_id < 100), (SELECT count(*) FROM products)) RETURNING token, hits
+UPDATE visits SET token = (SELECT 'moved ' || max(token) FROM visits WHERE token LIKE 'key%') WHERE token LIKE 'key%'
+DELETE FROM visits WHERE token NOT IN (SELECT token FROM visits WHERE token < 'c') AND token < 'd' RETURNING token
+DELETE FROM visits WHERE (token, hits) IN (SELECT token, max(hits) FROM visits WHERE token LIKE 'M%' GROUP BY token)
+DELETE FROM visits WHERE hits > ALL (SELECT hits FROM visits WHERE hits < 50) OR hits = ANY (ARRAY(SELECT max(hits) + 1 FROM visits))
+WITH most AS (SELECT token FROM visits ORDER BY hits DESC, token LIMIT 3) DELETE FROM visits WHERE token IN (SELECT token FROM most) RETURNING token
+UPDATE customers SET name = (SELECT name FROM customers) WHERE customer_id = 2501
+DELETE FROM customers WHERE customer_id IN (SELECT 2503 UNION SELECT -2502) RETURNING customer_id
+DELETE FROM customers WHERE customer_id IN (SELECT customer_id FROM orders)
+DELETE FROM customers WHERE customer_id IN (SELECT nosuch FROM orders)
+-- Rows whose key changes.
+UPDATE visits SET token = upper(token) || '!' WHERE hits > 3 RETURNING token, hits
+UPDATE visits v SET token = 'p' || v.token, hits = hits + 1 WHERE v.customer_id = 3 RETURNING v.*
+UPDATE visits SET token = $1, hits = DEFAULT WHERE token = $2 RETURNING token, hits, seconds <- moved, c1
+UPDATE visits SET token = 'same'
+UPDATE visits SET token = NULL WHERE token = 'moved'
+UPDATE visits SET (hits, token) = (7, token || $1) WHERE token LIKE 'ser%' <- +
+UPDATE visits SET token = 'nowhere' WHERE token = 'nothing'
+UPDATE visits SET token = 'c2' WHERE token = 'c2'
+UPDATE lines SET customer_id = o.customer_id, line_no = 70 FROM orders o WHERE o.customer_id = lines.customer_id AND o.order_id = lines.order_id AND lines.line_no = 2
+DELETE FROM visits WHERE hits IS NULL
+DELETE FROM customers WHERE customer_id BETWEEN 2000 AND 4999 OR customer_id = -2402
 --- total
 -- DDL.
 ALTER TABLE customers ADD COLUMN note text DEFAULT 'none'
@@ -120,26 +183,16 @@ DROP TABLE nowhere
 --- refused
 INSERT INTO nowhere VALUES (1)
 INSERT INTO customers (name) VALUES ('no key')
-INSERT INTO customers (customer_id, name) VALUES (401, 'a'), (-402, 'b'), (length('abc'), 'c')
 INSERT INTO customers (customer_id, joined) VALUES (401, 'now'), (-402, 'now'), (403, 'now'), (-404, 'now')
-INSERT INTO customers (customer_id, name) VALUES (401, (SELECT 'a')), (-402, 'b'), (403, 'c'), (-404, 'd')
 INSERT INTO customers (customer_id, name) VALUES (401, 'a'), (-402, 'b'), (403, 'c'), (-404, 'd') RETURNING ctid
 INSERT INTO customers (customer_id, credit) VALUES (401, $1), (-402, 2), (403, 3), (-404, $1 || 'x') <- 1
 UPDATE customers SET name = 'x' RETURNING xmin
 UPDATE customers SET name = o.status FROM orders o
-DELETE FROM customers WHERE customer_id IN (SELECT customer_id FROM orders)
 INSERT INTO customers DEFAULT VALUES
-INSERT INTO customers (customer_id, name) VALUES ((SELECT 201), 'computed')
-INSERT INTO customers (customer_id, name) VALUES (length($1), 'computed') <- abc
-INSERT INTO orders SELECT customer_id + 1, 50 FROM customers
-INSERT INTO orders SELECT customer_id, 50 FROM customers LIMIT 3
-INSERT INTO customers (customer_id) SELECT product_id + 500 FROM products
 INSERT INTO customers (customer_id, name) VALUES (100, 'a') ON CONFLICT (customer_id) DO UPDATE SET customer_id = 555
 UPDATE customers SET customer_id = 300 WHERE customer_id = 1
 UPDATE customers SET customer_id = customer_id WHERE customer_id = 1
 UPDATE customers SET (name, customer_id) = ('x', 3) WHERE customer_id = 1
-UPDATE customers SET name = (SELECT max(status) FROM orders) WHERE customer_id = 1
-UPDATE customers SET name = 'x' WHERE customer_id = 1 AND EXISTS (SELECT 1 FROM orders)
 DELETE FROM orders USING customers WHERE customers.customer_id = 1
 WITH gone AS (DELETE FROM customers RETURNING *) SELECT * FROM gone WHERE customer_id = 1
 WITH gone AS (DELETE FROM customers WHERE customer_id = 1 RETURNING *) SELECT * FROM gone, orders
@@ -150,10 +203,8 @@ MERGE INTO products p USING (SELECT 1 AS id) s ON p.product_id = s.id WHEN MATCH
 INSERT INTO products VALUES (40, 'now', NULL, 1, now())
 INSERT INTO products VALUES (40, 'today', NULL, 1, 'today')
 INSERT INTO products (product_id, name, launched) VALUES (40, 'today', $1) <- today
-INSERT INTO products SELECT customer_id, name FROM customers WHERE customer_id = 1
 UPDATE products SET price = random()
 UPDATE products SET name = c.name FROM customers c WHERE c.customer_id = 1
-UPDATE products SET name = (SELECT name FROM customers WHERE customer_id = 1)
 COPY customers FROM '/tmp/customers'
 CREATE TABLE unmapped (id int)
 CREATE TABLE customers (id int)

@@ -50,6 +50,10 @@ const FORMS: &[(&str, usize)] = &[
     ("upsert", 6),
     ("upsert nothing", 4),
     ("insert select", 3),
+    ("insert moved", 4),
+    ("insert gathered", 3),
+    ("insert computed", 3),
+    ("change of key", 5),
     ("merge", 5),
     ("update one", 4),
     ("update some", 6),
@@ -309,6 +313,10 @@ impl Generator {
                 self.plain(form, sql)
             }
             "insert select" => self.insert_select(form),
+            "insert moved" => self.insert_moved(form),
+            "insert gathered" => self.insert_gathered(form),
+            "insert computed" => self.insert_computed(form),
+            "change of key" => self.change_of_key(form),
             "merge" => self.merge(form),
             _ if form.starts_with("update") => self.update(form),
             _ if form.starts_with("delete") => self.delete(form),
@@ -316,6 +324,80 @@ impl Generator {
             "read" => self.read(form),
             "count" => self.plain(form, "SELECT count(*), sum(v), min(k), max(k) FROM accounts".to_owned()),
             _ => self.mistake(form),
+        }
+    }
+
+    /// Rows of a query that belong to other shards.
+    fn insert_moved(&mut self, form: &'static str) -> Statement {
+        let (step, number, limit) = (1 + self.number(), self.number(), 1 + self.dice.below(6));
+        let conflict =
+            ["", " ON CONFLICT DO NOTHING", " ON CONFLICT (k) DO UPDATE SET v = excluded.v + 1"][self.dice.below(3)];
+        let returning = ["", " RETURNING k, v, s"][self.dice.below(2)];
+        let query = match self.dice.below(3) {
+            0 => format!("SELECT k + {step}, kind, v, 'm' || k % 100 FROM accounts WHERE abs(k) < {number}"),
+            1 => format!("SELECT k - {step}, 1, {number}, s FROM accounts ORDER BY k DESC LIMIT {limit}"),
+            _ => format!("SELECT n * 3 + {number}, n % 3, n, 'serie' FROM generate_series(1, {limit}) n"),
+        };
+        self.plain(form, format!("INSERT INTO accounts (k, kind, v, s) {query}{conflict}{returning}"))
+    }
+
+    /// Rows that only one PostgreSQL can make of those of several shards.
+    fn insert_gathered(&mut self, form: &'static str) -> Statement {
+        let number = self.number();
+        let sql = match self.dice.below(3) {
+            0 => format!(
+                "INSERT INTO tokens (t, hits, d) SELECT 'g' || kind, count(*), sum(v) FROM accounts WHERE v < {number} \
+                 GROUP BY kind HAVING kind IS NOT NULL ON CONFLICT (t) DO UPDATE SET hits = tokens.hits + excluded.hits \
+                 RETURNING t, hits, d"
+            ),
+            1 => format!(
+                "WITH top AS (SELECT k, max(x) AS x FROM entries GROUP BY k) INSERT INTO tokens (t, hits) \
+                 SELECT 'top' || a.v, t.x FROM top t JOIN accounts a ON a.v = t.k WHERE t.x < {number}"
+            ),
+            _ => format!(
+                "INSERT INTO kinds SELECT 100 + v % 50, max(s) FROM accounts WHERE v = {number} AND s <> '' GROUP BY v"
+            ),
+        };
+        self.plain(form, sql)
+    }
+
+    fn insert_computed(&mut self, form: &'static str) -> Statement {
+        let (number, key) = (self.number(), self.key());
+        match self.dice.below(3) {
+            0 => self.plain(form, format!("INSERT INTO accounts VALUES (length('abc') * {number}, 1, 2, 'c'), ({key}, 1, 2, 'd')")),
+            1 => self.plain(
+                form,
+                format!("INSERT INTO accounts (k, v) VALUES ((SELECT coalesce(max(k), 0) + 1 FROM accounts WHERE k < {number}), 1) RETURNING k, v"),
+            ),
+            _ => {
+                let values = vec![Some(number.to_string()), Some("x".to_owned()), Some(self.number().to_string())];
+                let sql = "INSERT INTO tokens (hits, t) VALUES ($1, lower($2) || $3) RETURNING t".to_owned();
+                self.with_values(form, sql, values)
+            }
+        }
+    }
+
+    fn change_of_key(&mut self, form: &'static str) -> Statement {
+        let (token, other, number) = (self.token(), self.token(), self.number());
+        match self.dice.below(4) {
+            0 => self.plain(form, format!("UPDATE tokens SET t = '{token}', hits = hits + 1 WHERE t = '{other}'")),
+            1 => {
+                let sql = format!(
+                    "UPDATE tokens AS o SET t = 'n' || o.t, d = {number} WHERE hits < {number} AND t < 'g' RETURNING o.t, hits"
+                );
+                self.plain(form, sql)
+            }
+            2 => {
+                let values = vec![Some(token), Some(number.to_string())];
+                self.with_values(form, "UPDATE tokens SET (t, at) = ($1, DEFAULT) WHERE hits = $2".to_owned(), values)
+            }
+            _ => {
+                let (from, to) = (self.key(), self.key());
+                self.plain(
+                    form,
+                    format!("UPDATE entries SET k = {to}, x = x + {number} WHERE k = {from} AND x < 3 RETURNING *"),
+                )
+            }
         }
     }
 

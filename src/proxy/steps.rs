@@ -1,0 +1,350 @@
+//! Statements that are done in steps: a query gives rows or values, which Weir keeps, and then they are written where they
+//! belong. Each step is planned and done like a statement of the client's; what is said to the client meanwhile is kept and
+//! read.
+
+use std::rc::Rc;
+
+use bytes::{Bytes, BytesMut};
+
+use super::answer::{Preface, pass};
+use super::batch::Request;
+use super::client::Client;
+use super::exchange::{Question, Reply, bound};
+use super::gather::without_places;
+use super::outcome::{Step, Stop};
+use super::sharded::{Asked, HOME, Task, parameters};
+use super::spread::rows_affected;
+use super::values::Values;
+use crate::merge::spec::MergeSpec;
+use crate::route::plan::{Access, Action, Spread};
+use crate::sql::collected::{Collected, SourceRow};
+use crate::sql::computed::Computed;
+use crate::sql::facts::{Effects, StatementKind};
+use crate::sql::schema::Schema;
+use crate::sql::subqueries::{Answer, answered};
+use crate::types::{Error, Kind, Origin, Result};
+use crate::wire::backend::{self, tag};
+use crate::wire::frame::{self, Sender};
+use crate::wire::frontend::{self, Target};
+
+/// How many rows one INSERT gets; more are inserted by several, in the same transaction.
+const ROWS_PER_INSERT: usize = 1000;
+
+/// How many rows an INSERT gets that needs all of them at once.
+const ROWS_AT_ONCE_MAX: usize = 50_000;
+
+/// What the client's own statement takes and gives.
+struct Described {
+    preface: Preface,
+    parameter_types: Vec<u32>,
+}
+
+/// What one step said.
+#[derive(Default)]
+struct Said {
+    /// The types of its columns.
+    columns: Vec<u32>,
+    /// The bodies of its DataRows.
+    rows: Vec<Bytes>,
+    /// The number in its command tag.
+    count: u64,
+    /// The body of its ErrorResponse.
+    error: Option<Bytes>,
+}
+
+/// In which form a step's rows come.
+#[derive(Clone, Copy)]
+enum Form {
+    Text,
+    /// As the client asks for the rows of its own statement.
+    Own,
+}
+
+impl Client {
+    /// Does both steps, and answers.
+    pub async fn collected(&mut self, schema: &Schema, collected: &Collected, task: &Task<'_>) -> Step {
+        let own = self.begin_own();
+        let written = self.collect_and_insert(schema, collected, task).await;
+        match self.end_own(own, written).await {
+            Ok((preface, said)) => self.answer_rows(collected.verb, &preface, &said, task),
+            Err(stop) => self.refused(stop, task),
+        }
+    }
+
+    /// Asks the subqueries of a write, writes their answers into it, and does that.
+    pub async fn with_subqueries(&mut self, schema: &Schema, queries: &[String], task: &Task<'_>) -> Step {
+        let verb = match task.statement.kind {
+            StatementKind::Insert => "INSERT 0",
+            StatementKind::Update => "UPDATE",
+            _ => "DELETE",
+        };
+        let own = self.begin_own();
+        let written = self.ask_and_write(schema, queries, task).await;
+        match self.end_own(own, written).await {
+            Ok((preface, said)) => self.answer_rows(verb, &preface, &said, task),
+            Err(stop) => self.refused(stop, task),
+        }
+    }
+
+    async fn ask_and_write(&mut self, schema: &Schema, queries: &[String], task: &Task<'_>) -> Step<(Preface, Said)> {
+        let described = self.described_at_home(task).await?;
+        let mut said = Vec::with_capacity(queries.len());
+        for query in queries {
+            said.push(self.step(schema, query, Form::Text, Some(&described), task).await?);
+        }
+        let answers = said.iter().map(|said| {
+            let rows = said.rows.iter().map(|row| backend::read_data_row(row)).collect::<Result<_>>()?;
+            Ok(Answer { columns: said.columns.clone(), rows })
+        });
+        let text = answered(task.text, &answers.collect::<Result<Vec<_>>>()?, schema)?;
+        drop(said);
+        let said = self.step(schema, &text, Form::Own, Some(&described), task).await?;
+        Ok((described.preface, said))
+    }
+
+    /// Asks for the keys of an INSERT's rows, writes them into it, and does that.
+    pub async fn computed(&mut self, schema: &Schema, computed: &Computed, task: &Task<'_>) -> Step {
+        let question = computed.question(task.text)?;
+        let reads_tables = {
+            let facts = self.known.facts(schema, &question, &mut Vec::new());
+            facts.statements.iter().any(|statement| !statement.relations.is_empty())
+        };
+        // What is read and what is written belong to one transaction.
+        if reads_tables && self.begin_own() {
+            let written = self.compute_and_insert(schema, computed, &question, task).await;
+            return match self.end_own(true, written).await {
+                Ok((preface, said)) => self.answer_rows("INSERT 0", &preface, &said, task),
+                Err(stop) => self.refused(stop, task),
+            };
+        }
+        match self.compute(schema, computed, &question, None, task).await {
+            Ok((text, parameters)) => self.filled(schema, text, parameters, task).await,
+            Err(stop) => {
+                self.fail_block();
+                self.refused(stop, task)
+            }
+        }
+    }
+
+    async fn compute_and_insert(
+        &mut self,
+        schema: &Schema,
+        computed: &Computed,
+        question: &str,
+        task: &Task<'_>,
+    ) -> Step<(Preface, Said)> {
+        let described = self.described_at_home(task).await?;
+        let (text, _) = self.compute(schema, computed, question, Some(&described), task).await?;
+        let said = self.step(schema, &text, Form::Own, Some(&described), task).await?;
+        Ok((described.preface, said))
+    }
+
+    /// The statement with its keys in it, and the ParameterDescription of the one without them, if a server was asked.
+    async fn compute(
+        &mut self,
+        schema: &Schema,
+        computed: &Computed,
+        question: &str,
+        described: Option<&Described>,
+        task: &Task<'_>,
+    ) -> Step<(String, Option<Bytes>)> {
+        self.link(HOME, Access::Primary { writes: false }).await?;
+        let own;
+        // Conservative: the sign may stand in a string, too.
+        let described = match described {
+            None if question.contains('$') => {
+                own = self.described_at_home(task).await?;
+                Some(&own)
+            }
+            described => described,
+        };
+        let said = self.step(schema, question, Form::Text, described, task).await?;
+        let row = said.rows.first().map(|row| backend::read_data_row(row)).transpose()?.unwrap_or_default();
+        let text = |value: &[u8]| String::from_utf8(value.to_vec());
+        let values =
+            row.into_iter().map(|value| value.map(text).transpose()).collect::<std::result::Result<Vec<_>, _>>();
+        let values = values.map_err(|_| Error::internal("a key is not in UTF-8"))?;
+        let parameters = described.and_then(|described| described.preface.parameters.clone());
+        Ok((computed.fill(task.text, &values)?, parameters))
+    }
+
+    /// Answers with what was written, all of it.
+    fn answer_rows(&mut self, verb: &str, preface: &Preface, said: &Said, task: &Task<'_>) -> Step {
+        self.preface(task, preface);
+        for row in &said.rows {
+            pass(self.conn.queue(), tag::DATA_ROW, row);
+        }
+        self.complete(&format!("{verb} {}", said.count));
+        self.answered(task)
+    }
+
+    async fn collect_and_insert(
+        &mut self,
+        schema: &Schema,
+        collected: &Collected,
+        task: &Task<'_>,
+    ) -> Step<(Preface, Said)> {
+        let described = self.described_at_home(task).await?;
+        let mut source = self.step(schema, &collected.source, Form::Text, Some(&described), task).await?;
+        let rows: Vec<SourceRow<'_>> =
+            source.rows.iter().map(|row| backend::read_data_row(row)).collect::<Result<_>>()?;
+        let rows = collected.new_rows(&mut source.columns, rows)?;
+        let at_once = if collected.at_once { ROWS_AT_ONCE_MAX } else { ROWS_PER_INSERT };
+        if collected.at_once && rows.len() > at_once {
+            return Err(too_many_at_once(rows.len()).into());
+        }
+        let mut all = Said::default();
+        for some in rows.chunks(at_once) {
+            let text = collected.insert(&source.columns, some, schema)?;
+            let said = self.step(schema, &text, Form::Own, Some(&described), task).await?;
+            all.rows.extend(said.rows);
+            all.count += said.count;
+        }
+        Ok((described.preface, all))
+    }
+
+    /// What the client's statement takes and gives, by the word of the home shard's server. It finds mistakes, too, that the
+    /// steps do not have.
+    async fn described_at_home(&mut self, task: &Task<'_>) -> Step<Described> {
+        self.link(HOME, Access::Primary { writes: false }).await?;
+        let declared = match task.asked {
+            Asked::Batch(requests) => bound(requests)?.0.parameter_types.clone(),
+            Asked::Query(_) | Asked::Step => Vec::new(),
+        };
+        let mut bytes = BytesMut::new();
+        frontend::parse(&mut bytes, b"", &frontend::definition(task.text, &declared));
+        frontend::describe(&mut bytes, Target::Statement(b""));
+        frontend::sync(&mut bytes);
+        self.ask(HOME, &Question::messages(bytes)).await?;
+        let mut preface = Preface::default();
+        let mut failure = None;
+        loop {
+            match self.reply(HOME).await? {
+                Reply::ParameterDescription(body) => preface.parameters = Some(body),
+                Reply::RowDescription(body) => preface.columns = Some(body),
+                Reply::Error(body) => drop(failure.get_or_insert(body)),
+                Reply::Ready(_) => break,
+                _ => {}
+            }
+        }
+        if let Some(error) = failure {
+            return Err(self.passed_on(&error));
+        }
+        let parameter_types = match &preface.parameters {
+            Some(body) => backend::read_parameter_description(body)?,
+            None => Vec::new(),
+        };
+        Ok(Described { preface, parameter_types })
+    }
+
+    /// Does a statement that is a part of the client's own, with the parameters of that where those were `described`.
+    async fn step(
+        &mut self,
+        schema: &Schema,
+        text: &str,
+        form: Form,
+        described: Option<&Described>,
+        task: &Task<'_>,
+    ) -> Step<Said> {
+        let unsent = std::mem::take(self.conn.queue());
+        self.keeps_output = true;
+        let done = self.plan_and_perform(schema, text, form, described, task).await;
+        self.keeps_output = false;
+        let said = std::mem::replace(self.conn.queue(), unsent);
+        let said = read(said.freeze())?;
+        match (&said.error, done) {
+            (Some(error), Ok(()) | Err(Stop::Told)) => Err(self.passed_on(&without_places(error))),
+            (_, Err(stop)) => Err(stop),
+            (None, Ok(())) => Ok(said),
+        }
+    }
+
+    async fn plan_and_perform(
+        &mut self,
+        schema: &Schema,
+        text: &str,
+        form: Form,
+        described: Option<&Described>,
+        task: &Task<'_>,
+    ) -> Step {
+        let (Asked::Batch(requests), Some(described)) = (task.asked, described) else {
+            return self.perform_step(schema, text, None, Asked::Step).await;
+        };
+        let (own, bind) = bound(requests)?;
+        let prepared = Rc::new(self.known.in_passing(schema, own.id, text, &described.parameter_types));
+        let arguments = match form {
+            Form::Text => bind.for_text(bind.arguments.to_vec()),
+            Form::Own => bind.arguments.to_vec(),
+        };
+        // No portal, no name.
+        let body = [&[0, 0], arguments.as_slice()].concat();
+        let requests = [
+            Request::Bind { portal: b"", name: b"", prepared, arguments: &arguments, body: &body },
+            Request::DescribePortal { portal: b"", raw: b"" },
+            Request::Execute { portal: b"", max_rows: 0, raw: b"" },
+            Request::Sync,
+        ];
+        self.perform_step(schema, text, Some(&body), Asked::Batch(&requests)).await
+    }
+
+    async fn perform_step(&mut self, schema: &Schema, text: &str, bound: Option<&[u8]>, asked: Asked<'_>) -> Step {
+        let mut literals = Vec::new();
+        let facts = self.known.facts(schema, text, &mut literals);
+        let [statement] = facts.statements.as_slice() else {
+            return Err(Error::internal("a part of a statement is not one").into());
+        };
+        let values = Values { text, literals: &literals, bound };
+        let task = Task { statement, text, asked, values };
+        let plan = self.plan(schema, statement, text, &literals, &parameters(&task)?).await?;
+        match plan.action {
+            Action::One { part, access } if statement.kind == StatementKind::Select => {
+                if statement.effects.contains(Effects::WRITES_ROWS) {
+                    return Err(writing_query().into());
+                }
+                self.note(statement, &task.values);
+                if access == (Access::Primary { writes: true }) {
+                    self.note_write(part.shard)?;
+                    self.link(part.shard, access).await?;
+                }
+                Box::pin(self.fan(schema, &[part], &MergeSpec::default(), &task)).await
+            }
+            Action::One { part, .. } => {
+                Box::pin(self.spread(&Spread::on_one(part.shard, text, statement)?, &task)).await
+            }
+            _ => Box::pin(self.perform(schema, plan, &task)).await,
+        }
+    }
+}
+
+/// What a step said, message by message.
+fn read(mut bytes: Bytes) -> Result<Said> {
+    let mut said = Said::default();
+    while let Some(frame) = frame::first(&bytes, Sender::Server)? {
+        let (kind, len) = (frame.tag, frame.raw.len());
+        let body = bytes.split_to(len).slice(frame::HEADER_LEN..);
+        match kind {
+            tag::ROW_DESCRIPTION => {
+                said.columns = backend::read_row_description(&body)?.iter().map(|column| column.type_oid).collect();
+            }
+            tag::DATA_ROW => said.rows.push(body),
+            tag::COMMAND_COMPLETE => said.count = rows_affected(&body)?,
+            tag::ERROR_RESPONSE => drop(said.error.get_or_insert(body)),
+            _ => {}
+        }
+    }
+    Ok(said)
+}
+
+fn too_many_at_once(count: usize) -> Error {
+    Error::new(Origin::Client, Kind::LimitExceeded, "too many rows for one INSERT with ON CONFLICT")
+        .detail(format!("The query gives {count} rows; {ROWS_AT_ONCE_MAX} can be inserted at once on other shards."))
+        .hint("Insert fewer rows at a time.")
+}
+
+fn writing_query() -> Error {
+    Error::refuse(
+        "cannot write rows on other shards than those they are read from",
+        "The query that gives the rows writes.",
+    )
+    .hint("Read the rows first, and insert them with VALUES.")
+}

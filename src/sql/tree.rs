@@ -1,0 +1,149 @@
+//! Between texts and parse trees of one statement.
+
+use pg_query::protobuf::{
+    AConst, Float, InsertStmt, LimitOption, List, Node, OverridingKind, ParseResult, RawStmt, ResTarget, SelectStmt,
+    SetOperation, a_const,
+};
+use pg_query::{DeparseOptions, NodeEnum, ParserOptions};
+
+use crate::types::{Error, Kind, Origin, Result};
+
+/// The tree of the only statement of a text.
+///
+/// # Errors
+/// [`Kind::Syntax`] for a text that is no SQL, [`Kind::Internal`] for one that holds not exactly one statement.
+pub fn parse_one(text: &str) -> Result<NodeEnum> {
+    let parsed = pg_query::parse(text, ParserOptions::DEFAULT)
+        .map_err(|error| Error::new(Origin::Client, Kind::Syntax, "the statement cannot be parsed").source(error))?;
+    let mut statements = parsed.protobuf.stmts.into_iter();
+    match (statements.next().and_then(|raw| raw.stmt).and_then(|node| node.node), statements.next()) {
+        (Some(statement), None) => Ok(statement),
+        _ => Err(Error::internal("a text does not hold exactly one statement")),
+    }
+}
+
+/// The text of a tree.
+///
+/// # Errors
+/// A tree that cannot be written, which would be a bug.
+pub fn written(statement: NodeEnum) -> Result<String> {
+    let stmt = Some(Box::new(Node { node: Some(statement) }));
+    let tree = ParseResult { version: 0, stmts: vec![RawStmt { stmt, ..RawStmt::default() }] };
+    pg_query::deparse(&tree, DeparseOptions::default())
+        .map_err(|error| Error::internal("a statement cannot be written as text").source(error))
+}
+
+/// A literal of any size; the grammar has a Float for integers beyond 32 bits, and both are written alike.
+pub fn integer(value: i64) -> Node {
+    let val = Some(a_const::Val::Fval(Float { fval: value.to_string() }));
+    Node { node: Some(NodeEnum::AConst(AConst { val, ..AConst::default() })) }
+}
+
+/// A name, or a part of one.
+pub fn string(text: &str) -> Node {
+    Node { node: Some(NodeEnum::String(pg_query::protobuf::String { sval: text.to_owned() })) }
+}
+
+/// A column of an INSERT, or an expression of a list of results; where it has a name, under that.
+pub fn target(name: &str, value: Option<NodeEnum>) -> Node {
+    let val = value.map(|value| Box::new(Node { node: Some(value) }));
+    let target = ResTarget { name: name.to_owned(), val, ..ResTarget::default() };
+    Node { node: Some(NodeEnum::ResTarget(Box::new(target))) }
+}
+
+/// VALUES of these rows.
+pub fn values(rows: Vec<Node>) -> Node {
+    let mut values = SelectStmt { values_lists: rows, ..SelectStmt::default() };
+    // The grammar's own values: a zero is none, and ends the process where it is written as text.
+    values.set_op(SetOperation::SetopNone);
+    values.set_limit_option(LimitOption::Default);
+    Node { node: Some(NodeEnum::SelectStmt(Box::new(values))) }
+}
+
+/// The comments in front of a statement, which may name its shard.
+pub fn leading_comments(text: &str) -> &str {
+    let mut end = 0;
+    while let Some(rest) = text.get(end..) {
+        let blank = rest.len() - rest.trim_start().len();
+        match rest.trim_start().strip_prefix("/*").and_then(|comment| comment.find("*/")) {
+            Some(length) => end += blank + length + 4,
+            None => break,
+        }
+    }
+    text.get(..end).unwrap_or_default()
+}
+
+/// An INSERT of VALUES that is given more of them.
+pub struct ValuesInsert {
+    comments: String,
+    insert: InsertStmt,
+    columns: Vec<String>,
+    rows: Vec<List>,
+}
+
+impl ValuesInsert {
+    /// Reads it; `columns` are those that the rows' values are for, also where the statement names none.
+    ///
+    /// # Errors
+    /// A text that is no such INSERT, which would be a bug.
+    pub fn read(text: &str, columns: &[String]) -> Result<Self> {
+        let NodeEnum::InsertStmt(mut insert) = parse_one(text)? else {
+            return Err(Error::internal("an INSERT that is none"));
+        };
+        if insert.cols.is_empty() {
+            insert.cols = columns.iter().map(|name| target(name, None)).collect();
+        }
+        let rows = take_rows(&mut insert)?;
+        Ok(Self { comments: leading_comments(text).to_owned(), insert: *insert, columns: columns.to_vec(), rows })
+    }
+
+    /// The value that a row has for a column, if it has one.
+    pub fn value(&self, row: usize, column: &str) -> Option<&Node> {
+        let place = self.columns.iter().position(|own| own == column)?;
+        self.rows.get(row)?.items.get(place)
+    }
+
+    /// Gives a row a value for a column. A column that the statement does not name must be given to all rows.
+    ///
+    /// # Errors
+    /// There is no such row.
+    pub fn put(&mut self, row: usize, column: &str, value: Node) -> Result<()> {
+        let place = self.columns.iter().position(|own| own == column).unwrap_or(self.columns.len());
+        if place == self.columns.len() {
+            self.columns.push(column.to_owned());
+            self.insert.cols.push(target(column, None));
+        }
+        let items = &mut self.rows.get_mut(row).ok_or_else(|| Error::internal("a row to fill is missing"))?.items;
+        if place > items.len() {
+            return Err(Error::internal("a value to fill is missing"));
+        }
+        items.splice(place..items.len().min(place + 1), [value]);
+        Ok(())
+    }
+
+    /// Its text. `overrides`: values for identity columns count.
+    ///
+    /// # Errors
+    /// As [`written`].
+    pub fn written(mut self, overrides: bool) -> Result<String> {
+        if overrides {
+            self.insert.set_override(OverridingKind::OverridingSystemValue);
+        }
+        let rows = self.rows.into_iter().map(|row| Node { node: Some(NodeEnum::List(row)) }).collect();
+        self.insert.select_stmt = Some(Box::new(values(rows)));
+        Ok(format!("{}{}", self.comments, written(NodeEnum::InsertStmt(Box::new(self.insert)))?))
+    }
+}
+
+/// The rows of VALUES; DEFAULT VALUES is one without values.
+fn take_rows(insert: &mut InsertStmt) -> Result<Vec<List>> {
+    let Some(source) = insert.select_stmt.take() else { return Ok(vec![List::default()]) };
+    let Some(NodeEnum::SelectStmt(select)) = source.node else {
+        return Err(Error::internal("an INSERT without rows"));
+    };
+    let list = |node: Node| match node.node {
+        Some(NodeEnum::List(list)) => Ok(list),
+        _ => Err(Error::internal("a row that is none")),
+    };
+    select.values_lists.into_iter().map(list).collect()
+}
