@@ -18,6 +18,7 @@ mod order;
 mod outer;
 mod rewrite;
 mod scope;
+mod subquery;
 mod targets;
 #[cfg(test)]
 mod tests;

@@ -10,6 +10,7 @@ use super::super::moment::names_moment;
 use super::super::schema::{FunctionClass, Volatility};
 use super::refuse;
 use super::scope::{Bound, Scope};
+use super::subquery::prove_local;
 use crate::types::Result;
 
 /// Built-in functions of which some overload is STABLE, but only because it depends on settings of the session
@@ -307,6 +308,10 @@ impl Normalizer<'_, '_> {
             NodeEnum::TypeCast(cast) => self.cast(cast)?,
             NodeEnum::FuncCall(call) => self.function(call)?,
             NodeEnum::AExpr(operation) => check_operator(operation)?,
+            NodeEnum::SubLink(link) => {
+                prove_local(link, self.scope)?;
+                return link.testexpr.as_deref_mut().map_or(Ok(()), |compared| self.node(compared));
+            }
             NodeEnum::String(_) => return Err(refuse("a field of a composite value")),
             NodeEnum::SortBy(_) | NodeEnum::WindowDef(_) if self.calls == Calls::OfRows => {
                 return Err(refuse(describe(construct)));

@@ -12,7 +12,7 @@ use pg_query::protobuf::{AExpr, AExprKind, BoolExprType, ColumnRef, JoinExpr, Jo
 use super::super::facts::RelationName;
 use super::super::schema::{Column, Resolved, Schema};
 use super::expression;
-use super::scope::{Bound, Scope, ScopeRelation, ShardKey};
+use super::scope::{Bound, Placement, Scope, ScopeRelation, ShardKey};
 use super::{TablePlacement, refuse};
 use crate::types::{Error, Result};
 
@@ -20,12 +20,9 @@ use crate::types::{Error, Result};
 ///
 /// # Errors
 /// Refuses joins that are not proven to stay within shards, and anything in FROM but plain tables.
-pub fn resolve<'s>(
-    select: &SelectStmt,
-    schema: &'s Schema,
-    placement: &dyn Fn(&RelationName) -> TablePlacement,
-) -> Result<Scope<'s>> {
+pub fn resolve<'s>(select: &SelectStmt, schema: &'s Schema, placement: Placement<'s>) -> Result<Scope<'s>> {
     let mut reader = Reader { scope: Scope::new(schema), placement };
+    reader.scope.placement = Some(placement);
     let mut whole = Side::default();
     for item in &select.from_clause {
         whole = whole.inner_join(reader.item(item)?);
@@ -35,6 +32,40 @@ pub fn resolve<'s>(
     }
     whole.equalities.extend(reader.key_equalities(select.where_clause.as_deref())?);
     reader.prove_connected(&whole)?;
+    reader.scope.core = whole.core;
+    Ok(reader.scope)
+}
+
+/// Reads the FROM clause of a subquery of a statement with the names `outer`. `tied`: columns of the statement around it that
+/// equal columns of the subquery in every row that matters.
+///
+/// # Errors
+/// As [`resolve`], and refuses sharded tables that are not connected with the statement's own.
+pub fn resolve_subquery<'s>(
+    select: &SelectStmt,
+    outer: &Scope<'s>,
+    tied: &[(&ColumnRef, &ColumnRef)],
+) -> Result<Scope<'s>> {
+    let placement = outer.placement.ok_or_else(|| refuse("a subquery"))?;
+    let mut reader = Reader { scope: outer.nested()?, placement };
+    let around = outer.core.windows(2).map(|pair| (pair[0], pair[1])).collect();
+    let mut whole =
+        Side { members: Vec::new(), core: outer.core.clone(), sharded: outer.core.clone(), equalities: around };
+    for item in &select.from_clause {
+        whole = whole.inner_join(reader.item(item)?);
+    }
+    if outer.core.is_empty() && !whole.sharded.is_empty() {
+        return Err(refuse("a subquery over sharded tables in a place that no row of such a table belongs to"));
+    }
+    let mut equal_columns = reader.equal_columns(select.where_clause.as_deref())?;
+    for (around, own) in tied {
+        equal_columns.push((expression::bind(around, outer)?, expression::bind(own, &reader.scope)?));
+    }
+    whole.equalities.extend(reader.equal_keys(&equal_columns));
+    reader.prove_connected(&whole).map_err(|_| {
+        refuse("a subquery that does not equate its tables' shard keys with those of the statement around it")
+            .hint("Compare the shard keys in its WHERE.")
+    })?;
     reader.scope.core = whole.core;
     Ok(reader.scope)
 }
@@ -68,12 +99,12 @@ impl Side {
     }
 }
 
-struct Reader<'s, 'p> {
+struct Reader<'s> {
     scope: Scope<'s>,
-    placement: &'p dyn Fn(&RelationName) -> TablePlacement,
+    placement: Placement<'s>,
 }
 
-impl<'s> Reader<'s, '_> {
+impl<'s> Reader<'s> {
     fn item(&mut self, item: &Node) -> Result<Side> {
         match &item.node {
             Some(NodeEnum::RangeVar(table)) => self.table(table),

@@ -2,23 +2,33 @@
 
 use pg_query::protobuf::Node;
 
+use super::super::facts::RelationName;
 use super::super::schema::{Column, Schema};
+use super::TablePlacement;
 use super::expression::column_reference;
 use super::refuse;
 use crate::types::Result;
 
 /// What column names mean in a SELECT.
+/// Says where the rows of a table are.
+pub type Placement<'s> = &'s dyn Fn(&RelationName) -> TablePlacement;
+
 pub struct Scope<'s> {
     pub schema: &'s Schema,
+    /// `None` where no subquery can be looked into.
+    pub placement: Option<Placement<'s>>,
     pub relations: Vec<ScopeRelation<'s>>,
     /// What one server evaluates for each row anew may be evaluated by any.
     pub evaluated_by_row: bool,
     /// The sharded tables whose rows no outer join replaces by NULLs: places in `relations`.
     pub core: Vec<usize>,
     merged: Vec<MergedColumn>,
+    /// Where the relations of each subquery begin that is around the innermost one, and its own.
+    levels: Vec<usize>,
 }
 
 /// One occurrence of a table in FROM.
+#[derive(Clone)]
 pub struct ScopeRelation<'s> {
     /// The alias, or the table's own name.
     pub alias: String,
@@ -28,6 +38,7 @@ pub struct ScopeRelation<'s> {
 }
 
 /// The key of a sharded table.
+#[derive(Clone)]
 pub struct ShardKey {
     pub keyspace: String,
     /// Name and type of each column, in the order of the keyspace's key.
@@ -51,7 +62,34 @@ pub struct Bound<'n> {
 
 impl<'s> Scope<'s> {
     pub fn new(schema: &'s Schema) -> Self {
-        Self { schema, relations: Vec::new(), evaluated_by_row: false, core: Vec::new(), merged: Vec::new() }
+        let (relations, core, merged, levels) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { schema, placement: None, relations, evaluated_by_row: false, core, merged, levels }
+    }
+
+    /// The names of a subquery, before its own FROM is read: those around it are hidden by its own.
+    ///
+    /// # Errors
+    /// Refuses merged columns around it.
+    pub fn nested(&self) -> Result<Self> {
+        if !self.merged.is_empty() {
+            return Err(refuse("a subquery in a statement with JOIN ... USING").hint("Join with ON."));
+        }
+        let levels = self.levels.iter().copied().chain([self.relations.len()]).collect();
+        let (relations, core) = (self.relations.clone(), self.core.clone());
+        Ok(Self { relations, core, levels, placement: self.placement, ..Self::new(self.schema) })
+    }
+
+    /// Whether a relation is one of the innermost subquery's own.
+    pub fn is_innermost(&self, relation: usize) -> bool {
+        relation >= self.levels.last().copied().unwrap_or(0)
+    }
+
+    /// The places of the relations of each subquery, from the innermost out.
+    fn inside_out(&self) -> impl Iterator<Item = std::ops::Range<usize>> {
+        let ends = self.levels.iter().copied().skip(1).chain([self.relations.len()]);
+        let inner: Vec<_> = self.levels.iter().copied().zip(ends).map(|(begin, end)| begin..end).collect();
+        let outermost = 0..self.levels.first().copied().unwrap_or(self.relations.len());
+        inner.into_iter().rev().chain([outermost])
     }
 
     /// Binds `column`, or `qualifier.column`, as PostgreSQL does.
@@ -74,7 +112,9 @@ impl<'s> Scope<'s> {
 
     /// The occurrence that goes by this alias.
     pub fn relation(&self, alias: &str) -> Result<usize> {
-        single(self.places(|relation| relation.alias == alias))
+        let named = |place: &usize| self.relations[*place].alias == alias;
+        let level = self.inside_out().map(|level| level.filter(named).collect::<Vec<_>>()).find(|all| !all.is_empty());
+        single(level.unwrap_or_default().into_iter())
             .ok_or_else(|| refuse(format!("the name \"{alias}\", which does not name exactly one table of FROM")))
     }
 
@@ -141,13 +181,13 @@ impl<'s> Scope<'s> {
     fn unqualified(&self, column: &str) -> Result<usize> {
         let merged: Vec<_> = self.merged.iter().filter(|merged| merged.name == column).collect();
         let is_member = |relation: &usize| merged.iter().any(|merged| merged.members.contains(relation));
-        let plain = (0..self.relations.len())
-            .filter(|relation| self.relations[*relation].has_column(column) && !is_member(relation));
-        single(merged.iter().map(|merged| merged.representative).chain(plain)).ok_or_else(|| ambiguous(column))
-    }
-
-    fn places(&self, wanted: impl Fn(&ScopeRelation<'_>) -> bool) -> impl Iterator<Item = usize> {
-        self.relations.iter().enumerate().filter(move |(_, relation)| wanted(relation)).map(|(place, _)| place)
+        let has = |relation: &usize| self.relations[*relation].has_column(column) && !is_member(relation);
+        let found = |level: std::ops::Range<usize>| {
+            let of_level = merged.iter().map(|merged| merged.representative).filter(|place| level.contains(place));
+            of_level.chain(level.clone().filter(has)).collect::<Vec<_>>()
+        };
+        let level = self.inside_out().map(found).find(|all| !all.is_empty());
+        single(level.unwrap_or_default().into_iter()).ok_or_else(|| ambiguous(column))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The select list: which columns a result has, what they are called, and what they call.
 
 use pg_query::NodeEnum;
-use pg_query::protobuf::{AExpr, AExprKind, MinMaxExpr, MinMaxOp, Node, ResTarget};
+use pg_query::protobuf::{AExpr, AExprKind, MinMaxExpr, MinMaxOp, Node, ResTarget, SubLink, SubLinkType};
 
 use super::expression::{Contents, bare_name, column_reference, normal_form, string, whole_form};
 use super::refuse;
@@ -185,8 +185,27 @@ fn column_name(expression: &Node) -> (String, u8) {
         Some(NodeEnum::CoalesceExpr(_)) => fixed("coalesce"),
         Some(NodeEnum::MinMaxExpr(extreme)) => fixed(extreme_name(extreme)),
         Some(NodeEnum::AArrayExpr(_)) => fixed("array"),
+        Some(NodeEnum::SubLink(link)) => subquery_name(link),
         Some(NodeEnum::RowExpr(_)) => fixed("row"),
         // The other expressions that get past `normal_form` have no name.
+        _ => (UNNAMED.to_owned(), 0),
+    }
+}
+
+fn subquery_name(link: &SubLink) -> (String, u8) {
+    let select = match link.subselect.as_ref().and_then(|query| query.node.as_ref()) {
+        Some(NodeEnum::SelectStmt(select)) => select,
+        _ => return (UNNAMED.to_owned(), 0),
+    };
+    match (link.sub_link_type(), select.target_list.first().and_then(|target| target.node.as_ref())) {
+        (SubLinkType::ExistsSublink, _) => ("exists".to_owned(), 2),
+        (SubLinkType::ArraySublink, _) => ("array".to_owned(), 2),
+        (SubLinkType::ExprSublink, Some(NodeEnum::ResTarget(target))) if !target.name.is_empty() => {
+            (target.name.clone(), 2)
+        }
+        (SubLinkType::ExprSublink, Some(NodeEnum::ResTarget(target))) => {
+            (target.val.as_deref().map_or_else(|| UNNAMED.to_owned(), |value| column_name(value).0), 2)
+        }
         _ => (UNNAMED.to_owned(), 0),
     }
 }

@@ -432,9 +432,43 @@ const REFUSED: &[(&str, &str)] = &[
     ("SELECT orders.tableoid FROM orders", "tableoid"),
     ("SELECT orders FROM orders", "orders"),
     ("SELECT count(orders.*) FROM orders", "*"),
-    ("SELECT id FROM orders WHERE id IN (SELECT 1)", "subquery"),
-    ("SELECT id FROM orders WHERE EXISTS (SELECT 1 FROM products)", "subquery"),
+    // Subqueries that need rows of other shards, or that may give other rows there.
     ("SELECT (SELECT max(id) FROM orders) FROM orders", "subquery"),
+    ("SELECT id FROM orders o WHERE EXISTS (SELECT FROM visits v WHERE v.customer_id = o.customer_id)", "subquery"),
+    ("SELECT id FROM orders o WHERE EXISTS (SELECT FROM order_lines l WHERE l.order_id = o.id)", "subquery"),
+    (
+        "SELECT id FROM orders o WHERE EXISTS (SELECT FROM order_lines l WHERE l.customer_id = o.customer_id OR true)",
+        "subquery",
+    ),
+    ("SELECT id FROM orders o WHERE EXISTS (SELECT FROM order_lines l WHERE customer_id = customer_id)", "subquery"),
+    ("SELECT id FROM orders o WHERE EXISTS (SELECT FROM orders o WHERE o.customer_id = o.customer_id)", "subquery"),
+    ("SELECT id FROM customers WHERE id IN (SELECT customer_id FROM orders LIMIT 5)", "subquery"),
+    ("SELECT id FROM customers WHERE id IN (SELECT max(customer_id) FROM orders GROUP BY status)", "subquery"),
+    ("SELECT id FROM customers WHERE id IN (SELECT customer_id + 1 FROM orders)", "subquery"),
+    ("SELECT id FROM customers WHERE id > ANY (SELECT customer_id FROM orders)", "subquery"),
+    ("SELECT id FROM customers WHERE id <> ALL (SELECT customer_id FROM orders)", "subquery"),
+    ("SELECT id FROM customers WHERE name IN (SELECT status FROM orders)", "subquery"),
+    ("SELECT id FROM orders WHERE 'a' = (SELECT title FROM products LIMIT 1)", "subquery that picks"),
+    ("SELECT (SELECT sum(o.total)) FROM orders o", "statement's own rows"),
+    (
+        "SELECT id FROM orders o WHERE EXISTS (SELECT FROM order_lines l WHERE l.customer_id = o.customer_id FOR UPDATE)",
+        "locking",
+    ),
+    (
+        "SELECT id FROM orders o WHERE EXISTS (SELECT FROM order_lines l WHERE l.customer_id = o.customer_id UNION SELECT)",
+        "UNION",
+    ),
+    ("SELECT (SELECT now()) FROM orders", "now()"),
+    ("SELECT 1 FROM orders JOIN order_lines USING (customer_id) WHERE EXISTS (SELECT 1 FROM products)", "USING"),
+    (
+        "SELECT 1 FROM products p LEFT JOIN order_lines l ON true WHERE EXISTS (SELECT FROM orders o WHERE o.customer_id = l.customer_id)",
+        "preserves a reference table",
+    ),
+    (
+        "SELECT 1 FROM customers c LEFT JOIN order_lines l ON l.customer_id = c.id
+         WHERE EXISTS (SELECT FROM orders o WHERE o.customer_id = l.customer_id)",
+        "subquery",
+    ),
     // FROM.
     ("SELECT 1", "no sharded table"),
     ("SELECT sku FROM products", "no sharded table"),
@@ -472,6 +506,32 @@ const REFUSED: &[(&str, &str)] = &[
     ("SELECT id FROM orders o JOIN customers c ON o.customer_id = c.id", "\"id\""),
     ("SELECT a.* FROM orders a JOIN order_lines b USING (customer_id) ORDER BY nothing", "\"nothing\""),
 ];
+
+#[test]
+fn subqueries_that_stay_on_a_rows_shard_go_there_with_it() {
+    for text in [
+        "SELECT id FROM orders WHERE id IN (SELECT 1)",
+        "SELECT id FROM orders WHERE EXISTS (SELECT 1 FROM products) AND total > (SELECT max(price) FROM products)",
+        "SELECT id FROM orders o WHERE EXISTS (SELECT * FROM order_lines l WHERE l.customer_id = o.customer_id)",
+        "SELECT id FROM orders o WHERE NOT EXISTS (SELECT FROM order_lines l WHERE l.customer_id = o.customer_id AND l.order_id = o.id)",
+        "SELECT id FROM customers WHERE id IN (SELECT customer_id FROM orders WHERE total > 5)",
+        "SELECT id FROM customers WHERE id NOT IN (SELECT customer_id FROM orders)",
+        "SELECT id FROM customers WHERE (name, id) = ANY (SELECT status, customer_id FROM orders)",
+        "SELECT id FROM customers WHERE id IN (SELECT customer_id FROM orders GROUP BY customer_id HAVING sum(total) > 5)",
+        "SELECT id, (SELECT count(*) FROM orders WHERE customer_id = c.id) FROM customers c",
+        "SELECT id, ARRAY(SELECT o.id FROM orders o WHERE o.customer_id = c.id ORDER BY total DESC LIMIT 3) FROM customers c",
+        "SELECT id FROM customers c ORDER BY (SELECT max(at) FROM orders WHERE orders.customer_id = c.id)",
+        "SELECT id FROM customers c WHERE EXISTS (SELECT FROM orders o LEFT JOIN order_lines l ON l.customer_id = o.customer_id
+             WHERE o.customer_id = c.id AND o.total > (SELECT avg(p.total) FROM orders p WHERE p.customer_id = o.customer_id))",
+        "SELECT sum(total) FROM orders o WHERE total > ALL (SELECT quantity FROM order_lines l WHERE l.customer_id = o.customer_id)",
+    ] {
+        accept(text);
+    }
+    let names = accept(
+        "SELECT EXISTS (SELECT 1), ARRAY(SELECT 1), (SELECT 1), (SELECT title FROM products), (SELECT 1 AS one)::text FROM orders ORDER BY \"exists\", title, one",
+    );
+    assert_eq!(recipe(&names.merge), "rows by v0 asc by v3 asc by v4 asc");
+}
 
 #[test]
 fn what_cannot_be_proven_is_refused() {

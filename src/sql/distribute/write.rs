@@ -14,7 +14,7 @@ use pg_query::protobuf::{
 use super::super::facts::RelationName;
 use super::super::schema::{Resolved, Schema};
 use super::expression::{self, Contents, normal_form};
-use super::scope::{Bound, Scope, ScopeRelation};
+use super::scope::{Bound, Placement, Scope, ScopeRelation};
 use super::targets::{Target, Targets};
 use super::{TablePlacement, from, refuse};
 use crate::sql::tree::parse_one;
@@ -36,11 +36,7 @@ pub fn prove_write(text: &str, schema: &Schema, placement: &dyn Fn(&RelationName
     proven.map_err(|error| Error { message: "the statement cannot be done by several shards".into(), ..error })
 }
 
-fn prove_update(
-    update: &UpdateStmt,
-    schema: &Schema,
-    placement: &dyn Fn(&RelationName) -> TablePlacement,
-) -> Result<()> {
+fn prove_update(update: &UpdateStmt, schema: &Schema, placement: Placement<'_>) -> Result<()> {
     if update.with_clause.is_some() {
         return Err(refuse("WITH"));
     }
@@ -49,11 +45,7 @@ fn prove_update(
     returning(update.returning_clause.as_ref(), &scope)
 }
 
-fn prove_delete(
-    delete: &DeleteStmt,
-    schema: &Schema,
-    placement: &dyn Fn(&RelationName) -> TablePlacement,
-) -> Result<()> {
+fn prove_delete(delete: &DeleteStmt, schema: &Schema, placement: Placement<'_>) -> Result<()> {
     if delete.with_clause.is_some() {
         return Err(refuse("WITH"));
     }
@@ -67,7 +59,7 @@ fn rows_of<'s>(
     others: &[Node],
     condition: &Option<Box<Node>>,
     schema: &'s Schema,
-    placement: &dyn Fn(&RelationName) -> TablePlacement,
+    placement: Placement<'s>,
 ) -> Result<Scope<'s>> {
     let target = target.cloned().ok_or_else(|| refuse("a statement without a target"))?;
     let mut from_clause = vec![Node { node: Some(NodeEnum::RangeVar(target)) }];
@@ -81,11 +73,7 @@ fn rows_of<'s>(
     Ok(scope)
 }
 
-fn prove_insert(
-    insert: &InsertStmt,
-    schema: &Schema,
-    placement: &dyn Fn(&RelationName) -> TablePlacement,
-) -> Result<()> {
+fn prove_insert(insert: &InsertStmt, schema: &Schema, placement: Placement<'_>) -> Result<()> {
     if insert.with_clause.is_some() {
         return Err(refuse("WITH"));
     }
@@ -123,7 +111,7 @@ fn query_keeps_shards(
     insert: &InsertStmt,
     select: &SelectStmt,
     schema: &Schema,
-    placement: &dyn Fn(&RelationName) -> TablePlacement,
+    placement: Placement<'_>,
 ) -> Result<()> {
     refuse_more_than_rows(select)?;
     let mut scope = from::resolve(select, schema, placement)?;
@@ -195,7 +183,7 @@ impl<'s> Written<'s> {
         target: Option<&pg_query::protobuf::RangeVar>,
         listed: &[Node],
         schema: &'s Schema,
-        placement: &dyn Fn(&RelationName) -> TablePlacement,
+        placement: Placement<'_>,
     ) -> Result<Self> {
         let name = relation_name(target)?;
         let (TablePlacement::Sharded { keyspace, key_columns }, Resolved::User { relation, .. }) =
@@ -243,7 +231,7 @@ impl<'s> Written<'s> {
     }
 }
 
-fn prove_merge(merge: &MergeStmt, schema: &Schema, placement: &dyn Fn(&RelationName) -> TablePlacement) -> Result<()> {
+fn prove_merge(merge: &MergeStmt, schema: &Schema, placement: Placement<'_>) -> Result<()> {
     if merge.with_clause.is_some() || merge.returning_clause.is_some() {
         return Err(refuse("WITH or RETURNING of MERGE"));
     }
@@ -267,7 +255,7 @@ fn merge_action(
     merge: &MergeStmt,
     clause: &MergeWhenClause,
     scope: &Scope<'_>,
-    placement: &dyn Fn(&RelationName) -> TablePlacement,
+    placement: Placement<'_>,
 ) -> Result<()> {
     match (clause.match_kind(), clause.command_type()) {
         (MergeMatchKind::MergeWhenNotMatchedBySource | MergeMatchKind::Undefined, _) => {
@@ -408,6 +396,8 @@ mod tests {
             "UPDATE t SET a = u.b FROM u, r WHERE u.k = t.k AND r.id = u.k",
             "DELETE FROM t USING u JOIN r ON r.id = u.k WHERE u.k = t.k RETURNING t.*, label",
             "DELETE FROM t x WHERE x.a = $1",
+            "DELETE FROM t WHERE NOT EXISTS (SELECT FROM u WHERE u.k = t.k) AND a <> (SELECT label FROM r WHERE id = 1)",
+            "UPDATE t SET a = (SELECT b FROM u WHERE u.k = t.k) WHERE k IN (SELECT k FROM u)",
             "INSERT INTO t SELECT * FROM u",
             "INSERT INTO t (a, k) SELECT lower(b) || label, u.k FROM u JOIN r ON r.id = u.k WHERE b <> 'x' RETURNING k",
             "INSERT INTO t SELECT u.* FROM u, t WHERE u.k = t.k ON CONFLICT (k) DO UPDATE SET a = excluded.a",

@@ -31,11 +31,9 @@ fn all_shards_write_one_time() {
 fn what_would_show_the_change_is_refused() {
     let shop = Shop::small();
     let mut client = shop.client();
-    for sql in [
-        "UPDATE customers SET joined = now() RETURNING now()",
-        "UPDATE customers SET joined = current_timestamp(3)",
-        "UPDATE customers SET name = 'x' WHERE joined < (SELECT now() FROM orders LIMIT 1)",
-    ] {
+    for sql in
+        ["UPDATE customers SET joined = now() RETURNING now()", "UPDATE customers SET joined = current_timestamp(3)"]
+    {
         let answer = ask(&mut client, sql);
         assert!(answer.refusal().is_some_and(|refusal| !refusal.detail.is_empty()), "{sql}: {answer:?}");
     }

@@ -393,3 +393,25 @@ SELECT name, rank() OVER (PARTITION BY name ORDER BY customer_id) FROM customers
 --- limit 0
 SELECT DISTINCT status FROM orders LIMIT 2
 SELECT DISTINCT customer_id FROM orders LIMIT 4 OFFSET 1
+-- Subqueries that each shard answers for its own rows.
+--- rows
+SELECT customer_id, EXISTS (SELECT FROM orders o WHERE o.customer_id = c.customer_id AND total > 20) FROM customers c
+SELECT customer_id, (SELECT count(*) FROM orders WHERE customer_id = c.customer_id), (SELECT max(price) FROM products) FROM customers c
+SELECT customer_id, ARRAY(SELECT order_id FROM orders o WHERE o.customer_id = c.customer_id ORDER BY total DESC NULLS LAST, order_id LIMIT 2) FROM customers c
+SELECT * FROM customers c WHERE NOT EXISTS (SELECT 1 FROM orders o JOIN lines l ON l.customer_id = o.customer_id AND l.order_id = o.order_id WHERE o.customer_id = c.customer_id)
+SELECT customer_id FROM customers WHERE customer_id IN (SELECT customer_id FROM orders WHERE status = $1) <- paid
+SELECT customer_id FROM customers WHERE customer_id NOT IN (SELECT customer_id FROM orders WHERE total > $1) AND name IS NOT NULL <- 12.5
+SELECT customer_id, name FROM customers WHERE customer_id IN (SELECT customer_id FROM orders GROUP BY customer_id HAVING count(*) > 2)
+SELECT customer_id, order_id FROM orders WHERE (order_id, customer_id) IN (SELECT order_id, customer_id FROM lines WHERE quantity BETWEEN 2 AND 5)
+SELECT o.customer_id, o.order_id FROM orders o WHERE total > (SELECT avg(p.total) FROM orders p WHERE p.customer_id = o.customer_id)
+SELECT o.customer_id FROM orders o WHERE o.total >= ALL (SELECT total FROM orders p WHERE p.customer_id = o.customer_id AND total IS NOT NULL)
+SELECT c.customer_id, (SELECT sum(quantity) FROM lines l WHERE l.customer_id = c.customer_id AND EXISTS (SELECT FROM products p WHERE p.product_id = l.product_id AND p.price > 5)) FROM customers c
+SELECT status, count(*) FROM orders o WHERE EXISTS (SELECT FROM lines l WHERE l.customer_id = o.customer_id AND l.order_id = o.order_id) GROUP BY status
+SELECT count(*), sum(total) FROM orders o WHERE total < (SELECT max(q.price) * 3 FROM lines q WHERE q.customer_id = o.customer_id) OR status IN (SELECT name FROM products)
+SELECT c.customer_id FROM customers c LEFT JOIN orders o ON o.customer_id = c.customer_id AND EXISTS (SELECT FROM products WHERE product_id = o.order_id) WHERE o.order_id IS NULL
+--- total
+SELECT customer_id, (SELECT max(placed) FROM orders o WHERE o.customer_id = c.customer_id) AS last FROM customers c WHERE EXISTS (SELECT FROM orders o WHERE o.customer_id = c.customer_id) ORDER BY last DESC, customer_id LIMIT 7
+SELECT customer_id FROM customers c ORDER BY (SELECT count(*) FROM orders o WHERE o.customer_id = c.customer_id) DESC, customer_id OFFSET 2 LIMIT 5
+SELECT DISTINCT (SELECT min(order_id) FROM orders o WHERE o.customer_id = c.customer_id) AS first FROM customers c ORDER BY 1
+SELECT customer_id, (SELECT 1 / (count(*) - 2) FROM orders o WHERE o.customer_id = c.customer_id) FROM customers c WHERE customer_id = 3
+SELECT (SELECT order_id FROM orders o WHERE o.customer_id = c.customer_id) FROM customers c ORDER BY customer_id

@@ -150,6 +150,12 @@ UPDATE customers SET name = (SELECT name FROM customers) WHERE customer_id = 250
 DELETE FROM customers WHERE customer_id IN (SELECT 2503 UNION SELECT -2502) RETURNING customer_id
 DELETE FROM customers WHERE customer_id IN (SELECT customer_id FROM orders)
 DELETE FROM customers WHERE customer_id IN (SELECT nosuch FROM orders)
+-- Subqueries that stay on a row's shard.
+INSERT INTO customers (customer_id, name) SELECT customer_id + 6000, 'lonely' FROM customers WHERE customer_id BETWEEN 1 AND 20
+UPDATE customers c SET name = 'has orders', credit = (SELECT sum(total) FROM orders o WHERE o.customer_id = c.customer_id) WHERE EXISTS (SELECT FROM orders o WHERE o.customer_id = c.customer_id AND o.order_id = 2) RETURNING c.customer_id, credit
+UPDATE orders SET priority = 9 WHERE (customer_id, order_id) NOT IN (SELECT customer_id, order_id FROM lines WHERE quantity > 3)
+DELETE FROM customers WHERE customer_id > 6000 AND NOT EXISTS (SELECT FROM orders WHERE orders.customer_id = customers.customer_id) RETURNING customer_id
+DELETE FROM lines l WHERE price < (SELECT avg(x.price) FROM lines x WHERE x.customer_id = l.customer_id) AND product_id IN (SELECT product_id FROM products WHERE price > 5)
 -- Rows whose key changes.
 UPDATE visits SET token = upper(token) || '!' WHERE hits > 3 RETURNING token, hits
 UPDATE visits v SET token = 'p' || v.token, hits = hits + 1 WHERE v.customer_id = 3 RETURNING v.*
