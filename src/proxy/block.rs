@@ -9,6 +9,7 @@ use super::outcome::{Step, Stop};
 use super::sharded::Task;
 use crate::route::HOME;
 use crate::route::plan::Access;
+use crate::session::cursors::Cursors;
 use crate::session::transaction::Transaction;
 use crate::sql::code::CodeClass;
 use crate::sql::facts::{Isolation, TransactionCommand};
@@ -26,7 +27,12 @@ impl Client {
     /// Does a transaction command and answers it, ReadyForQuery apart.
     pub async fn block_command(&mut self, command: &TransactionCommand, task: &Task<'_>) -> Step {
         match command {
-            TransactionCommand::Begin { isolation, .. } => self.begin(task.text, *isolation)?,
+            TransactionCommand::Begin { isolation, .. } => {
+                if self.block.is_none() {
+                    self.end_cursors(false);
+                }
+                self.begin(task.text, *isolation)?;
+            }
             TransactionCommand::Commit { chain: true } | TransactionCommand::Rollback { chain: true } => {
                 return Err(Error::refuse(
                     "AND CHAIN is not supported on a sharded database",
@@ -69,6 +75,7 @@ impl Client {
             return Ok(());
         };
         if block.is_failed() {
+            self.end_cursors(false);
             self.end_on_all("ROLLBACK").await;
             if let Some(loss) = self.loss.take() {
                 return Err(loss.into());
@@ -76,7 +83,9 @@ impl Client {
             self.complete("ROLLBACK");
             return Ok(());
         }
-        self.commit_block(block).await?;
+        let committed = self.commit_block(block).await;
+        self.end_cursors(committed.is_ok());
+        committed?;
         self.complete("COMMIT");
         Ok(())
     }
@@ -255,6 +264,7 @@ impl Client {
 
     async fn roll_back(&mut self) {
         self.loss = None;
+        self.end_cursors(false);
         if self.block.take().is_none() {
             self.warn(NO_ACTIVE_TRANSACTION, "there is no transaction in progress");
         }
@@ -292,6 +302,7 @@ impl Client {
         block.release(name)?;
         self.on_all(task.text).await?;
         self.block = Some(block);
+        self.cursors_follow(Cursors::release);
         self.complete("RELEASE");
         Ok(())
     }
@@ -301,6 +312,7 @@ impl Client {
         block.rollback_to(name)?;
         self.on_all(task.text).await?;
         self.block = Some(block);
+        self.cursors_follow(Cursors::roll_back_to);
         self.complete("ROLLBACK");
         Ok(())
     }

@@ -25,6 +25,7 @@ use crate::config::PoolMode;
 use crate::net::Conn;
 use crate::pool::database::{Database, SchemaRead};
 use crate::pool::freshness::Mark;
+use crate::session::cursors::Cursors;
 use crate::session::deadlock::Verdict;
 use crate::session::parameters::Parameters;
 use crate::session::settings::Settings;
@@ -79,6 +80,8 @@ pub struct Client {
     pub batch_failed: bool,
     /// The open batch failed before a server took part: everything up to Sync is ignored.
     pub skip_to_sync: bool,
+    /// SQL cursors that Weir keeps, on a sharded database.
+    pub cursors: Option<Box<Cursors>>,
     /// What is queued for the client belongs to a part of its statement, and is not sent yet.
     pub keeps_output: bool,
     /// Bytes of the client's next message that nobody wants any more.
@@ -172,6 +175,7 @@ impl Client {
             batch_open: false,
             batch_failed: false,
             skip_to_sync: false,
+            cursors: None,
             keeps_output: false,
             unwanted: 0,
             schema_touched: false,

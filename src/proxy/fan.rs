@@ -38,6 +38,7 @@ pub struct Run<'r> {
     pub parts: &'r [Part],
     pub shards: &'r [ShardId],
     pub spec: &'r MergeSpec,
+    pub access: Access,
     pub task: &'r Task<'r>,
     /// The client's Bind; `None` for a simple Query.
     pub bind: Option<Bind<'r>>,
@@ -60,16 +61,25 @@ enum Opened {
 
 impl Client {
     /// Runs a plan's parts and gives the client their rows as one result.
-    pub async fn fan(&mut self, schema: &Schema, parts: &[Part], spec: &MergeSpec, task: &Task<'_>) -> Step {
+    pub async fn fan(
+        &mut self,
+        schema: &Schema,
+        parts: &[Part],
+        spec: &MergeSpec,
+        access: Access,
+        task: &Task<'_>,
+    ) -> Step {
         let shards: Vec<ShardId> = parts.iter().map(|part| part.shard).collect();
         let (bind, rows_max) = match &task.asked {
             Asked::Batch(requests) => (Some(bound(requests)?.1), rows_max(requests)),
             Asked::Query(_) | Asked::Step => (None, 0),
         };
-        let run = Run { schema, parts, shards: &shards, spec, task, bind, rows_max };
+        let run = Run { schema, parts, shards: &shards, spec, access, task, bind, rows_max };
         let result = match self.open_parts(&run).await {
             // The rows are of types that only PostgreSQL can merge, or too many; the client has read nothing yet.
-            Err(Stop::Failed(refusal)) if matches!(refusal.kind, Kind::NotSupported | Kind::LimitExceeded) => {
+            Err(Stop::Failed(refusal))
+                if access == Access::Read && matches!(refusal.kind, Kind::NotSupported | Kind::LimitExceeded) =>
+            {
                 self.leave_parts(&shards).await?;
                 return self.gather_instead(schema, task).await;
             }
@@ -93,7 +103,10 @@ impl Client {
     /// Asks the shards, and reads what each says before its rows; all rows, where a server has to finish them.
     async fn open_parts(&mut self, run: &Run<'_>) -> Step<Opened> {
         for part in run.parts {
-            self.link(part.shard, Access::Read).await?;
+            if run.access == (Access::Primary { writes: true }) {
+                self.note_write(part.shard)?;
+            }
+            self.link(part.shard, run.access).await?;
         }
         let own = if run.needs_description()? { Some(Box::pin(self.own_description(run)).await?) } else { None };
         let types = own.as_ref().and_then(|own| own.parameters.as_ref());

@@ -44,6 +44,7 @@ pub mod console;
 pub mod control;
 pub mod copy_in;
 mod copy_out;
+mod cursors;
 pub mod deadlock;
 pub mod everywhere;
 pub mod exchange;

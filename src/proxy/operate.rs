@@ -164,6 +164,7 @@ fn described(statement: usize, text: &str, action: Action, map: &ShardMap) -> Ve
         }
         Action::CopyOut { parts, .. } => parts.iter().map(|each| part("copy", each)).collect(),
         Action::CopyIn(copy) => copy.shards().into_iter().map(|shard| part("copy", &Part::untouched(shard))).collect(),
+        Action::Cursor => vec![Routed { statement, engine: "cursor", shard: None, text: text.trim().to_owned() }],
         Action::Session => vec![Routed { statement, engine: "session", shard: None, text: text.trim().to_owned() }],
     }
 }

@@ -23,7 +23,10 @@ impl Client {
         }
         match &task.statement.kind {
             StatementKind::Deallocate { name } => self.deallocate(name.as_deref())?,
-            StatementKind::Discard(DiscardTarget::All) => self.discard_everywhere().await?,
+            StatementKind::Discard(DiscardTarget::All) => {
+                self.cursors = None;
+                self.discard_everywhere().await?;
+            }
             StatementKind::Set { name, .. } | StatementKind::Reset { name } if name.starts_with(OWN_SETTINGS) => {
                 self.own_setting(name, task)?;
             }

@@ -149,10 +149,13 @@ impl Client {
         &mut self,
         schema: &Schema,
         messages: &[u8],
-        requests: Vec<Request<'_>>,
+        mut requests: Vec<Request<'_>>,
         complete: bool,
     ) -> Step {
         self.learn_temporary().await?;
+        if self.serve_portals(&mut requests)? {
+            return Ok(());
+        }
         if self.links.is_empty() && requests.iter().any(is_refused) {
             return Err(first_refusal(requests).into());
         }
@@ -166,10 +169,14 @@ impl Client {
                 plans.push(self.plan_bound(schema, prepared, body).await?);
             }
         }
+        if self.describe_fetch(&requests)? {
+            return Ok(());
+        }
         let target = match plans.as_slice() {
             // Nothing is bound: a statement is described where the session is, or at home.
             [] => {
-                Some((self.links.first().map_or(HOME, |link| link.server.shard()), Access::Primary { writes: false }))
+                let held = || self.links.first().map_or(HOME, |link| link.server.shard());
+                Some((self.portal_elsewhere(&requests).unwrap_or_else(held), Access::Primary { writes: false }))
             }
             plans => common_shard(plans),
         };
@@ -180,6 +187,7 @@ impl Client {
                 return Err(self.why_failed().into());
             }
             self.write_check(shard, access)?;
+            self.note_portals(&requests, shard);
             let access = if complete { access } else { Access::Primary { writes: true } };
             self.send_batch(shard, access, &requests, messages.len(), complete).await?;
             self.follow_block_status();
@@ -190,7 +198,12 @@ impl Client {
                 let text = statement_text(&requests);
                 let asked = Asked::Batch(&requests);
                 let task = Task { statement, text: &text, asked, values: Values::default() };
-                self.perform(schema, plan, &task).await
+                match plan.action {
+                    Action::Fan { .. } | Action::Gather(_) if self.opens_portal(&requests) => {
+                        Box::pin(self.open_portal(schema, &task)).await
+                    }
+                    _ => self.perform(schema, plan, &task).await,
+                }
             }
             _ => Err(Error::refuse(
                 "a batch needs more than one shard",
@@ -218,7 +231,7 @@ impl Client {
         parameters: &[Parameter<'_>],
     ) -> Result<Plan> {
         let map = self.database.map().ok_or_else(|| Error::internal("a sharded database without a shard map"))?;
-        if let Some(action) = self.own_action(statement) {
+        if let Some(action) = self.own_action(statement, text) {
             return Ok(Plan { epoch: map.epoch(), action, explanation: Vec::new() });
         }
         let mut unowned = Vec::new();
@@ -305,10 +318,11 @@ impl Client {
     }
 
     /// Statements that are Weir's own to do, whatever the shard map says.
-    fn own_action(&self, statement: &Statement) -> Option<Action> {
+    fn own_action(&self, statement: &Statement, text: &str) -> Option<Action> {
         match &statement.kind {
             StatementKind::Transaction(_) | StatementKind::Deallocate { .. } => Some(Action::Session),
             StatementKind::Discard(DiscardTarget::All) => Some(Action::Session),
+            _ if self.is_about_own_cursor(statement, text) => Some(Action::Cursor),
             _ => None,
         }
     }
@@ -385,7 +399,12 @@ impl Client {
                 }
                 self.told(ended, task)
             }
-            Action::Fan { parts, merge } => self.fan(schema, &parts, &merge, task).await,
+            Action::Fan { parts, merge, access } => {
+                if access != Access::Read {
+                    self.note(task.statement, &task.values);
+                }
+                self.fan(schema, &parts, &merge, access, task).await
+            }
             Action::Gather(gather) => Box::pin(self.gather(&gather, &plan.explanation, task)).await,
             Action::Explanation(lines) => self.explain(&lines, task),
             Action::Spread(spread) => Box::pin(self.spread(&spread, task)).await,
@@ -408,6 +427,7 @@ impl Client {
                 Box::pin(self.copy_out(&parts, is_binary, header, task)).await
             }
             Action::CopyIn(copy) => Box::pin(self.copy_in(*copy, task)).await,
+            Action::Cursor => Box::pin(self.cursor(schema, task)).await,
             Action::Session => self.session_statement(task).await,
         }
     }
@@ -546,6 +566,7 @@ fn fits_batch(plan: &Plan, requests: &[Request<'_>]) -> bool {
         | Action::Collect(_)
         | Action::CopyOut { .. }
         | Action::CopyIn(_)
+        | Action::Cursor
         | Action::Session => is_plain(requests),
     }
 }

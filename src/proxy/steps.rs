@@ -17,6 +17,7 @@ use super::spread::rows_affected;
 use super::values::Values;
 use crate::merge::spec::MergeSpec;
 use crate::route::plan::{Access, Action, Spread};
+use crate::session::statements::StatementId;
 use crate::sql::collected::{Collected, SourceRow};
 use crate::sql::computed::Computed;
 use crate::sql::facts::{Effects, StatementKind};
@@ -25,27 +26,35 @@ use crate::sql::subqueries::{Answer, answered};
 use crate::types::{Error, Kind, Origin, Result};
 use crate::wire::backend::{self, tag};
 use crate::wire::frame::{self, Sender};
-use crate::wire::frontend::{self, Target};
+use crate::wire::frontend::{self, Bind, Target};
 
 /// How many rows one INSERT gets; more are inserted by several, in the same transaction.
 const ROWS_PER_INSERT: usize = 1000;
 
+/// The statement of a step that is a part of none which has a number.
+const NO_STATEMENT: StatementId = StatementId(0);
+
+/// The body of a Bind without parameters.
+const NO_ARGUMENTS: &[u8] = &[0; 8];
+
 /// How many rows an INSERT gets that needs all of them at once.
 const ROWS_AT_ONCE_MAX: usize = 50_000;
 
-/// What the client's own statement takes and gives.
-struct Described {
-    preface: Preface,
+/// What a statement takes and gives.
+pub struct Described {
+    pub preface: Preface,
     parameter_types: Vec<u32>,
 }
 
 /// What one step said.
 #[derive(Default)]
-struct Said {
+pub struct Said {
+    /// The body of its RowDescription.
+    pub description: Option<Bytes>,
     /// The types of its columns.
     columns: Vec<u32>,
     /// The bodies of its DataRows.
-    rows: Vec<Bytes>,
+    pub rows: Vec<Bytes>,
     /// The number in its command tag.
     count: u64,
     /// The body of its ErrorResponse.
@@ -53,9 +62,10 @@ struct Said {
 }
 
 /// In which form a step's rows come.
-#[derive(Clone, Copy)]
-enum Form {
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Form {
     Text,
+    Binary,
     /// As the client asks for the rows of its own statement.
     Own,
 }
@@ -87,7 +97,7 @@ impl Client {
     }
 
     async fn ask_and_write(&mut self, schema: &Schema, queries: &[String], task: &Task<'_>) -> Step<(Preface, Said)> {
-        let described = self.described_at_home(task).await?;
+        let described = self.described_at_home(task.text, task).await?;
         let mut said = Vec::with_capacity(queries.len());
         for query in queries {
             said.push(self.step(schema, query, Form::Text, Some(&described), task).await?);
@@ -133,7 +143,7 @@ impl Client {
         question: &str,
         task: &Task<'_>,
     ) -> Step<(Preface, Said)> {
-        let described = self.described_at_home(task).await?;
+        let described = self.described_at_home(task.text, task).await?;
         let (text, _) = self.compute(schema, computed, question, Some(&described), task).await?;
         let said = self.step(schema, &text, Form::Own, Some(&described), task).await?;
         Ok((described.preface, said))
@@ -153,7 +163,7 @@ impl Client {
         // Conservative: the sign may stand in a string, too.
         let described = match described {
             None if question.contains('$') => {
-                own = self.described_at_home(task).await?;
+                own = self.described_at_home(task.text, task).await?;
                 Some(&own)
             }
             described => described,
@@ -184,7 +194,7 @@ impl Client {
         collected: &Collected,
         task: &Task<'_>,
     ) -> Step<(Preface, Said)> {
-        let described = self.described_at_home(task).await?;
+        let described = self.described_at_home(task.text, task).await?;
         let mut source = self.step(schema, &collected.source, Form::Text, Some(&described), task).await?;
         let rows: Vec<SourceRow<'_>> =
             source.rows.iter().map(|row| backend::read_data_row(row)).collect::<Result<_>>()?;
@@ -203,16 +213,16 @@ impl Client {
         Ok((described.preface, all))
     }
 
-    /// What the client's statement takes and gives, by the word of the home shard's server. It finds mistakes, too, that the
+    /// What a statement with the client's parameters takes and gives, by the word of the home shard's server. It finds mistakes, too, that the
     /// steps do not have.
-    async fn described_at_home(&mut self, task: &Task<'_>) -> Step<Described> {
+    pub async fn described_at_home(&mut self, text: &str, task: &Task<'_>) -> Step<Described> {
         self.link(HOME, Access::Primary { writes: false }).await?;
         let declared = match task.asked {
             Asked::Batch(requests) => bound(requests)?.0.parameter_types.clone(),
             Asked::Query(_) | Asked::Step => Vec::new(),
         };
         let mut bytes = BytesMut::new();
-        frontend::parse(&mut bytes, b"", &frontend::definition(task.text, &declared));
+        frontend::parse(&mut bytes, b"", &frontend::definition(text, &declared));
         frontend::describe(&mut bytes, Target::Statement(b""));
         frontend::sync(&mut bytes);
         self.ask(HOME, &Question::messages(bytes)).await?;
@@ -238,7 +248,7 @@ impl Client {
     }
 
     /// Does a statement that is a part of the client's own, with the parameters of that where those were `described`.
-    async fn step(
+    pub async fn step(
         &mut self,
         schema: &Schema,
         text: &str,
@@ -267,13 +277,19 @@ impl Client {
         described: Option<&Described>,
         task: &Task<'_>,
     ) -> Step {
-        let (Asked::Batch(requests), Some(described)) = (task.asked, described) else {
-            return self.perform_step(schema, text, None, Asked::Step).await;
+        let (id, bind, described) = match (task.asked, described) {
+            (Asked::Batch(requests), Some(described)) => {
+                let (own, bind) = bound(requests)?;
+                (own.id, bind, described)
+            }
+            // Only the extended protocol can ask for it.
+            (_, Some(described)) if form == Form::Binary => (NO_STATEMENT, Bind::read(NO_ARGUMENTS)?, described),
+            _ => return self.perform_step(schema, text, None, Asked::Step).await,
         };
-        let (own, bind) = bound(requests)?;
-        let prepared = Rc::new(self.known.in_passing(schema, own.id, text, &described.parameter_types));
+        let prepared = Rc::new(self.known.in_passing(schema, id, text, &described.parameter_types));
         let arguments = match form {
             Form::Text => bind.for_text(bind.arguments.to_vec()),
+            Form::Binary => bind.for_binary(bind.arguments.to_vec()),
             Form::Own => bind.arguments.to_vec(),
         };
         // No portal, no name.
@@ -302,11 +318,7 @@ impl Client {
                     return Err(writing_query().into());
                 }
                 self.note(statement, &task.values);
-                if access == (Access::Primary { writes: true }) {
-                    self.note_write(part.shard)?;
-                    self.link(part.shard, access).await?;
-                }
-                Box::pin(self.fan(schema, &[part], &MergeSpec::default(), &task)).await
+                Box::pin(self.fan(schema, &[part], &MergeSpec::default(), access, &task)).await
             }
             Action::One { part, .. } => {
                 Box::pin(self.spread(&Spread::on_one(part.shard, text, statement)?, &task)).await
@@ -325,6 +337,7 @@ fn read(mut bytes: Bytes) -> Result<Said> {
         match kind {
             tag::ROW_DESCRIPTION => {
                 said.columns = backend::read_row_description(&body)?.iter().map(|column| column.type_oid).collect();
+                said.description = Some(body);
             }
             tag::DATA_ROW => said.rows.push(body),
             tag::COMMAND_COMPLETE => said.count = rows_affected(&body)?,

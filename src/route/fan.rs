@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::plan::{Action, Part, PartText};
+use super::plan::{Access, Action, Part, PartText};
 use super::target::{Target, lookup};
 use super::{Parameter, Request};
 use crate::sql::analyze::copy_out;
@@ -17,9 +17,9 @@ use crate::wire::frontend::Format;
 /// A refusal when it cannot be proven that the shards' rows can be merged into one PostgreSQL's result.
 pub(super) fn plan_fan(request: &Request<'_>, shards: &[ShardId]) -> Result<Action> {
     let statement = request.statement;
-    if statement.effects.intersects(Effects::LOCKS | Effects::WRITES_ROWS) {
+    if statement.effects.contains(Effects::WRITES_ROWS) {
         return Err(Error::refuse(
-            "a statement that locks or writes rows of several shards is not supported",
+            "a statement that writes rows of several shards in WITH is not supported",
             format!("It concerns {} of {} shards.", shards.len(), request.map.shards().len()),
         )
         .hint("Restrict the shard key by a value."));
@@ -36,7 +36,9 @@ pub(super) fn plan_fan(request: &Request<'_>, shards: &[ShardId]) -> Result<Acti
     let distributed = distribute(statement.text(request.text), request.schema, &placement, &row_counts)?;
     let text: Arc<str> = distributed.shard_text.into();
     let part = |shard: &ShardId| Part { shard: *shard, text: PartText::Rewritten(Arc::clone(&text)), ownership: None };
-    Ok(Action::Fan { parts: shards.iter().map(part).collect(), merge: Arc::new(distributed.merge) })
+    let locks = statement.effects.contains(Effects::LOCKS);
+    let access = if locks { Access::Primary { writes: true } } else { Access::Read };
+    Ok(Action::Fan { parts: shards.iter().map(part).collect(), merge: Arc::new(distributed.merge), access })
 }
 
 /// What every shard would run for a SELECT whose rows are merged, and how they are.

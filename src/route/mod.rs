@@ -183,11 +183,11 @@ impl<'a> Router<'a> {
             }
             StatementKind::Prepare { .. }
             | StatementKind::Execute
-            | StatementKind::DeclareCursor { .. }
-            | StatementKind::Fetch
-            | StatementKind::CloseCursor
             | StatementKind::Opaque
             | StatementKind::Other(_) => Err(session::refusal(&statement.kind)),
+            StatementKind::DeclareCursor { .. } | StatementKind::Fetch | StatementKind::CloseCursor => {
+                Ok(Action::Cursor)
+            }
             StatementKind::Unparsed => Err(session::unparsed(self.request.text)),
             StatementKind::Ddl => {
                 self.check_understood()?;

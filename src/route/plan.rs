@@ -27,8 +27,9 @@ pub struct Plan {
 pub enum Action {
     /// The statement runs on one shard.
     One { part: Part, access: Access },
-    /// The statement runs on several shards and their rows are merged. Reads only.
-    Fan { parts: Vec<Part>, merge: Arc<MergeSpec> },
+    /// The statement runs on several shards and their rows are merged. Nothing is written, but rows may be locked, as
+    /// `access` says.
+    Fan { parts: Vec<Part>, merge: Arc<MergeSpec>, access: Access },
     /// The rows that the statement needs are loaded into one PostgreSQL, which runs it. Reads only.
     Gather(Arc<Gather>),
     /// An EXPLAIN of a statement over several shards, which Weir answers by these lines.
@@ -54,6 +55,8 @@ pub enum Action {
     Spread(Box<Spread>),
     /// The client sends rows, and each goes to its shards.
     CopyIn(Box<CopyIn>),
+    /// DECLARE, FETCH, MOVE and CLOSE: Weir keeps the rows of cursors.
+    Cursor,
     /// Session state (SET and its kin): on every server that the session has or gets.
     Session,
 }

@@ -44,7 +44,9 @@ impl Router<'_> {
             StatementKind::Select => {
                 shards.iter().try_for_each(|shard| self.check_shard(*shard))?;
                 match plan_fan(&self.request, shards) {
-                    Err(refusal) if refusal.kind == Kind::NotSupported => self.gather(shards),
+                    Err(refusal) if refusal.kind == Kind::NotSupported && !self.has(Effects::LOCKS) => {
+                        self.gather(shards)
+                    }
                     planned => planned,
                 }
             }

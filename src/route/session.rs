@@ -174,9 +174,6 @@ pub(super) fn refusal(kind: &StatementKind) -> Error {
     let (what, detail) = match kind {
         StatementKind::Prepare { .. } => ("PREPARE", "The prepared statement would exist on one shard only."),
         StatementKind::Execute => ("EXECUTE", "What the prepared statement does is not in the text."),
-        StatementKind::DeclareCursor { .. } => ("DECLARE CURSOR", "The cursor would exist on one shard only."),
-        StatementKind::Fetch => ("FETCH", "There are no SQL-level cursors on a sharded database."),
-        StatementKind::CloseCursor => ("CLOSE", "There are no SQL-level cursors on a sharded database."),
         StatementKind::Standalone => {
             ("this command", "It is about databases, tablespaces, settings or replication of one server.")
         }
@@ -188,9 +185,6 @@ pub(super) fn refusal(kind: &StatementKind) -> Error {
     match kind {
         StatementKind::Prepare { .. } | StatementKind::Execute => error.hint("Use protocol-level prepared statements."),
         StatementKind::Standalone => error.hint("Run it on the servers themselves."),
-        StatementKind::DeclareCursor { .. } | StatementKind::Fetch | StatementKind::CloseCursor => {
-            error.hint("Fetch the rows without a cursor of the server: drivers call that a client-side cursor.")
-        }
         _ => error,
     }
 }

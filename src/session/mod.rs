@@ -13,6 +13,7 @@
 //! * [`survey`]: what a client's transaction left in its session, asked from the server.
 //! * [`transaction`]: a transaction block over several shards.
 
+pub mod cursors;
 pub mod deadlock;
 pub mod ledger;
 pub mod notifiers;

@@ -147,6 +147,11 @@ impl Transaction {
         self.altered.contains(name)
     }
 
+    /// How many savepoints there are.
+    pub fn savepoints(&self) -> usize {
+        self.steps.iter().filter(|step| matches!(step, Step::Savepoint { .. })).count()
+    }
+
     pub fn savepoint(&mut self, name: &str) {
         self.steps.push(Step::Savepoint { name: name.to_owned() });
     }

@@ -85,6 +85,11 @@ pub fn distribute(
 ) -> Result<Distributed> {
     let select = parse_select(text)?;
     refuse_clauses(&select)?;
+    if !select.locking_clause.is_empty() && (select.limit_count.is_some() || select.limit_offset.is_some()) {
+        return Err(refuse(
+            "FOR UPDATE or another locking clause with LIMIT, which would lock more rows than it returns",
+        ));
+    }
     let scope = from::resolve(&select, schema, placement)?;
     if let Some(condition) = &select.where_clause {
         expression::normal_form(condition, &scope)?;
@@ -276,7 +281,6 @@ fn refuse_clauses(select: &SelectStmt) -> Result<()> {
         (select.with_clause.is_some(), "WITH"),
         (select.into_clause.is_some(), "SELECT INTO"),
         (!select.values_lists.is_empty(), "VALUES"),
-        (!select.locking_clause.is_empty(), "FOR UPDATE or another locking clause"),
         (select.group_distinct, "GROUP BY DISTINCT"),
     ];
     match clauses.into_iter().find(|(present, _)| *present) {

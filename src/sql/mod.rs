@@ -8,6 +8,7 @@
 //! * [`collected`] takes writes apart whose rows a query makes.
 //! * [`computed`] writes computed keys into INSERTs.
 //! * [`subqueries`] writes the answers of subqueries into writes.
+//! * [`cursor`] reads statements about cursors.
 //! * [`schema`] is what is known of the database that the statement speaks of: functions, relations, types.
 //! * `tree` reads and writes the tree of one statement.
 //! * [`moment`]: literals that are read from the clock.
@@ -20,6 +21,7 @@ pub mod cache;
 pub mod code;
 pub mod collected;
 pub mod computed;
+pub mod cursor;
 pub mod distribute;
 pub mod facts;
 pub mod gather;

@@ -65,6 +65,12 @@ pub enum Kind {
     BadCopyData,
     /// A number that leaves its type's range.
     OutOfRange,
+    /// A cursor that does not exist.
+    UnknownCursor,
+    /// A cursor's name that is taken.
+    DuplicateCursor,
+    /// Something is not in the state that the command needs.
+    NotInPrerequisiteState,
     /// Several rows where one is wanted.
     Cardinality,
     /// A name that is not known (a shard, a console command's object).
@@ -108,6 +114,9 @@ impl Kind {
         Self::NullKey,
         Self::BadCopyData,
         Self::OutOfRange,
+        Self::UnknownCursor,
+        Self::DuplicateCursor,
+        Self::NotInPrerequisiteState,
         Self::Cardinality,
         Self::UnknownObject,
         Self::LimitExceeded,
@@ -142,6 +151,9 @@ impl Kind {
             Self::NullKey => "null_key",
             Self::BadCopyData => "bad_copy_data",
             Self::OutOfRange => "out_of_range",
+            Self::UnknownCursor => "unknown_cursor",
+            Self::DuplicateCursor => "duplicate_cursor",
+            Self::NotInPrerequisiteState => "not_in_prerequisite_state",
             Self::Cardinality => "cardinality",
             Self::UnknownObject => "unknown_object",
             Self::LimitExceeded => "limit_exceeded",
@@ -240,6 +252,9 @@ impl Kind {
             Kind::NullKey => SqlState::NOT_NULL_VIOLATION,
             Kind::BadCopyData => SqlState::BAD_COPY_FILE_FORMAT,
             Kind::OutOfRange => SqlState::NUMERIC_VALUE_OUT_OF_RANGE,
+            Kind::UnknownCursor => SqlState::INVALID_CURSOR_NAME,
+            Kind::DuplicateCursor => SqlState::DUPLICATE_CURSOR,
+            Kind::NotInPrerequisiteState => SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
             Kind::Cardinality => SqlState::CARDINALITY_VIOLATION,
             Kind::UnknownObject => SqlState::UNDEFINED_OBJECT,
             Kind::LimitExceeded => SqlState::CONFIGURATION_LIMIT_EXCEEDED,

@@ -12,6 +12,9 @@ impl SqlState {
     pub const TRANSACTION_RESOLUTION_UNKNOWN: Self = Self(*b"08007");
     pub const PROTOCOL_VIOLATION: Self = Self(*b"08P01");
     pub const FEATURE_NOT_SUPPORTED: Self = Self(*b"0A000");
+    pub const OBJECT_NOT_IN_PREREQUISITE_STATE: Self = Self(*b"55000");
+    pub const INVALID_CURSOR_NAME: Self = Self(*b"34000");
+    pub const DUPLICATE_CURSOR: Self = Self(*b"42P03");
     pub const CARDINALITY_VIOLATION: Self = Self(*b"21000");
     pub const NUMERIC_VALUE_OUT_OF_RANGE: Self = Self(*b"22003");
     pub const INVALID_PARAMETER_VALUE: Self = Self(*b"22023");

@@ -191,6 +191,14 @@ impl<'a> Bind<'a> {
         arguments
     }
 
+    /// As [`Bind::for_text`], in binary format.
+    pub fn for_binary(&self, arguments: Vec<u8>) -> Vec<u8> {
+        let mut arguments = self.for_text(arguments);
+        arguments.truncate(arguments.len() - 2);
+        arguments.extend_from_slice(&[0, 1, 0, 1]);
+        arguments
+    }
+
     /// The format in which the value of a column is asked for.
     pub fn result_format(&self, column: usize) -> Format {
         match self.result_formats.as_slice() {

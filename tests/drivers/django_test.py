@@ -123,9 +123,14 @@ def objects():
     Customer.objects.bulk_create([Customer(id=3, name="x"), Customer(id=13, name="y")])
     assert Customer.objects.filter(pk__in=[3, 13]).delete()[0] == 2
 
-    # What needs two shards is refused with a way out, and leaves nothing.
+    # Over a cursor of the server, held and not.
+    assert {customer.id for customer in Customer.objects.iterator(chunk_size=2)} == {1, 2, 12}
+    with transaction.atomic():
+        assert len(list(Customer.objects.iterator(chunk_size=1))) == 3
+
+    # What Weir cannot answer is refused with a way out, and leaves nothing.
     for refused in [
-        lambda: list(Customer.objects.iterator()),
+        lambda: list(Customer.objects.extra(select={"place": "ctid"})),
     ]:
         try:
             refused()

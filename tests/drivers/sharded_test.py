@@ -23,6 +23,11 @@ async def with_asyncpg():
     statement = await conn.prepare("SELECT name FROM customers WHERE active = $1 ORDER BY customer_id LIMIT 5")
     for active in (True, False, True):
         assert len(await statement.fetch(active)) == 5
+    async with conn.transaction():
+        streamed = [row["customer_id"] async for row in conn.cursor("SELECT customer_id FROM customers ORDER BY 1", prefetch=7)]
+        assert streamed == ids, streamed
+        await conn.execute("DECLARE c CURSOR FOR SELECT customer_id::text AS id FROM customers ORDER BY customer_id")
+        assert [row["id"] for row in await conn.fetch("FETCH FORWARD 5 FROM c")] == [str(id) for id in ids[:5]]
     await conn.close()
 
 
@@ -34,6 +39,15 @@ def with_psycopg():
             assert len(rows) > 20, rows
             cursor.execute("SELECT active, min(born), count(*) FROM customers GROUP BY active ORDER BY 1")
             assert [row[0] for row in cursor.fetchall()] in ([False, True], [False, True, None])
+    with psycopg.connect() as conn:
+        for binary in (False, True):
+            with conn.cursor(f"named_{binary}", binary=binary, scrollable=True) as cursor:
+                cursor.itersize = 7
+                cursor.execute("SELECT customer_id, credit, born FROM customers WHERE customer_id > %s ORDER BY customer_id", (1,))
+                rows = list(cursor)
+                assert len(rows) > 20 and rows == sorted(rows), rows
+                cursor.scroll(3, mode="absolute")
+                assert cursor.fetchone() == rows[3]
 
 
 asyncio.run(with_asyncpg())

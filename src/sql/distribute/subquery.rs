@@ -34,6 +34,9 @@ pub fn prove_local(link: &SubLink, scope: &Scope<'_>) -> Result<()> {
         return Err(refuse("a subquery that is compared with a row"));
     }
     refuse_clauses(select)?;
+    if !select.locking_clause.is_empty() {
+        return Err(refuse("FOR UPDATE or another locking clause in a subquery"));
+    }
     let tied = if kind == SubLinkType::AnySublink { tied_columns(link, select) } else { Vec::new() };
     let inner = from::resolve_subquery(select, scope, &tied)?;
     let picks = select.limit_count.is_some() || select.limit_offset.is_some() || !select.distinct_clause.is_empty();

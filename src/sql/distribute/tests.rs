@@ -376,7 +376,7 @@ fn joins_within_shards() {
 const REFUSED: &[(&str, &str)] = &[
     ("SELECT 1 FROM orders UNION SELECT 2 FROM orders", "UNION"),
     ("WITH x AS (SELECT 1) SELECT id FROM orders", "WITH"),
-    ("SELECT id FROM orders FOR UPDATE", "FOR UPDATE"),
+    ("SELECT id FROM orders LIMIT 5 FOR UPDATE", "FOR UPDATE"),
     ("SELECT id INTO x FROM orders", "INTO"),
     ("VALUES (1)", "VALUES"),
     ("UPDATE orders SET total = 1", "not a plain SELECT"),

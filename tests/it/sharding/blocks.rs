@@ -271,3 +271,22 @@ fn blocks_through_the_extended_protocol() {
     assert_eq!(run("COMMIT", &[]), "COMMIT");
     assert_eq!(run(ALL, &[]), "Ina,Ben,Joe,Dee");
 }
+
+#[test]
+fn rows_of_several_shards_are_locked_until_the_block_ends() {
+    let shop = Shop::small();
+    let (mut client, mut other) = (shop.client(), shop.client());
+    let lock = "SELECT name FROM customers WHERE customer_id IN (1, 11) ORDER BY customer_id FOR UPDATE";
+    story(&mut client, &[("BEGIN", "BEGIN"), (lock, "Ada,Cid")]);
+    for id in [1, 11] {
+        let nowait = format!("SELECT name FROM customers WHERE customer_id = {id} FOR UPDATE NOWAIT");
+        assert_eq!(ask(&mut other, &nowait).sqlstate(), Some("55P03"), "{id}");
+    }
+    let skip = "SELECT name FROM customers ORDER BY customer_id FOR UPDATE SKIP LOCKED";
+    story(&mut other, &[(&format!("{lock} NOWAIT"), "55P03"), (skip, "Ben,Dee")]);
+    story(
+        &mut client,
+        &[("UPDATE customers SET name = name || '!' WHERE customer_id = 11", "UPDATE 1"), ("COMMIT", "COMMIT")],
+    );
+    story(&mut other, &[(&format!("{lock} NOWAIT"), "Ada,Cid!")]);
+}

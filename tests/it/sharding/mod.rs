@@ -5,6 +5,7 @@ mod blocks;
 mod copy_in;
 mod copy_out;
 mod corpus;
+mod cursors;
 mod differential;
 mod everywhere;
 mod faults;

@@ -393,6 +393,13 @@ SELECT name, rank() OVER (PARTITION BY name ORDER BY customer_id) FROM customers
 --- limit 0
 SELECT DISTINCT status FROM orders LIMIT 2
 SELECT DISTINCT customer_id FROM orders LIMIT 4 OFFSET 1
+-- Rows that are locked.
+--- rows
+SELECT customer_id, name FROM customers WHERE customer_id < 100 FOR UPDATE
+SELECT * FROM customers WHERE customer_id IN ($1, 13, 14) FOR NO KEY UPDATE NOWAIT <- 1
+SELECT o.order_id, c.name FROM customers c JOIN orders o ON o.customer_id = c.customer_id WHERE o.total > 10 FOR SHARE OF o SKIP LOCKED
+--- total
+SELECT customer_id, credit FROM customers ORDER BY name DESC, customer_id FOR KEY SHARE
 -- Subqueries that each shard answers for its own rows.
 --- rows
 SELECT customer_id, EXISTS (SELECT FROM orders o WHERE o.customer_id = c.customer_id AND total > 20) FROM customers c

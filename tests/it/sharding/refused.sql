@@ -1,7 +1,7 @@
 -- What Weir cannot answer as one PostgreSQL would. Each was answered wrongly and in silence by somebody.
 --- refused
-SELECT * FROM customers FOR UPDATE
-SELECT * FROM customers WHERE customer_id IN (1, 13) FOR SHARE
+SELECT * FROM customers ORDER BY customer_id LIMIT 5 FOR UPDATE
+SELECT count(*) OVER () FROM customers WHERE name IN (SELECT status FROM orders) FOR UPDATE
 SELECT ctid FROM customers
 SELECT tableoid FROM customers
 SELECT customers FROM customers
@@ -17,7 +17,6 @@ EXPLAIN SELECT ctid FROM customers
 COPY (SELECT * FROM customers ORDER BY name) TO STDOUT
 SELECT customer_id INTO copied FROM customers
 CREATE TABLE copied AS SELECT * FROM customers
-DECLARE c CURSOR FOR SELECT * FROM customers
 PREPARE p AS SELECT * FROM customers
 DO $$ BEGIN PERFORM 1; END $$
 SET search_path = public, pg_catalog
