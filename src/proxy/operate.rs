@@ -131,9 +131,9 @@ fn described(statement: usize, text: &str, action: Action, map: &ShardMap) -> Ve
     match action {
         Action::One { part: only, .. } => vec![part("one shard", &only)],
         Action::Fan { parts, .. } => parts.iter().map(|each| part("merge", each)).collect(),
-        Action::Explanation(lines) => {
+        Action::Explanation { lines, parts } => {
             let line = |text: String| Routed { statement, engine: "explain", shard: None, text };
-            lines.into_iter().map(line).collect()
+            lines.into_iter().map(line).chain(parts.iter().map(|each| part("explain", each))).collect()
         }
         Action::Gather(gather) => gathered(statement, &gather, map),
         Action::Spread(spread) => spread.parts.iter().map(|each| part("each shard its rows", each)).collect(),

@@ -406,7 +406,7 @@ impl Client {
                 self.fan(schema, &parts, &merge, access, task).await
             }
             Action::Gather(gather) => Box::pin(self.gather(&gather, &plan.explanation, task)).await,
-            Action::Explanation(lines) => self.explain(&lines, task),
+            Action::Explanation { lines, parts } => Box::pin(self.explain(&lines, &parts, task)).await,
             Action::Spread(spread) => Box::pin(self.spread(&spread, task)).await,
             Action::Everywhere { parts, changes_schema } => {
                 self.everywhere(&parts, changes_schema, task).await?;
@@ -555,7 +555,7 @@ fn fits_batch(plan: &Plan, requests: &[Request<'_>]) -> bool {
     match plan.action {
         Action::Fan { .. } | Action::Gather(_) => is_single(requests),
         Action::One { .. }
-        | Action::Explanation(_)
+        | Action::Explanation { .. }
         | Action::Spread(_)
         | Action::Everywhere { .. }
         | Action::ShardByShard { .. }

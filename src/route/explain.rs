@@ -1,7 +1,9 @@
 //! EXPLAIN: what Weir says in front of PostgreSQL's own plan.
 
+use std::sync::Arc;
+
 use super::fan::distributed;
-use super::plan::{Action, Gather};
+use super::plan::{Action, Gather, Part, PartText};
 use super::target::Target;
 use super::{HOME, Router};
 use crate::sql::facts::{RelationUse, StatementKind};
@@ -29,12 +31,13 @@ impl Router<'_> {
     /// The plan of an EXPLAIN of a statement that needs rows of several shards.
     ///
     /// # Errors
-    /// Refuses what the statement itself would be refused for, and EXPLAIN ANALYZE where rows are merged.
+    /// Refuses what the statement itself would be refused for.
     pub(super) fn explain_several(&self, analyze: bool, shards: &[ShardId]) -> Result<Action> {
         let statement = self.statement();
-        let merged = distributed(&self.request, explained(statement.text(self.request.text))?);
-        match (merged, analyze) {
-            (Ok(merged), false) => {
+        let text = statement.text(self.request.text);
+        let select = explained(text)?;
+        match (distributed(&self.request, select), analyze) {
+            (Ok(merged), _) => {
                 let mut lines = vec![
                     format!("Weir: rows of {}, merged", self.names(shards)),
                     "  or gathered, if only PostgreSQL can compare or add values of their types".to_owned(),
@@ -45,9 +48,15 @@ impl Router<'_> {
                 for (index, (used, target)) in statement.relations.iter().zip(&self.targets).enumerate() {
                     lines.push(format!("  {}", self.place_of(index, used, target)?));
                 }
-                Ok(Action::Explanation(lines))
+                // With the client's own options in front.
+                let options = text.strip_suffix(select).unwrap_or("EXPLAIN ");
+                let on_shard: Arc<str> = format!("{options}{}", merged.shard_text).into();
+                let part = |shard: &ShardId| Part {
+                    text: PartText::Rewritten(Arc::clone(&on_shard)),
+                    ..Part::untouched(*shard)
+                };
+                Ok(Action::Explanation { lines, parts: shards.iter().map(part).collect() })
             }
-            (Ok(_), true) => Err(self.needs_several("EXPLAIN ANALYZE", shards)),
             (Err(refusal), _) if refusal.kind == Kind::NotSupported => match (self.gather(shards)?, analyze) {
                 // PostgreSQL's plan for the rows, which it makes when they are there.
                 (action, true) => Ok(action),
@@ -55,7 +64,7 @@ impl Router<'_> {
                     let mut lines = self.gathered_lines(&gather);
                     lines.extend(refusal.detail.map(|detail| format!("  not merged: {detail}")));
                     lines.push("  EXPLAIN ANALYZE gathers them and shows PostgreSQL's plan".to_owned());
-                    Ok(Action::Explanation(lines))
+                    Ok(Action::Explanation { lines, parts: Vec::new() })
                 }
                 (action, false) => Ok(action),
             },

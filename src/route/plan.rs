@@ -32,8 +32,8 @@ pub enum Action {
     Fan { parts: Vec<Part>, merge: Arc<MergeSpec>, access: Access },
     /// The rows that the statement needs are loaded into one PostgreSQL, which runs it. Reads only.
     Gather(Arc<Gather>),
-    /// An EXPLAIN of a statement over several shards, which Weir answers by these lines.
-    Explanation(Vec<String>),
+    /// An EXPLAIN of a statement over several shards: these lines, and then what the shards say that have a part in it.
+    Explanation { lines: Vec<String>, parts: Vec<Part> },
     /// The statement runs on every shard or on none: DDL, and writes to reference tables.
     Everywhere { parts: Vec<Part>, changes_schema: bool },
     /// The statement runs on one shard after the other, since it cannot run in a transaction block. `index`: the name of the

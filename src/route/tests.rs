@@ -251,7 +251,7 @@ fn outcome(plan: Result<Plan>) -> String {
         Ok(Plan { action: Action::CopyOut { .. }, .. }) => "copy out".into(),
         Ok(Plan { action: Action::CopyIn(_), .. }) => "copy".into(),
         Ok(Plan { action: Action::Fan { .. }, .. }) => "fan".into(),
-        Ok(Plan { action: Action::Gather(_) | Action::Explanation(_), .. }) => "gather".into(),
+        Ok(Plan { action: Action::Gather(_) | Action::Explanation { .. }, .. }) => "gather".into(),
         Ok(Plan { action: Action::Spread(_), .. }) => "spread".into(),
         Ok(other) => format!("{other:?}"),
         Err(error) => format!("!{error}"),

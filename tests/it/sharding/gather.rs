@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use weir::wire::{frontend, startup};
 
-use super::answer::{Answer, answer, ask, simple, story};
+use super::answer::{Answer, answer, ask, extended, simple, story};
 use super::shop::{RANGE, Shop, fill, must};
 use crate::harness::{RawClient, Setup};
 
@@ -299,6 +299,18 @@ fn explain_says_what_is_read_where_and_why() {
     let merged = lines("EXPLAIN VERBOSE SELECT count(*) FROM customers");
     assert_eq!(merged[0], "Weir: rows of every shard, merged");
     assert!(merged[2].starts_with("  each runs: SELECT count(*)"), "{merged:?}");
+    let run = lines(
+        "EXPLAIN (ANALYZE, COSTS off) SELECT name FROM customers WHERE customer_id < 100 ORDER BY customer_id LIMIT 3",
+    );
+    for shard in ["Shard one:", "Shard two:"] {
+        let at = run.iter().position(|line| line == shard).unwrap_or_else(|| panic!("{run:?}"));
+        assert!(run[at + 1].starts_with("  Limit (actual time="), "{run:?}");
+        let behind = |line: &String| line.starts_with("  Execution Time: ");
+        assert!(run[at + 1..].iter().take_while(|line| line.starts_with("  ")).any(behind), "{run:?}");
+    }
+    let answer =
+        extended(&mut shop.client(), "EXPLAIN SELECT count(*) FROM customers WHERE customer_id > $1", &[Some("1")]);
+    assert!(answer.brief().contains("Shard two:,  Aggregate"), "{answer:?}");
     let mut console = shop.weir.endpoint("weir").raw();
     let routed = ask(&mut console, &format!("EXPLAIN ROUTE {gathered}"));
     assert!(routed.brief().contains("gather") && routed.rows.len() == 4, "{routed:?}");

@@ -12,7 +12,6 @@ SELECT c.customer_id FROM customers c JOIN pg_class p ON p.relname = c.name
 SELECT * FROM customers WHERE customer_id = order_key(5)
 SELECT * FROM nowhere
 EXPLAIN (FORMAT json) SELECT * FROM customers
-EXPLAIN ANALYZE SELECT * FROM customers
 EXPLAIN SELECT ctid FROM customers
 COPY (SELECT * FROM customers ORDER BY name) TO STDOUT
 SELECT customer_id INTO copied FROM customers
