@@ -73,9 +73,10 @@ impl Client {
         task: &Task<'_>,
     ) -> Step {
         self.open_gatherer(gatherer, gather).await?;
-        let described = self.describe_own(gatherer, task).await?;
+        let own = gather.copy.as_ref().map_or(task.text, |copy| &copy.query);
+        let described = self.describe_own(gatherer, own, task).await?;
         if gather.has_views {
-            let select = if lines.is_empty() { task.text } else { explained(task.text)? };
+            let select = if lines.is_empty() { own } else { explained(own)? };
             self.check_privileges(gatherer, &described, select, task).await?;
         }
         for shard in shards {
@@ -88,7 +89,10 @@ impl Client {
                 return Err(self.passed_on(&error));
             }
         }
-        self.run_and_answer(gatherer, gather, &described, lines, task).await
+        match &gather.copy {
+            None => self.run_and_answer(gatherer, gather, &described, lines, task).await,
+            Some(copy) => self.copy_gathered(gatherer, (&gather.text, &copy.text), &described, task).await,
+        }
     }
 
     /// What gathering cannot keep equal.

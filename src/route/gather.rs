@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::plan::{Action, Gather, Load, LoadFormat};
+use super::plan::{Action, Gather, GatheredCopy, Load, LoadFormat};
 use super::target::{Target, lookup};
 use super::{HOME, Router};
+use crate::sql::analyze::copy_out;
 use crate::sql::facts::{Effects, RelationName, RelationUse};
 use crate::sql::gather::{GatheredTable, gather};
 use crate::sql::schema::Resolved;
@@ -20,12 +21,27 @@ impl Router<'_> {
     /// # Errors
     /// A refusal where the statement would mean another thing over copies of the rows.
     pub(super) fn gather(&self, shards: &[ShardId]) -> Result<Action> {
+        self.gather_for(self.statement().text(self.request.text), shards).map(|gather| Action::Gather(Arc::new(gather)))
+    }
+
+    /// The plan of a COPY TO STDOUT of a query's rows.
+    ///
+    /// # Errors
+    /// As [`Router::gather`], and `refusal` for a COPY of a table.
+    pub(super) fn gather_copy(&self, shards: &[ShardId], refusal: Error) -> Result<Action> {
+        let copy = copy_out(self.statement().text(self.request.text))?;
+        let Some(query) = copy.query.clone() else { return Err(refusal) };
+        let gather = self.gather_for(&query, shards)?;
+        let text = copy.with_query(&gather.text)?;
+        Ok(Action::Gather(Arc::new(Gather { copy: Some(GatheredCopy { query, text }), ..gather })))
+    }
+
+    fn gather_for(&self, text: &str, shards: &[ShardId]) -> Result<Gather> {
         self.check_gatherable(shards)?;
-        let statement = self.statement();
-        let gathered = gather(statement.text(self.request.text), self.request.schema)?;
+        let gathered = gather(text, self.request.schema)?;
         let loads = gathered.tables.into_iter().map(|table| self.load(table, shards)).collect::<Result<_>>()?;
         let (text, moment, has_views) = (gathered.text, gathered.moment, gathered.has_views);
-        Ok(Action::Gather(Arc::new(Gather { text, loads, moment, has_views })))
+        Ok(Gather { text, loads, moment, has_views, copy: None })
     }
 
     fn check_gatherable(&self, shards: &[ShardId]) -> Result<()> {

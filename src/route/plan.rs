@@ -71,6 +71,17 @@ pub struct Gather {
     pub moment: Option<String>,
     /// The statement names views, whose privileges are not those of their tables.
     pub has_views: bool,
+    /// COPY TO STDOUT of the rows.
+    pub copy: Option<GatheredCopy>,
+}
+
+/// A COPY of gathered rows.
+#[derive(Clone, Debug)]
+pub struct GatheredCopy {
+    /// The client's query.
+    pub query: String,
+    /// The COPY of it over temporary tables.
+    pub text: String,
 }
 
 impl Gather {

@@ -51,8 +51,11 @@ impl Router<'_> {
                 }
             }
             StatementKind::CopyTo => {
-                shards.iter().try_for_each(|shard| self.check_shard(*shard))?;
-                plan_copy_out(&self.request, shards)
+                let may_run = shards.iter().try_for_each(|shard| self.check_shard(*shard));
+                match may_run.and_then(|()| plan_copy_out(&self.request, shards)) {
+                    Err(refusal) if refusal.kind == Kind::NotSupported => self.gather_copy(shards, refusal),
+                    planned => planned,
+                }
             }
             StatementKind::Explain { analyze, formatted: false } => {
                 shards.iter().try_for_each(|shard| self.check_shard(*shard))?;

@@ -31,8 +31,8 @@ pub struct Described {
 impl Client {
     /// Has the statement prepared as the client wrote it: its mistakes are PostgreSQL's to tell, and its columns and
     /// parameters what the client gets to know.
-    pub async fn describe_own(&mut self, gatherer: &mut Gatherer, task: &Task<'_>) -> Step<Described> {
-        let definition = frontend::definition(task.text, declared_types(task)?);
+    pub async fn describe_own(&mut self, gatherer: &mut Gatherer, text: &str, task: &Task<'_>) -> Step<Described> {
+        let definition = frontend::definition(text, declared_types(task)?);
         gatherer
             .begin_exchange(|out| {
                 frontend::parse(out, b"", &definition);
@@ -79,6 +79,43 @@ impl Client {
             })
             .await?;
         self.succeed_gathering(gatherer).await
+    }
+
+    /// Copies the rows of a query over the gathered rows to the client, ReadyForQuery apart.
+    pub async fn copy_gathered(
+        &mut self,
+        gatherer: &mut Gatherer,
+        (query, copy): (&str, &str),
+        described: &Described,
+        task: &Task<'_>,
+    ) -> Step {
+        let over_gathered = self.describe_own(gatherer, query, task).await?;
+        described.check(&over_gathered.columns)?;
+        gatherer.begin_exchange(|out| frontend::query(out, copy)).await?;
+        let mut failure = None;
+        loop {
+            match gatherer.reply(&mut self.conn).await? {
+                Reply::CopyOut(body) => {
+                    self.preface(task, &Preface::default());
+                    answer::pass(self.conn.queue(), tag::COPY_OUT_RESPONSE, &body);
+                }
+                Reply::CopyData(body) => {
+                    answer::pass(self.conn.queue(), tag::COPY_DATA, &body);
+                    self.make_room_if_needed().await?;
+                }
+                Reply::CopyDone => backend::bare(self.conn.queue(), tag::COPY_DONE),
+                Reply::Complete(body) => answer::pass(self.conn.queue(), tag::COMMAND_COMPLETE, &body),
+                Reply::Error(body) => failure = Some(body),
+                Reply::Ready(_) => break,
+                Reply::Nothing => {}
+                Reply::Notice(body) => answer::pass(self.conn.queue(), tag::NOTICE_RESPONSE, &without_places(&body)),
+                other => return Err(Error::internal(format!("a COPY was answered otherwise: {other:?}")).into()),
+            }
+        }
+        match failure {
+            None => Ok(()),
+            Some(error) => Err(self.passed_on(&without_places(&error))),
+        }
     }
 
     /// Runs the statement over the gathered rows and gives the client its answer, ReadyForQuery apart.

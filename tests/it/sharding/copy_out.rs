@@ -59,6 +59,20 @@ fn every_row_is_copied_once_in_every_format() {
             };
             assert_eq!(bare(&ours), bare(&theirs), "{sql}");
         }
+        // Only one PostgreSQL can answer these, and their rows have an order.
+        for sql in [
+            "COPY (SELECT * FROM customers ORDER BY name DESC, customer_id) TO STDOUT",
+            "COPY (SELECT region, string_agg(name, ',' ORDER BY customer_id) FROM customers GROUP BY 1 ORDER BY 1) TO STDOUT CSV HEADER",
+            "COPY (SELECT o.status, count(*) OVER () FROM orders o JOIN visits v ON v.hits = o.priority ORDER BY 1, 2) TO STDOUT (FORMAT binary)",
+            "COPY (SELECT customer_id, joined FROM customers ORDER BY joined, 1 LIMIT 9) TO STDOUT (DELIMITER '|', NULL 'nix')",
+            "COPY (SELECT 1 / (order_id - 2) FROM orders ORDER BY customer_id) TO STDOUT",
+            "COPY (SELECT nosuch FROM customers ORDER BY 1) TO STDOUT",
+        ] {
+            let ((ours, our_end), (theirs, their_end)) =
+                (copied(&mut pair.sharded, sql), copied(&mut pair.single, sql));
+            assert_eq!((our_end.sqlstate(), &our_end.command), (their_end.sqlstate(), &their_end.command), "{sql}");
+            assert!(our_end.error.is_some() || ours == theirs, "{sql}");
+        }
         // What was copied out can be copied in.
         let (rows, _) = copied(&mut pair.sharded, "COPY visits TO STDOUT BINARY");
         assert_eq!(ask(&mut pair.sharded, "TRUNCATE visits").error, None);
@@ -86,12 +100,6 @@ fn an_error_on_one_shard_ends_the_copy() {
     assert_eq!(end.brief(), "COPY 4");
     assert_eq!(copied(&mut client, failing).1.sqlstate(), Some("22012"));
     story(&mut client, &[("SELECT 1", "25P02"), ("ROLLBACK", "ROLLBACK")]);
-    for sql in [
-        "COPY (SELECT name FROM customers ORDER BY 1) TO STDOUT",
-        "COPY (SELECT count(*) FROM customers) TO STDOUT",
-        "COPY (SELECT name FROM customers LIMIT 1) TO STDOUT",
-    ] {
-        let answer = ask(&mut client, sql);
-        assert!(answer.refusal().is_some_and(|refusal| !refusal.hint.is_empty()), "{sql}: {answer:?}");
-    }
+    let answer = ask(&mut client, "COPY (SELECT ctid FROM customers) TO STDOUT");
+    assert!(answer.refusal().is_some_and(|refusal| !refusal.hint.is_empty()), "{answer:?}");
 }

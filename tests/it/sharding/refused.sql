@@ -13,7 +13,6 @@ SELECT * FROM customers WHERE customer_id = order_key(5)
 SELECT * FROM nowhere
 EXPLAIN (FORMAT json) SELECT * FROM customers
 EXPLAIN SELECT ctid FROM customers
-COPY (SELECT * FROM customers ORDER BY name) TO STDOUT
 SELECT customer_id INTO copied FROM customers
 CREATE TABLE copied AS SELECT * FROM customers
 PREPARE p AS SELECT * FROM customers
