@@ -132,12 +132,11 @@ pub struct Column {
     pub ordered_by_bytes: bool,
 }
 
-#[cfg(test)]
 impl Column {
-    /// A column of no type for tests, without any peculiarities.
-    pub fn plain() -> Self {
+    /// A column of which nothing is known but its name.
+    pub fn of_name(name: String) -> Self {
         Self {
-            name: String::new(),
+            name,
             type_oid: 0,
             type_modifier: -1,
             computed_default: false,
@@ -147,6 +146,12 @@ impl Column {
             sequence: None,
             ordered_by_bytes: false,
         }
+    }
+
+    /// A column of no type for tests, without any peculiarities.
+    #[cfg(test)]
+    pub fn plain() -> Self {
+        Self::of_name(String::new())
     }
 }
 

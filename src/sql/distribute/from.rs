@@ -4,10 +4,16 @@
 //! equalities of their shard keys. The nullable side of an outer join is proven for itself, and must be tied to the
 //! preserved side by an equality of shard keys in its ON; an equality anywhere else would keep the right pairs, but
 //! not the right rows that found no partner. Reference tables have all their rows on every shard, so they may stand
-//! anywhere but on the preserved side of a join with sharded tables: their unmatched rows would come once per shard.
+//! anywhere but on the preserved side of a join with sharded tables: their unmatched rows would come once per shard. So may
+//! rows that the statement itself gives: VALUES, and functions of constants and parameters.
+
+use std::borrow::Cow;
 
 use pg_query::NodeEnum;
-use pg_query::protobuf::{AExpr, AExprKind, BoolExprType, ColumnRef, JoinExpr, JoinType, Node, RangeVar, SelectStmt};
+use pg_query::protobuf::{
+    AExpr, AExprKind, Alias, BoolExprType, ColumnRef, JoinExpr, JoinType, Node, RangeFunction, RangeSubselect,
+    RangeVar, SelectStmt,
+};
 
 use super::super::facts::RelationName;
 use super::super::schema::{Column, Resolved, Schema};
@@ -19,7 +25,7 @@ use crate::types::{Error, Result};
 /// Reads the FROM clause of a SELECT with at least one sharded table.
 ///
 /// # Errors
-/// Refuses joins that are not proven to stay within shards, and anything in FROM but plain tables.
+/// Refuses joins that are not proven to stay within shards, and anything in FROM but plain tables and given rows.
 pub fn resolve<'s>(select: &SelectStmt, schema: &'s Schema, placement: Placement<'s>) -> Result<Scope<'s>> {
     let mut reader = Reader { scope: Scope::new(schema), placement };
     reader.scope.placement = Some(placement);
@@ -109,8 +115,8 @@ impl<'s> Reader<'s> {
         match &item.node {
             Some(NodeEnum::RangeVar(table)) => self.table(table),
             Some(NodeEnum::JoinExpr(join)) => self.join(join),
-            Some(NodeEnum::RangeSubselect(_)) => Err(refuse("a subquery in FROM")),
-            Some(NodeEnum::RangeFunction(_)) => Err(refuse("a function in FROM")),
+            Some(NodeEnum::RangeSubselect(query)) => self.values(query),
+            Some(NodeEnum::RangeFunction(function)) => self.function(function),
             Some(NodeEnum::RangeTableSample(_)) => Err(refuse("TABLESAMPLE")),
             _ => Err(refuse("an item of FROM that is not a table")),
         }
@@ -122,8 +128,70 @@ impl<'s> Reader<'s> {
         let shard_key = self.shard_key(&name, columns)?;
         let place = self.scope.relations.len();
         let sharded: Vec<usize> = shard_key.iter().map(|_| place).collect();
+        let columns = Cow::Borrowed(columns);
         self.scope.relations.push(ScopeRelation { alias: alias(table)?, columns, shard_key });
         Ok(Side { members: vec![place], core: sharded.clone(), sharded, equalities: Vec::new() })
+    }
+
+    /// VALUES in FROM: every shard is given the same rows.
+    fn values(&mut self, query: &RangeSubselect) -> Result<Side> {
+        let refused = || refuse("a subquery in FROM");
+        let Some(NodeEnum::SelectStmt(select)) = query.subquery.as_ref().and_then(|query| query.node.as_ref()) else {
+            return Err(refused());
+        };
+        let more = select.limit_count.is_some() || select.limit_offset.is_some() || select.with_clause.is_some();
+        if select.values_lists.is_empty() || more || !select.sort_clause.is_empty() || !select.locking_clause.is_empty()
+        {
+            return Err(refused());
+        }
+        let mut width = 0;
+        for row in &select.values_lists {
+            let Some(NodeEnum::List(row)) = &row.node else { return Err(refused()) };
+            width = row.items.len();
+            row.items.iter().try_for_each(|value| self.depends_on_nothing(value))?;
+        }
+        let numbered = (1..=width).map(|number| format!("column{number}")).collect();
+        self.given_rows(query.alias.as_ref(), numbered).ok_or_else(refused)
+    }
+
+    /// A function in FROM whose arguments are constants and parameters: every shard comes to the same rows.
+    fn function(&mut self, function: &RangeFunction) -> Result<Side> {
+        let refused = || refuse("a function in FROM");
+        let [Node { node: Some(NodeEnum::List(only)) }] = function.functions.as_slice() else { return Err(refused()) };
+        let Some(call @ Node { node: Some(NodeEnum::FuncCall(named)) }) = only.items.first() else {
+            return Err(refused());
+        };
+        if function.is_rowsfrom
+            || !function.coldeflist.is_empty()
+            || only.items.get(1).is_some_and(|list| list.node.is_some())
+        {
+            return Err(refused());
+        }
+        self.depends_on_nothing(call)?;
+        // What other functions call their columns only the catalogs know.
+        let is_series = expression::built_in_name(&named.funcname).is_ok_and(|name| name == "generate_series");
+        let own = function.alias.as_ref().map(|alias| alias.aliasname.clone()).filter(|_| is_series);
+        self.given_rows(function.alias.as_ref(), own.into_iter().collect()).ok_or_else(refused)
+    }
+
+    fn depends_on_nothing(&self, expression: &Node) -> Result<()> {
+        expression::normal_form(expression, &Scope::new(self.scope.schema)).map(drop)
+    }
+
+    /// Rows that the statement itself gives; `None` where they have no name, or no names for their columns.
+    fn given_rows(&mut self, alias: Option<&Alias>, names: Vec<String>) -> Option<Side> {
+        let alias = alias?;
+        let listed = alias.colnames.iter().map(|name| expression::string(name).ok().map(str::to_owned));
+        let mut columns = listed.collect::<Option<Vec<String>>>()?;
+        columns.extend(names.into_iter().skip(columns.len()));
+        if columns.is_empty() {
+            return None;
+        }
+        let columns = columns.into_iter().map(Column::of_name).collect();
+        let place = self.scope.relations.len();
+        let alias = alias.aliasname.clone();
+        self.scope.relations.push(ScopeRelation { alias, columns: Cow::Owned(columns), shard_key: None });
+        Some(Side { members: vec![place], ..Side::default() })
     }
 
     fn columns(&self, name: &RelationName) -> Result<&'s [Column]> {

@@ -1,5 +1,7 @@
 //! The relations of one FROM clause, and which of them a column belongs to.
 
+use std::borrow::Cow;
+
 use pg_query::protobuf::Node;
 
 use super::super::facts::RelationName;
@@ -32,8 +34,8 @@ pub struct Scope<'s> {
 pub struct ScopeRelation<'s> {
     /// The alias, or the table's own name.
     pub alias: String,
-    pub columns: &'s [Column],
-    /// How the table is sharded; `None` for a reference table.
+    pub columns: Cow<'s, [Column]>,
+    /// How the table is sharded; `None` for a reference table, and for rows that the statement itself gives.
     pub shard_key: Option<ShardKey>,
 }
 

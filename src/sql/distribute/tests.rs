@@ -40,7 +40,13 @@ fn schema() -> Schema {
     let view = Relation { is_view: true, ..Relation::default() };
     schema.relations.insert(("public".into(), "big_orders".into()), view);
     for (names, volatility, aggregate, window, builtin) in [
-        ("lower upper length abs round like_escape unnest", Volatility::Immutable, false, false, true),
+        (
+            "lower upper length abs round like_escape unnest generate_series jsonb_array_elements",
+            Volatility::Immutable,
+            false,
+            false,
+            true,
+        ),
         ("now date_trunc to_char concat extract", Volatility::Stable, false, false, true),
         ("random nextval", Volatility::Volatile, false, false, true),
         ("count sum min max avg bool_and string_agg", Volatility::Immutable, true, false, true),
@@ -478,6 +484,14 @@ const REFUSED: &[(&str, &str)] = &[
     ("SELECT 1 FROM big_orders", "view"),
     ("SELECT 1 FROM (SELECT * FROM orders) o", "subquery in FROM"),
     ("SELECT 1 FROM orders, generate_series(1, 3)", "function in FROM"),
+    ("SELECT 1 FROM orders o, jsonb_array_elements('[1]') e", "function in FROM"),
+    ("SELECT 1 FROM orders o, generate_series(1, o.id) g", "\"o\""),
+    ("SELECT 1 FROM orders o, unnest(ARRAY[now()]) AS v (at)", "now()"),
+    ("SELECT 1 FROM orders o, (VALUES (1)) v (id) WHERE v.nothing = 1", "no column"),
+    ("SELECT 1 FROM orders o, (VALUES (1) LIMIT 1) v (id)", "subquery in FROM"),
+    ("SELECT 1 FROM orders o, (VALUES ('now'::timestamptz)) v (at)", "'now'"),
+    ("SELECT 1 FROM orders o, LATERAL (VALUES (o.id)) v (id)", "\"o\""),
+    ("SELECT 1 FROM (VALUES (1)) v (id) LEFT JOIN orders o ON o.id = v.id", "preserves a reference table"),
     ("SELECT 1 FROM orders NATURAL JOIN order_lines", "NATURAL"),
     ("SELECT 1 FROM orders o (a, b)", "column aliases"),
     ("SELECT 1 FROM (orders o JOIN products p ON true) j", "alias of a join"),
@@ -531,6 +545,19 @@ fn subqueries_that_stay_on_a_rows_shard_go_there_with_it() {
         "SELECT EXISTS (SELECT 1), ARRAY(SELECT 1), (SELECT 1), (SELECT title FROM products), (SELECT 1 AS one)::text FROM orders ORDER BY \"exists\", title, one",
     );
     assert_eq!(recipe(&names.merge), "rows by v0 asc by v3 asc by v4 asc");
+}
+
+#[test]
+fn rows_that_the_statement_gives_are_the_same_everywhere() {
+    for text in [
+        "SELECT o.id, v.name FROM orders o JOIN (VALUES (1, 'a'), ($1, upper('b'))) v (id, name) ON v.id = o.customer_id",
+        "SELECT o.id FROM orders o, (VALUES (1), (2)) AS v WHERE v.column1 = o.id ORDER BY v.column1",
+        "SELECT o.id, g FROM orders o CROSS JOIN generate_series(1, $1) g",
+        "SELECT o.id FROM orders o JOIN unnest($1::int8[], '{a,b}'::text[]) AS v (id, name) ON v.id = o.customer_id AND o.status = v.name",
+        "SELECT count(*) FROM orders o LEFT JOIN (VALUES (1)) v (id) ON v.id = o.id WHERE v.id IS NULL",
+    ] {
+        accept(text);
+    }
 }
 
 #[test]

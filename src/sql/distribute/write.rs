@@ -5,6 +5,8 @@
 //! as their expressions have not. What is evaluated for each row, such as random(), may be evaluated anywhere; what one
 //! server would evaluate once, such as now(), may not.
 
+use std::borrow::Cow;
+
 use pg_query::NodeEnum;
 use pg_query::protobuf::{
     CmdType, DeleteStmt, InsertStmt, MergeMatchKind, MergeStmt, MergeWhenClause, Node, OnConflictClause, ResTarget,
@@ -89,7 +91,7 @@ fn prove_insert(insert: &InsertStmt, schema: &Schema, placement: Placement<'_>) 
     match &insert.on_conflict_clause {
         None => Ok(()),
         Some(conflict) => {
-            let excluded = scope.relations.first().map_or(&[][..], |target| target.columns);
+            let excluded = scope.relations.first().map_or(Cow::Borrowed(&[][..]), |target| target.columns.clone());
             scope.relations.push(ScopeRelation { alias: "excluded".to_owned(), columns: excluded, shard_key: None });
             on_conflict(conflict, &scope)
         }
@@ -291,7 +293,7 @@ fn target_scope<'s>(insert: &InsertStmt, schema: &'s Schema) -> Result<Scope<'s>
     let alias = target.alias.as_ref().map_or(&target.relname, |alias| &alias.aliasname).clone();
     let mut scope = Scope::new(schema);
     scope.evaluated_by_row = true;
-    scope.relations.push(ScopeRelation { alias, columns: &relation.columns, shard_key: None });
+    scope.relations.push(ScopeRelation { alias, columns: Cow::Borrowed(&relation.columns), shard_key: None });
     Ok(scope)
 }
 
@@ -396,6 +398,7 @@ mod tests {
             "UPDATE t SET a = u.b FROM u, r WHERE u.k = t.k AND r.id = u.k",
             "DELETE FROM t USING u JOIN r ON r.id = u.k WHERE u.k = t.k RETURNING t.*, label",
             "DELETE FROM t x WHERE x.a = $1",
+            "UPDATE t SET a = v.a FROM (VALUES (1, 'x'), (2, $1)) AS v (k, a) WHERE v.k = t.k",
             "DELETE FROM t WHERE NOT EXISTS (SELECT FROM u WHERE u.k = t.k) AND a <> (SELECT label FROM r WHERE id = 1)",
             "UPDATE t SET a = (SELECT b FROM u WHERE u.k = t.k) WHERE k IN (SELECT k FROM u)",
             "INSERT INTO t SELECT * FROM u",

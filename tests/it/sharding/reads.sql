@@ -422,3 +422,9 @@ SELECT customer_id FROM customers c ORDER BY (SELECT count(*) FROM orders o WHER
 SELECT DISTINCT (SELECT min(order_id) FROM orders o WHERE o.customer_id = c.customer_id) AS first FROM customers c ORDER BY 1
 SELECT customer_id, (SELECT 1 / (count(*) - 2) FROM orders o WHERE o.customer_id = c.customer_id) FROM customers c WHERE customer_id = 3
 SELECT (SELECT order_id FROM orders o WHERE o.customer_id = c.customer_id) FROM customers c ORDER BY customer_id
+-- Rows that the statement gives.
+--- rows
+SELECT c.name, v.note FROM customers c JOIN (VALUES (1, 'a'), (2, 'b'), (13, NULL), (2, 'again')) v (id, note) ON v.id = c.customer_id
+SELECT c.customer_id, g FROM customers c CROSS JOIN generate_series(1, $1) g WHERE c.customer_id < 4 <- 3
+SELECT v.kind, count(*), sum(o.total) FROM orders o JOIN (VALUES ('paid', 'good'), ('void', 'bad')) v (status, kind) USING (status) GROUP BY v.kind
+SELECT o.order_id FROM orders o LEFT JOIN (VALUES (1), (2)) AS v (n) ON v.n = o.order_id WHERE v.n IS NULL

@@ -156,6 +156,10 @@ UPDATE customers c SET name = 'has orders', credit = (SELECT sum(total) FROM ord
 UPDATE orders SET priority = 9 WHERE (customer_id, order_id) NOT IN (SELECT customer_id, order_id FROM lines WHERE quantity > 3)
 DELETE FROM customers WHERE customer_id > 6000 AND NOT EXISTS (SELECT FROM orders WHERE orders.customer_id = customers.customer_id) RETURNING customer_id
 DELETE FROM lines l WHERE price < (SELECT avg(x.price) FROM lines x WHERE x.customer_id = l.customer_id) AND product_id IN (SELECT product_id FROM products WHERE price > 5)
+-- Rows that the statement gives.
+UPDATE customers c SET name = v.name, credit = v.credit FROM (VALUES (1, 'one', 1.5), (12, 'twelve', NULL), (77777, 'nobody', 3)) AS v (id, name, credit) WHERE v.id = c.customer_id RETURNING c.customer_id, v.name
+UPDATE orders o SET priority = v.p FROM unnest($1::int8[], $2::int4[], $3::int2[]) AS v (c, o, p) WHERE o.customer_id = v.c AND o.order_id = v.o <- {2,3,4}, {1,1,1}, {7,8,9}
+DELETE FROM visits USING generate_series(1, 3) g WHERE visits.token = 'serie' || g
 -- Rows whose key changes.
 UPDATE visits SET token = upper(token) || '!' WHERE hits > 3 RETURNING token, hits
 UPDATE visits v SET token = 'p' || v.token, hits = hits + 1 WHERE v.customer_id = 3 RETURNING v.*
