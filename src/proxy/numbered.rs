@@ -1,8 +1,6 @@
 //! Statements that take values from the home shard first: INSERTs whose rows take numbers from sequences, and writes on
 //! several shards that read the time. They go on with the values in their texts.
 
-use bytes::Bytes;
-
 use super::client::Client;
 use super::exchange::Question;
 use super::outcome::Step;
@@ -27,7 +25,7 @@ impl Client {
         for column in &numbering.columns {
             numbers.push(self.take_numbers(column).await?);
         }
-        self.filled(schema, numbering.fill(task.text, &numbers)?, None, task).await
+        self.filled(schema, numbering.fill(task.text, &numbers)?, task).await
     }
 
     /// Puts the time at which the transaction began on the home shard into a statement, and does that.
@@ -41,12 +39,11 @@ impl Client {
         let moment = Moment { with_zone: text(0).into(), local: text(1).into(), date: text(2).into() };
         let text =
             fixed(task.text, &moment).ok_or_else(|| Error::internal("a statement without now() was to have it"))?;
-        self.filled(schema, text, None, task).await
+        self.filled(schema, text, task).await
     }
 
-    /// Plans a statement whose values are complete now, and does it. `described`: the body of the ParameterDescription of
-    /// the client's own text, where this one has fewer parameters.
-    pub async fn filled(&mut self, schema: &Schema, text: String, described: Option<Bytes>, task: &Task<'_>) -> Step {
+    /// Plans a statement whose values are complete now, and does it.
+    pub async fn filled(&mut self, schema: &Schema, text: String, task: &Task<'_>) -> Step {
         let mut literals = Vec::new();
         let facts = self.known.facts(schema, &text, &mut literals);
         let [statement] = facts.statements.as_slice() else {
@@ -56,11 +53,7 @@ impl Client {
         let values = Values { text: &text, literals: &literals, bound: task.values.bound };
         let task = Task { statement, text: &text, asked: task.asked, values };
         match plan.action {
-            Action::One { part, .. } => {
-                let spread = Spread { described, ..Spread::on_one(part.shard, &text, statement)? };
-                self.spread(&spread, &task).await
-            }
-            Action::Spread(spread) => Box::pin(self.spread(&Spread { described, ..*spread }, &task)).await,
+            Action::One { part, .. } => self.spread(&Spread::on_one(part.shard, &text, statement)?, &task).await,
             _ => Box::pin(self.perform(schema, plan, &task)).await,
         }
     }

@@ -191,9 +191,6 @@ fn preface(spread: &Spread, sources: &[Source]) -> Result<Preface> {
 }
 
 fn described_parameters(spread: &Spread, sources: &[Source]) -> Result<Option<Bytes>> {
-    if let Some(described) = &spread.described {
-        return Ok(Some(described.clone()));
-    }
     let (Some(named), Some(first)) = (&spread.parameters, sources.first()) else {
         return Ok(sources.first().and_then(|source| source.parameters.clone()));
     };

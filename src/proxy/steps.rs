@@ -19,7 +19,7 @@ use crate::merge::spec::MergeSpec;
 use crate::route::plan::{Access, Action, Spread};
 use crate::session::statements::StatementId;
 use crate::sql::collected::{Collected, SourceRow};
-use crate::sql::computed::Computed;
+use crate::sql::computed::{self, Computed};
 use crate::sql::facts::{Effects, StatementKind};
 use crate::sql::schema::Schema;
 use crate::sql::subqueries::{Answer, answered};
@@ -112,23 +112,25 @@ impl Client {
         Ok((described.preface, said))
     }
 
-    /// Asks for the keys of an INSERT's rows, writes them into it, and does that.
+    /// Asks for values of an INSERT's rows, writes them into it, and does that.
     pub async fn computed(&mut self, schema: &Schema, computed: &Computed, task: &Task<'_>) -> Step {
-        let question = computed.question(task.text)?;
-        let reads_tables = {
-            let facts = self.known.facts(schema, &question, &mut Vec::new());
+        let questions = computed.questions(task.text)?;
+        let reads_tables = questions.iter().any(|question| {
+            let facts = self.known.facts(schema, &question.text, &mut Vec::new());
             facts.statements.iter().any(|statement| !statement.relations.is_empty())
-        };
-        // What is read and what is written belong to one transaction.
-        if reads_tables && self.begin_own() {
-            let written = self.compute_and_insert(schema, computed, &question, task).await;
-            return match self.end_own(true, written).await {
+        });
+        let takes_parameters = questions.iter().any(|question| question.text.contains('$'));
+        // What is read and what is written belong to one transaction, and parameters may be needed by the question only.
+        if reads_tables || takes_parameters {
+            let own = self.begin_own();
+            let written = self.compute_and_insert(schema, computed, &questions, task).await;
+            return match self.end_own(own, written).await {
                 Ok((preface, said)) => self.answer_rows("INSERT 0", &preface, &said, task),
                 Err(stop) => self.refused(stop, task),
             };
         }
-        match self.compute(schema, computed, &question, None, task).await {
-            Ok((text, parameters)) => self.filled(schema, text, parameters, task).await,
+        match self.compute(schema, computed, &questions, None, task).await {
+            Ok(text) => self.filled(schema, text, task).await,
             Err(stop) => {
                 self.fail_block();
                 self.refused(stop, task)
@@ -140,42 +142,38 @@ impl Client {
         &mut self,
         schema: &Schema,
         computed: &Computed,
-        question: &str,
+        questions: &[computed::Question],
         task: &Task<'_>,
     ) -> Step<(Preface, Said)> {
         let described = self.described_at_home(task.text, task).await?;
-        let (text, _) = self.compute(schema, computed, question, Some(&described), task).await?;
+        let text = self.compute(schema, computed, questions, Some(&described), task).await?;
         let said = self.step(schema, &text, Form::Own, Some(&described), task).await?;
         Ok((described.preface, said))
     }
 
-    /// The statement with its keys in it, and the ParameterDescription of the one without them, if a server was asked.
+    /// The statement with its values in it.
     async fn compute(
         &mut self,
         schema: &Schema,
         computed: &Computed,
-        question: &str,
+        questions: &[computed::Question],
         described: Option<&Described>,
         task: &Task<'_>,
-    ) -> Step<(String, Option<Bytes>)> {
+    ) -> Step<String> {
         self.link(HOME, Access::Primary { writes: false }).await?;
-        let own;
-        // Conservative: the sign may stand in a string, too.
-        let described = match described {
-            None if question.contains('$') => {
-                own = self.described_at_home(task.text, task).await?;
-                Some(&own)
+        if described.is_none() && computed.has_expressions() {
+            self.described_at_home(task.text, task).await?;
+        }
+        let mut values = vec![None; computed.cells.len()];
+        for question in questions {
+            let said = self.step(schema, &question.text, Form::Text, described, task).await?;
+            let row = said.rows.first().map(|row| backend::read_data_row(row)).transpose()?.unwrap_or_default();
+            for (cell, value) in question.cells.iter().zip(row) {
+                let text = value.map(|value| String::from_utf8(value.to_vec())).transpose();
+                values[*cell] = text.map_err(|_| Error::internal("a computed value is not in UTF-8"))?;
             }
-            described => described,
-        };
-        let said = self.step(schema, question, Form::Text, described, task).await?;
-        let row = said.rows.first().map(|row| backend::read_data_row(row)).transpose()?.unwrap_or_default();
-        let text = |value: &[u8]| String::from_utf8(value.to_vec());
-        let values =
-            row.into_iter().map(|value| value.map(text).transpose()).collect::<std::result::Result<Vec<_>, _>>();
-        let values = values.map_err(|_| Error::internal("a key is not in UTF-8"))?;
-        let parameters = described.and_then(|described| described.preface.parameters.clone());
-        Ok((computed.fill(task.text, &values)?, parameters))
+        }
+        Ok(computed.fill(task.text, &values)?)
     }
 
     /// Answers with what was written, all of it.

@@ -4,8 +4,11 @@ use super::plan::Access;
 use crate::sql::facts::{Effects, Statement, StatementKind};
 
 /// What does no harm on a replica: its answer is the primary's, as far as it has replayed.
-const HARMLESS: Effects =
-    Effects::STABLE.union(Effects::SHAPES_RESULT).union(Effects::SYSTEM_RELATIONS).union(Effects::SYSTEM_COLUMNS);
+const HARMLESS: Effects = Effects::STABLE
+    .union(Effects::READS_DATES)
+    .union(Effects::SHAPES_RESULT)
+    .union(Effects::SYSTEM_RELATIONS)
+    .union(Effects::SYSTEM_COLUMNS);
 
 /// What may write: volatile built-in functions count, as some of them do.
 const MAY_WRITE: Effects = Effects::WRITES_ROWS.union(Effects::OPAQUE).union(Effects::DDL).union(Effects::VOLATILE);

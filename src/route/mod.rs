@@ -12,6 +12,7 @@
 
 mod access;
 mod array;
+mod computed;
 pub mod copy;
 mod explain;
 mod fan;

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::copy::CopyIn;
 use crate::merge::spec::MergeSpec;
 use crate::sql::collected::Collected;
@@ -130,8 +128,6 @@ pub struct Spread {
     pub parameters: Option<Vec<Vec<u16>>>,
     /// Parameters whose type the server must have said: their places in one part could give them another one.
     pub typed: Vec<u16>,
-    /// The body of the statement's ParameterDescription, where the parts do not name all of its parameters.
-    pub described: Option<Bytes>,
     /// The word in front of the number of rows in the command tag.
     pub verb: &'static str,
     pub order: RowOrder,
@@ -151,14 +147,7 @@ impl Spread {
         };
         let part = Part { text: PartText::Rewritten(text.into()), ..Part::untouched(shard) };
         let named = statement.parameters.iter().map(|used| used.number).collect();
-        Ok(Self {
-            parts: vec![part],
-            parameters: Some(vec![named]),
-            typed: Vec::new(),
-            described: None,
-            verb,
-            order: RowOrder::ByPart,
-        })
+        Ok(Self { parts: vec![part], parameters: Some(vec![named]), typed: Vec::new(), verb, order: RowOrder::ByPart })
     }
 }
 

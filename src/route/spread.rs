@@ -108,7 +108,6 @@ impl Router<'_> {
             parts: shards.iter().copied().map(Part::untouched).collect(),
             parameters: None,
             typed: Vec::new(),
-            described: None,
             verb,
             order: RowOrder::ByPart,
         })))
@@ -165,7 +164,6 @@ impl Router<'_> {
             parts: shards.iter().zip(&by_part).map(part).collect(),
             parameters: Some(by_part.iter().map(named).collect()),
             typed: self.ambiguous_parameters(),
-            described: None,
             verb: "INSERT 0",
             order: RowOrder::OfInput(order),
         })))

@@ -9,7 +9,6 @@ use super::value::{Family, Value, find_column};
 use super::{HOME, Parameter, Router};
 use crate::shardmap::{KeyType, KeyValue, Keyspace, Known};
 use crate::sql::collected::collect;
-use crate::sql::computed::{Cell, Computed};
 use crate::sql::facts::{ColumnUse, Effects, InsertShape, InsertSource, Operand, Selected, StatementKind};
 use crate::sql::moment::{Moment, fixed, names_moment};
 use crate::sql::schema::{Column, Relation};
@@ -33,9 +32,12 @@ impl<'a> Router<'a> {
         match written.as_slice() {
             [index] => match self.write_to(*index) {
                 Err(error) if error.kind == Kind::NotSupported && self.reads_moment(*index) => Ok(Action::Moment),
-                Err(error) if error.kind == Kind::NotSupported => match self.subqueries()? {
+                Err(error) if error.kind == Kind::NotSupported => match self.shared_values(*index)? {
                     Some(action) => Ok(action),
-                    None => self.collect_after(*index, error),
+                    None => match self.subqueries()? {
+                        Some(action) => Ok(action),
+                        None => self.collect_after(*index, error),
+                    },
                 },
                 other => other,
             },
@@ -84,13 +86,13 @@ impl<'a> Router<'a> {
         Ok(Action::Collect(Arc::new(collect(self.statement().text(self.request.text), relation, key)?)))
     }
 
-    /// Whether a write of rows of a sharded table calls now() or its kin where one time can be put in place of the call.
+    /// Whether a write of rows of several shards calls now() or its kin where one time can be put in place of the call.
     fn reads_moment(&self, index: usize) -> bool {
         let statement = self.statement();
         let is_write = matches!(statement.kind, StatementKind::Insert | StatementKind::Update | StatementKind::Delete);
         let any = Moment { with_zone: String::new(), local: String::new(), date: String::new() };
-        let is_sharded = matches!(self.targets.get(index), Some(Target::Sharded { .. }));
-        is_sharded && is_write && self.has(Effects::STABLE) && fixed(statement.text(self.request.text), &any).is_some()
+        let has_several = matches!(self.targets.get(index), Some(Target::Sharded { .. } | Target::Reference { .. }));
+        has_several && is_write && self.has(Effects::STABLE) && fixed(statement.text(self.request.text), &any).is_some()
     }
 
     /// Data-modifying WITH queries: everything must be on one shard.
@@ -270,48 +272,8 @@ impl<'a> Router<'a> {
         owner
     }
 
-    /// The keys of an INSERT's rows that cannot be told before they are computed, as `error` says; `None` where computing
-    /// them does not help.
-    fn computed_keys(&self, error: &Error) -> Option<Action> {
-        let shape = self.statement().insert.as_ref()?;
-        let Some(Target::Sharded { keyspace, columns, relation: Some(relation) }) = self.targets.get(shape.relation)
-        else {
-            return None;
-        };
-        let rows = match &shape.source {
-            InsertSource::Values(rows) => rows.as_slice(),
-            InsertSource::DefaultValues => &[Vec::new()],
-            InsertSource::Select(_) => return None,
-        };
-        if error.kind != Kind::NotSupported || self.statement().kind != StatementKind::Insert {
-            return None;
-        }
-        let given = given_columns(shape, relation, rows);
-        let mut cells = Vec::new();
-        for (column, key_type) in columns.iter().zip(&keyspace.key) {
-            let stored = find_column(&relation.columns, column)?;
-            let type_name = self.stored_type(Some(stored), column, *key_type).ok()?.pg_name()?;
-            let place = given.iter().position(|name| name == column);
-            for (row, values) in rows.iter().enumerate() {
-                let value = place.and_then(|place| values.get(place)).filter(|value| **value != Operand::Default);
-                let cell = |default| Cell { row, column: column.clone(), type_name, default };
-                match (value, &stored.default) {
-                    (Some(value), _) if is_settled(value, type_name) => {}
-                    (Some(value), _) => {
-                        if self.new_value(Some(value), column, *key_type, Some(relation)).is_err() {
-                            cells.push(cell(None));
-                        }
-                    }
-                    (None, Some(default)) => cells.push(cell(Some(default.clone()))),
-                    (None, None) => {}
-                }
-            }
-        }
-        (!cells.is_empty()).then(|| Action::Compute(Arc::new(Computed { given, cells })))
-    }
-
     /// What one column of the key holds in a new row.
-    fn new_value(
+    pub(super) fn new_value(
         &self,
         operand: Option<&Operand>,
         column: &str,
@@ -377,7 +339,8 @@ impl<'a> Router<'a> {
 
     /// A string such as 'now' becomes another time on each shard.
     fn check_clock(&self, relation: &Relation) -> Result<()> {
-        if !relation.columns.iter().any(|column| CLOCK_TYPES.contains(&column.type_oid)) {
+        let has_clock = relation.columns.iter().any(|column| CLOCK_TYPES.contains(&column.type_oid));
+        if !has_clock && !self.has(Effects::READS_DATES) {
             return Ok(());
         }
         let mut literals = self.request.literals.iter().filter_map(|literal| literal.value(self.request.text));
@@ -396,17 +359,6 @@ pub(super) fn given_columns(shape: &InsertShape, relation: &Relation, rows: &[Ve
             let width = rows.first().map_or(0, Vec::len);
             relation.columns.iter().take(width).map(|column| column.name.clone()).collect()
         }
-    }
-}
-
-/// A literal of this very type, or NULL: computing it gives nothing else.
-fn is_settled(value: &Operand, type_name: &str) -> bool {
-    match value {
-        Operand::Null => true,
-        Operand::Cast { operand, type_name: own } => {
-            matches!(**operand, Operand::Literal { .. } | Operand::Null) && **own == *type_name
-        }
-        _ => false,
     }
 }
 

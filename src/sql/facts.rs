@@ -265,6 +265,8 @@ bitflags! {
         const READS_STATEMENTS = 1 << 15;
         /// COPY in binary format.
         const COPIES_BINARY = 1 << 16;
+        /// Reads literals or parameters as dates or times: the same on each server, except for words such as 'now'.
+        const READS_DATES = 1 << 17;
         /// Both.
         const SEQUENCES = Self::ADVANCES_SEQUENCE.bits() | Self::READS_SEQUENCE.bits();
     }

@@ -32,5 +32,5 @@ pub mod schema;
 pub mod subqueries;
 mod template;
 mod tree;
-mod type_names;
+pub mod type_names;
 pub mod values;

@@ -1,6 +1,10 @@
 //! Words that a date or time type reads as the current moment. Every server has a moment of its own, and a constant with
 //! such a word is read when its statement is parsed, so that a second parse of the same text is another statement.
 
+mod words;
+
+use words::DATE_WORDS;
+
 /// Source: PostgreSQL manual, "Special Values" of date and time types.
 const MOMENTS: &[&str] = &["now", "today", "tomorrow", "yesterday"];
 
@@ -9,7 +13,21 @@ const WORDS_MAX: usize = 6;
 
 /// Whether a string could be read as a date or time that depends on the clock.
 pub fn names_moment(text: &str) -> bool {
-    text.split_whitespace().count() <= WORDS_MAX && is_mentioned(text)
+    text.split_whitespace().count() <= WORDS_MAX && is_mentioned(text) && could_be_dates(text)
+}
+
+/// Whether nothing stands in a text that no date, no range or array of dates can have.
+fn could_be_dates(text: &str) -> bool {
+    // A row may have a date among other things.
+    let is_between = |letter: char| letter.is_whitespace() || ",;\"{}[])".contains(letter);
+    text.contains('(') || text.split(is_between).all(could_be_of_date)
+}
+
+fn could_be_of_date(word: &str) -> bool {
+    // Numbers, signs and zones of several words are not looked at closely.
+    let is_plain = word.chars().all(char::is_alphabetic);
+    let is_known = || DATE_WORDS.binary_search(&word.to_ascii_lowercase().as_str()).is_ok();
+    word.is_empty() || !is_plain && word.is_ascii() || is_known()
 }
 
 /// Whether one of the words stands anywhere in a text, which may be a whole statement.
@@ -106,9 +124,31 @@ mod tests {
         {
             assert!(names_moment(text), "{text}");
         }
-        for text in ["", "2020-01-01", "known", "now_and_then", "todays", "we meet now and we part tomorrow"] {
+        for text in [
+            "now America/New_York",
+            "today AT 10:00 utc",
+            "[now,infinity]",
+            "(now,Zoé)",
+            "{today,\"tomorrow 10:00 Zulu\"}",
+            "now+02",
+        ] {
+            assert!(names_moment(text), "{text}");
+        }
+        for text in [
+            "",
+            "2020-01-01",
+            "known",
+            "now_and_then",
+            "todays",
+            "we meet now and we part tomorrow",
+            "Buy now",
+            "Tomorrow never dies",
+            "now or never",
+            "ça va now",
+        ] {
             assert!(!names_moment(text), "{text}");
         }
+        assert!(DATE_WORDS.is_sorted());
     }
 
     #[test]

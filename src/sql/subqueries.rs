@@ -2,9 +2,7 @@
 //! gives the same whenever it is asked, so it is asked first, and its answer is written in its place.
 
 use pg_query::NodeEnum;
-use pg_query::protobuf::{
-    AConst, AExpr, AExprKind, Boolean, Integer, List, Node, RowExpr, SubLink, SubLinkType, TypeCast, TypeName, a_const,
-};
+use pg_query::protobuf::{AConst, AExpr, AExprKind, Boolean, List, Node, RowExpr, SubLink, SubLinkType, a_const};
 
 use super::schema::Schema;
 use super::tree::{leading_comments, parse_one, string, written};
@@ -283,12 +281,7 @@ fn cast(constant: AConst, oid: u32, schema: &Schema, is_array: bool) -> Result<N
     let known = type_names(oid, schema).filter(|known| !is_array || !known.is_array && oid != BOX);
     let known =
         known.ok_or_else(|| refuse("A subquery of it gives values of a type that cannot be written as text."))?;
-    let bound = Node { node: Some(NodeEnum::Integer(Integer { ival: -1 })) };
-    let array_bounds = if is_array || known.is_array && known.is_enum { vec![bound] } else { Vec::new() };
-    let names = known.names.iter().map(|name| string(name)).collect();
-    let type_name = Some(TypeName { names, typemod: -1, array_bounds, ..TypeName::default() });
-    let arg = Some(Box::new(Node { node: Some(NodeEnum::AConst(constant)) }));
-    Ok(NodeEnum::TypeCast(Box::new(TypeCast { arg, type_name, location: 0 })))
+    Ok(known.cast(Node { node: Some(NodeEnum::AConst(constant)) }, is_array))
 }
 
 fn refuse(detail: &str) -> Error {

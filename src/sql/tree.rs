@@ -97,6 +97,11 @@ impl ValuesInsert {
         Ok(Self { comments: leading_comments(text).to_owned(), insert: *insert, columns: columns.to_vec(), rows })
     }
 
+    /// The values of each row.
+    pub fn rows(&self) -> impl Iterator<Item = &[Node]> {
+        self.rows.iter().map(|row| row.items.as_slice())
+    }
+
     /// The value that a row has for a column, if it has one.
     pub fn value(&self, row: usize, column: &str) -> Option<&Node> {
         let place = self.columns.iter().position(|own| own == column)?;

@@ -1,6 +1,10 @@
 //! Names of types by their OIDs.
 
+use pg_query::NodeEnum;
+use pg_query::protobuf::{Integer, Node, TypeCast, TypeName};
+
 use super::schema::Schema;
+use super::tree::string;
 use crate::wire::oids::FIRST_NORMAL_OID;
 
 /// A type's name.
@@ -25,4 +29,15 @@ pub fn type_names(oid: u32, schema: &Schema) -> Option<TypeNames> {
         || schema.enum_of_array(oid).and_then(|element| schema.enums.get(&element)).map(|found| (found, true));
     let (found, is_array) = of_enum.or_else(of_array)?;
     Some(TypeNames { names: [found.schema.clone(), found.name.clone()], is_array, is_enum: true })
+}
+
+impl TypeNames {
+    /// `value::type`, or an array of the type where `of_elements`.
+    pub(super) fn cast(&self, value: Node, of_elements: bool) -> NodeEnum {
+        let bound = || Node { node: Some(NodeEnum::Integer(Integer { ival: -1 })) };
+        let array_bounds = if of_elements || self.is_array && self.is_enum { vec![bound()] } else { Vec::new() };
+        let names = self.names.iter().map(|name| string(name)).collect();
+        let type_name = Some(TypeName { names, typemod: -1, array_bounds, ..TypeName::default() });
+        NodeEnum::TypeCast(Box::new(TypeCast { arg: Some(Box::new(value)), type_name, location: 0 }))
+    }
 }

@@ -247,6 +247,11 @@ impl Analyzer<'_> {
     fn type_cast(&mut self, cast: &pg::TypeCast, scope: &Scope<'_>) {
         self.type_name(cast.type_name.as_ref());
         let name = cast.type_name.as_ref();
+        let is_constant = |arg: &Node| matches!(inner(arg), Some(NodeEnum::AConst(_) | NodeEnum::ParamRef(_)));
+        // What a text of a column or of a computation says is not known before it is there.
+        if !cast.arg.as_deref().is_some_and(is_constant) && self.reads_dates(name) {
+            self.effect(Effects::STABLE);
+        }
         match (cast.arg.as_deref(), self.key_type(name), self.array_element(name)) {
             (Some(arg), Some(name), _) => self.typed_value(arg, ParameterContext::Cast(name), scope),
             (Some(arg), None, Some(element)) => self.cast_array(arg, &element, scope),
@@ -278,9 +283,16 @@ impl Analyzer<'_> {
         }
     }
 
+    fn reads_dates(&self, name: Option<&pg::TypeName>) -> bool {
+        let names = name.map_or(&[][..], |name| &name.names);
+        strings(names).last().is_some_and(|name| names::input_of(name) == names::Input::OfDates)
+    }
+
     fn type_effects(&mut self, name: &str) {
-        if names::has_stable_input(name) {
-            self.effect(Effects::STABLE);
+        match names::input_of(name) {
+            names::Input::Immutable => {}
+            names::Input::OfDates => self.effect(Effects::READS_DATES),
+            names::Input::Stable => self.effect(Effects::STABLE),
         }
     }
 

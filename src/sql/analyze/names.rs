@@ -74,8 +74,31 @@ const BUILTIN_TYPES: &[&str] = &[
     "xml",
 ];
 
-/// Types whose text form means something else from one moment, or setting, to the next.
-const STABLE_INPUT_TYPES: &[&str] = &["date", "time", "timestamp", "timestamptz", "timetz"];
+/// Types in whose text form there can be a word such as 'now'.
+const DATE_TYPES: &[&str] = &[
+    "date",
+    "time",
+    "timestamp",
+    "timestamptz",
+    "timetz",
+    "daterange",
+    "tsrange",
+    "tstzrange",
+    "datemultirange",
+    "tsmultirange",
+    "tstzmultirange",
+];
+
+/// How the text form of a type is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Input {
+    /// Always alike.
+    Immutable,
+    /// By the settings of the session, and by the clock where a word such as 'now' stands in it.
+    OfDates,
+    /// By what else there is in the database.
+    Stable,
+}
 
 /// Relations of pg_catalog that speak of one server's activity, or whose content on a standby is not the primary's.
 const PRIMARY_ONLY_RELATIONS: &[&str] = &[
@@ -159,8 +182,13 @@ pub(super) fn is_builtin_type(name: &str) -> bool {
     BUILTIN_TYPES.binary_search(&name).is_ok()
 }
 
-pub(super) fn has_stable_input(type_name: &str) -> bool {
-    STABLE_INPUT_TYPES.contains(&type_name) || type_name.starts_with("reg")
+pub(super) fn input_of(type_name: &str) -> Input {
+    let element = type_name.strip_prefix('_').unwrap_or(type_name);
+    match element {
+        _ if DATE_TYPES.contains(&element) => Input::OfDates,
+        _ if element.starts_with("reg") => Input::Stable,
+        _ => Input::Immutable,
+    }
 }
 
 pub(super) fn is_primary_only_relation(name: &str) -> bool {

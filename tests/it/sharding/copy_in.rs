@@ -58,9 +58,12 @@ fn rows_go_to_their_shards_however_they_are_written() {
         ("COPY visits (token, hits) FROM stdin", b"aaa\t1\nzzz\t2\n\\\\N\t3\n"),
         ("COPY products (product_id, name, launched) FROM stdin", b"101\tlamp\t2020-01-01\n102\tbed\t\\N\n"),
     ];
-    let clean = "DELETE FROM customers WHERE customer_id BETWEEN 101 AND 999 OR customer_id BETWEEN -999 AND -20; \
-                 DELETE FROM products WHERE product_id > 100; \
-                 DELETE FROM visits WHERE token IN ('aaa', 'zzz', E'\\\\N')";
+    // Through Weir on its side: a replica may show what others deleted for a while longer.
+    let clean = [
+        "DELETE FROM customers WHERE customer_id BETWEEN 101 AND 999 OR customer_id BETWEEN -999 AND -20",
+        "DELETE FROM products WHERE product_id > 100",
+        "DELETE FROM visits WHERE token IN ('aaa', 'zzz', E'\\\\N')",
+    ];
     for (sql, data) in cases {
         for step in [1, 7, 100_000] {
             let ours = copy_in_parts(&mut pair.sharded, sql, data, step);
@@ -68,10 +71,7 @@ fn rows_go_to_their_shards_however_they_are_written() {
             assert_eq!(ours.sqlstate(), None, "{sql}: {ours:?}");
             assert_eq!(ours.difference(&theirs, Order::Total), None, "{sql} in parts of {step}");
             pair.compare_tables();
-            simple(&mut pair.single, clean);
-            for shard in [0, 1] {
-                pair.shop.shard(shard).execute(clean);
-            }
+            clean.iter().for_each(|sql| pair.must_both(sql));
         }
     }
     copy(&mut pair.sharded, cases[0].0, &text);

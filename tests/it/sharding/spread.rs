@@ -197,8 +197,6 @@ fn a_default_that_is_one_moment_for_all_rows_is_not_made_several() {
     story(
         &mut client,
         &[
-            ("INSERT INTO customers (customer_id) VALUES (3), (13)", "0A000"),
-            ("INSERT INTO customers (customer_id, joined) VALUES (3, DEFAULT), (13, NULL)", "0A000"),
             ("INSERT INTO customers (customer_id, joined) VALUES (3, '2024-01-01'), (13, NULL)", "INSERT 0 2"),
             (
                 "INSERT INTO customers (customer_id, joined) VALUES (3, NULL), (13, NULL)
