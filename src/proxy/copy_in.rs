@@ -1,44 +1,56 @@
 //! COPY FROM STDIN into tables of several shards: the client's rows are given to their shards, and kept by all of them or
 //! by none.
 //!
-//! Outside of a block they have a transaction of their own, in a block they are part of the client's.
+//! Outside of a block they have a transaction of their own, in a block they are part of the client's. Values that the rows
+//! lack and that must come from one place, such as numbers of sequences, are asked from the home shard while rows come; that
+//! server cannot take rows meanwhile, so its own are held back.
+//!
+//! PostgreSQL fails at the first bad line. Here each shard fails at its own first; all are let say theirs, and the client
+//! reads the error of the line that comes first in its data, with the number that the line has there. A row that Weir cannot
+//! give to a shard goes to any, which says what is wrong with it.
+
+mod streams;
 
 use std::future::poll_fn;
 use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
 
+use self::streams::{Failure, Stream};
 use super::answer::{Preface, pass};
 use super::client::Client;
-use super::exchange::{Question, Reply};
-use super::links::until_gone;
+use super::exchange::Question;
 use super::outcome::{Step, Stop};
-use super::sharded::{Asked, Task};
-use crate::pool::server::{lost, server_error};
-use crate::route::copy::{CopyIn, CopyRows, Destination};
+use super::sharded::{Asked, HOME, Task};
+use crate::pool::server::lost;
+use crate::route::copy::{Added, CopyIn, Destination};
 use crate::route::plan::Access;
 use crate::types::{Error, Kind, Origin, Result, ShardId};
-use crate::wire::backend::tag;
+use crate::wire::backend::{self, tag};
 use crate::wire::copy::{Piece, Rows};
 use crate::wire::frame::{self, Sender};
 use crate::wire::frontend;
 
-/// Rows for one shard that are sent in one message.
+/// Rows that go on together: to a server in one message, or to the home shard with the question for their values.
 const PIECE_BYTES: usize = 64 * 1024;
 
 /// A COPY that is under way.
 struct Copying<'t> {
     copy: CopyIn,
+    /// The shards' COPY.
     text: &'t str,
     rows: Rows,
     heading: Bytes,
+    heading_lines: u64,
+    /// The number of the last line of what was cut off `rows`.
+    line: u64,
     streams: Vec<Stream>,
-}
-
-/// The shard that takes rows, and those that were not sent yet.
-struct Stream {
-    shard: ShardId,
-    pending: BytesMut,
+    /// Rows that lack values, each with the number of its last line.
+    incomplete: Vec<(Bytes, u64)>,
+    incomplete_bytes: usize,
+    failures: Vec<Failure>,
+    /// Where Weir itself found the data to be wrong.
+    bad_line: Option<u64>,
 }
 
 /// What a client sends after COPY FROM STDIN.
@@ -67,25 +79,51 @@ impl Client {
             .hint("Send the statements one by one.")
             .into());
         }
-        let rows = Rows::new(copy.format.clone(), copy.header);
-        let mut copying = Copying { copy, text: task.text, rows, heading: Bytes::new(), streams: Vec::new() };
+        let text = copy.added.as_ref().map(|added| added.text.clone());
+        let mut copying = Copying {
+            text: text.as_deref().unwrap_or(task.text),
+            rows: Rows::new(copy.format.clone(), copy.header),
+            copy,
+            heading: Bytes::new(),
+            heading_lines: 0,
+            line: 0,
+            streams: Vec::new(),
+            incomplete: Vec::new(),
+            incomplete_bytes: 0,
+            failures: Vec::new(),
+            bad_line: None,
+        };
         let own = self.begin_own();
-        let copied = self.copy_rows(&mut copying, task).await;
-        if !matches!(copied, Ok(_) | Err(Stop::Gone)) {
-            self.give_up(&copying).await;
+        let copied = match self.copy_rows(&mut copying, task).await {
+            Err(Stop::Failed(error)) if copying.bad_line.is_some() => {
+                Err(self.first_error(&mut copying, Some(error)).await)
+            }
+            Err(Stop::Told) => Err(self.first_error(&mut copying, None).await),
+            Err(stop @ (Stop::Failed(_) | Stop::Fatal(_))) => {
+                self.give_up(&copying).await;
+                Err(stop)
+            }
+            other => other,
+        };
+        match self.end_own(own, copied).await {
+            Ok(count) => {
+                self.complete(&format!("COPY {count}"));
+                if !self.batch_open {
+                    self.ready();
+                }
+                Ok(())
+            }
+            Err(Stop::Told) if self.batch_open => {
+                (self.skip_to_sync, self.batch_failed) = (true, true);
+                Err(Stop::Told)
+            }
+            Err(stop) => self.refused(stop, task),
         }
-        let count = self.end_own(own, copied).await?;
-        self.complete(&format!("COPY {count}"));
-        if matches!(task.asked, Asked::Query(_)) {
-            self.ready();
-        }
-        Ok(())
     }
 
     /// Everything but the answer; gives the number of rows.
     async fn copy_rows(&mut self, copying: &mut Copying<'_>, task: &Task<'_>) -> Step<u64> {
-        let first = self.first_shard(&copying.copy)?;
-        let takes = self.open_stream(copying, first).await?;
+        let takes = self.begin_copy(copying).await?;
         self.preface(task, &Preface::default());
         pass(self.conn.queue(), tag::COPY_IN_RESPONSE, &takes);
         // A Sync that was sent with the COPY is void: the client sends another one behind its rows.
@@ -100,7 +138,8 @@ impl Client {
                 Some(Sent::Done) => break,
                 Some(Sent::Fail(reason)) => {
                     let message = format!("COPY from stdin failed: {reason}");
-                    return Err(Error::new(Origin::Client, Kind::Canceled, message).into());
+                    let context = format!("COPY {}, line {}", copying.copy.table, copying.line + 1);
+                    return Err(Error::new(Origin::Client, Kind::Canceled, message).context(context).into());
                 }
                 None => self.await_copy(copying).await?,
             }
@@ -109,40 +148,24 @@ impl Client {
         self.end_streams(copying).await
     }
 
-    /// The shard that says first whether the COPY is possible: one that the block uses anyway, if it may have rows.
-    fn first_shard(&self, copy: &CopyIn) -> Result<ShardId> {
-        let shards = copy.shards();
+    /// Begins the COPY on a shard, which says whether it is possible; gives the body of the client's CopyInResponse.
+    async fn begin_copy(&mut self, copying: &mut Copying<'_>) -> Step<Bytes> {
+        let shards = copying.copy.shards();
+        let holds_back = copying.copy.added.is_some();
+        // One that the block uses anyway, if it may have rows.
         let used = |shard: &&ShardId| self.links.iter().any(|link| link.server.shard() == **shard);
-        let first = shards.iter().find(used).copied().or_else(|| shards.first().copied());
-        first.ok_or_else(|| Error::refuse("no shard takes rows of this table", "Its keyspace has no shards."))
-    }
-
-    /// Begins the COPY on a shard; gives the body of CopyInResponse.
-    async fn open_stream(&mut self, copying: &mut Copying<'_>, shard: ShardId) -> Step<Bytes> {
-        self.note_write(shard)?;
-        self.link(shard, Access::Primary { writes: true }).await?;
-        copying.streams.push(Stream { shard, pending: BytesMut::from(&copying.heading[..]) });
-        self.ask(shard, &Question::query(copying.text)).await?;
-        loop {
-            match self.reply(shard).await? {
-                Reply::CopyIn(body) => return Ok(body),
-                other => self.heed_copy(shard, other).await?,
+        let mut takers = shards.iter().filter(|shard| !holds_back || **shard != HOME);
+        let first = takers.clone().find(used).or_else(|| takers.next()).copied();
+        let given = copying.copy.added.as_ref().map(|added| added.given);
+        match (first, given) {
+            (Some(first), None) => self.open_stream(copying, first).await,
+            (Some(first), Some(given)) => {
+                self.open_stream(copying, first).await?;
+                Ok(copy_in_response(copying, given))
             }
+            (None, Some(given)) if !shards.is_empty() => Ok(copy_in_response(copying, given)),
+            (None, _) => Err(Error::refuse("no shard takes rows of this table", "Its keyspace has no shards.").into()),
         }
-    }
-
-    /// What a server says of a COPY before it is complete.
-    async fn heed_copy(&mut self, shard: ShardId, reply: Reply) -> Step {
-        match reply {
-            Reply::Notice(body) => pass(self.conn.queue(), tag::NOTICE_RESPONSE, &body),
-            Reply::Nothing => {}
-            Reply::Error(body) => {
-                self.drain(shard).await?;
-                return Err(Stop::Failed(server_error(shard, &body)));
-            }
-            other => return Err(Error::internal(format!("a shard takes no rows: {other:?}")).into()),
-        }
-        Ok(())
     }
 
     /// Cuts the client's next message of the COPY off; `None` when it is not complete.
@@ -172,11 +195,11 @@ impl Client {
     }
 
     /// Waits until the client has sent more, or a server says that the COPY failed.
-    async fn await_copy(&mut self, copying: &Copying<'_>) -> Step {
+    async fn await_copy(&mut self, copying: &mut Copying<'_>) -> Step {
         self.conn.flush().await.map_err(|_| Stop::Gone)?;
         let Self { conn, links, .. } = self;
         let news = poll_fn(|cx| {
-            for stream in &copying.streams {
+            for stream in copying.streams.iter().filter(|stream| stream.is_open) {
                 let link = links.iter_mut().find(|link| link.server.shard() == stream.shard);
                 match link.map(|link| link.server.conn.poll_fill(cx)) {
                     Some(Poll::Ready(Ok(1..))) => return Poll::Ready(News::Server(stream.shard)),
@@ -199,7 +222,7 @@ impl Client {
             News::ClientGone => Err(Stop::Gone),
             News::Server(shard) => {
                 let reply = self.reply(shard).await?;
-                self.heed_copy(shard, reply).await
+                self.heed_copy(copying, shard, reply).await
             }
             News::ServerLost(shard, error) => Err(self.lose_shard(shard, error)),
         }
@@ -214,119 +237,131 @@ impl Client {
 
     /// Gives the rows that are complete to their shards; `at_end`: no more come.
     async fn give_rows(&mut self, copying: &mut Copying<'_>, at_end: bool) -> Step {
-        while let Some(piece) = copying.rows.piece(at_end)? {
+        loop {
+            let piece = match copying.rows.piece(at_end) {
+                Ok(Some(piece)) => piece,
+                Ok(None) => break,
+                Err(error) => {
+                    let line = copying.line + 1;
+                    return Err(copying.bad_row(line, None, error));
+                }
+            };
             match piece {
                 Piece::Heading(heading) => {
-                    copying.streams.iter_mut().for_each(|stream| stream.pending.extend_from_slice(&heading));
+                    let format = &copying.copy.format;
+                    copying.heading_lines = if format.is_binary() { 0 } else { format.line_count(&heading) };
+                    copying.line = copying.heading_lines;
+                    copying.streams.iter_mut().for_each(|stream| stream.begin(&heading, copying.heading_lines));
                     copying.heading = heading;
                 }
                 Piece::Row(row) => {
-                    for shard in self.shards_of_row(copying, &row).await? {
-                        self.give_row(copying, shard, &row).await?;
+                    copying.line += copying.copy.format.line_count(&row);
+                    let line = copying.line;
+                    if copying.copy.added.is_none() {
+                        self.give_row(copying, row, line).await?;
+                        continue;
+                    }
+                    copying.incomplete_bytes += row.len();
+                    copying.incomplete.push((row, line));
+                    if copying.incomplete_bytes >= PIECE_BYTES {
+                        self.complete_rows(copying).await?;
                     }
                 }
+            }
+        }
+        if at_end { self.complete_rows(copying).await } else { Ok(()) }
+    }
+
+    /// Asks for the values that rows lack, and gives the rows to their shards.
+    async fn complete_rows(&mut self, copying: &mut Copying<'_>) -> Step {
+        let rows = std::mem::take(&mut copying.incomplete);
+        copying.incomplete_bytes = 0;
+        let Some(added) = copying.copy.added.as_ref().filter(|_| !rows.is_empty()) else { return Ok(()) };
+        let given = added.given;
+        let answers = self.values_for(added, rows.len(), copying.copy.format.is_binary()).await?;
+        for ((row, line), values) in rows.into_iter().zip(answers) {
+            match copying.copy.format.with_fields(&row, given, &backend::read_data_row(&values)?) {
+                Ok(row) => self.give_row(copying, row, line).await?,
+                Err(error) => return Err(copying.bad_row(line, Some(&row), error)),
             }
         }
         Ok(())
     }
 
-    async fn shards_of_row(&mut self, copying: &mut Copying<'_>, row: &[u8]) -> Step<Vec<ShardId>> {
-        match copying.copy.destination(row)? {
-            Destination::Shard(shard) => Ok(vec![shard]),
-            Destination::Everywhere => Ok(copying.copy.shards()),
-            Destination::Unowned(key, error) => {
-                let map =
-                    self.database.map().ok_or_else(|| Error::internal("a sharded database without a shard map"))?;
-                if let Some(map) = self.worker.instance.learn(&self.database, &map, &[key]).await? {
-                    copying.copy.follow(&map);
-                }
-                match copying.copy.destination(row)? {
-                    Destination::Shard(shard) => Ok(vec![shard]),
-                    Destination::Everywhere | Destination::Unowned(..) => Err(error.into()),
-                }
+    /// The values of columns that rows leave out, a DataRow for each row.
+    async fn values_for(&mut self, added: &Added, rows: usize, is_binary: bool) -> Step<Vec<Bytes>> {
+        if added.may_write {
+            self.note_write(HOME)?;
+        }
+        self.state.sequences.asked |= crate::sql::facts::Effects::ADVANCES_SEQUENCE;
+        // No rows are read, so that a snapshot of another shard is in nobody's way.
+        self.link_apart(HOME, Access::Primary { writes: true }).await?;
+        let mut messages = BytesMut::new();
+        frontend::parse(&mut messages, b"", &frontend::definition(&added.question(rows), &[]));
+        // No parameters; one format for all columns.
+        frontend::bind(&mut messages, b"", b"", &[0, 0, 0, 0, 0, 1, 0, u8::from(is_binary)]);
+        frontend::execute(&mut messages, b"", 0);
+        frontend::sync(&mut messages);
+        self.ask(HOME, &Question::messages(messages)).await?;
+        match self.answer(HOME).await {
+            Ok(answer) => Ok(answer.into_rows()),
+            Err(stop) => {
+                self.follow_block_status();
+                Err(stop)
             }
         }
     }
 
-    async fn give_row(&mut self, copying: &mut Copying<'_>, shard: ShardId, row: &[u8]) -> Step {
-        if !copying.streams.iter().any(|stream| stream.shard == shard) {
-            self.open_stream(copying, shard).await?;
+    /// Gives a row, which ends on this line of the client's data, to its shards.
+    async fn give_row(&mut self, copying: &mut Copying<'_>, row: Bytes, line: u64) -> Step {
+        match self.destination(copying, &row).await {
+            Ok(Destination::Shard(shard)) => self.give_to(copying, shard, &row, line).await,
+            Ok(Destination::Everywhere) => {
+                for shard in copying.copy.shards() {
+                    self.give_to(copying, shard, &row, line).await?;
+                }
+                Ok(())
+            }
+            Ok(Destination::Unowned(_, error)) | Err(Stop::Failed(error)) => {
+                let first = copying.streams.first().map(|stream| stream.shard);
+                if let Some(shard) = first.or_else(|| copying.copy.shards().first().copied()) {
+                    self.give_to(copying, shard, &row, line).await?;
+                }
+                Err(copying.bad_row(line, None, error))
+            }
+            Err(stop) => Err(stop),
         }
-        let Some(stream) = copying.streams.iter_mut().find(|stream| stream.shard == shard) else { return Ok(()) };
-        stream.pending.extend_from_slice(row);
-        if stream.pending.len() < PIECE_BYTES {
-            return Ok(());
-        }
-        let pending = stream.pending.split();
-        let mut message = BytesMut::new();
-        frontend::copy_data(&mut message, &pending);
-        self.send_copy(shard, &message).await
     }
 
-    async fn send_copy(&mut self, shard: ShardId, bytes: &[u8]) -> Step {
-        let Self { conn, links, .. } = self;
-        let link = links.iter_mut().find(|link| link.server.shard() == shard);
-        let Some(link) = link else { return Err(Error::internal("a shard that takes rows is not held").into()) };
-        link.stats.received(bytes.len());
-        let sent = tokio::select! {
-            biased;
-            sent = link.server.conn.send(bytes) => sent,
-            () = until_gone(conn) => return Err(Stop::Gone),
+    /// Where a row goes; a key that nobody owns may get an owner.
+    async fn destination(&mut self, copying: &mut Copying<'_>, row: &[u8]) -> Step<Destination> {
+        let Destination::Unowned(key, error) = copying.copy.destination(row)? else {
+            return Ok(copying.copy.destination(row)?);
         };
-        sent.map_err(|error| self.lose_shard(shard, error))
+        let map = self.database.map().ok_or_else(|| Error::internal("a sharded database without a shard map"))?;
+        let learned = self.worker.instance.learn(&self.database, &map, std::slice::from_ref(&key)).await?;
+        let Some(map) = learned else { return Ok(Destination::Unowned(key, error)) };
+        copying.copy.follow(&map);
+        Ok(copying.copy.destination(row)?)
     }
+}
 
-    /// Ends the COPY on every shard; gives the number of rows.
-    async fn end_streams(&mut self, copying: &mut Copying<'_>) -> Step<u64> {
-        let ending = copying.copy.format.ending();
-        for stream in &mut copying.streams {
-            stream.pending.extend_from_slice(ending);
-            let pending = stream.pending.split();
-            let mut messages = BytesMut::new();
-            if !pending.is_empty() {
-                frontend::copy_data(&mut messages, &pending);
-            }
-            frontend::copy_done(&mut messages);
-            self.send_copy(stream.shard, &messages).await?;
-        }
-        let mut counts = Vec::with_capacity(copying.streams.len());
-        for stream in &copying.streams {
-            counts.push(self.end_stream(stream.shard).await?);
-        }
-        match copying.copy.rows {
-            CopyRows::Owned { .. } => Ok(counts.iter().sum()),
-            CopyRows::Alike { .. } if counts.windows(2).any(|pair| pair[0] != pair[1]) => {
-                Err(super::everywhere::not_the_same().into())
-            }
-            CopyRows::Alike { .. } => Ok(counts.first().copied().unwrap_or(0)),
-        }
+impl Copying<'_> {
+    /// The data is wrong on this line, where a row ends that may be shown.
+    fn bad_row(&mut self, line: u64, row: Option<&[u8]>, error: Error) -> Stop {
+        self.bad_line = Some(line);
+        let shown = row.and_then(|row| self.copy.format.shown(row)).map(|row| format!(": \"{row}\""));
+        error.context(format!("COPY {}, line {line}{}", self.copy.table, shown.unwrap_or_default())).into()
     }
+}
 
-    async fn end_stream(&mut self, shard: ShardId) -> Step<u64> {
-        let mut count = 0;
-        loop {
-            match self.reply(shard).await? {
-                Reply::Complete(body) => count = rows_copied(&body)?,
-                Reply::Ready(_) => return Ok(count),
-                other => self.heed_copy(shard, other).await?,
-            }
-        }
-    }
-
-    /// Ends the COPY on the shards that still take rows.
-    async fn give_up(&mut self, copying: &Copying<'_>) {
-        let mut fail = BytesMut::new();
-        frontend::copy_fail(&mut fail, "another shard refused its rows, or Weir did");
-        for Stream { shard, .. } in &copying.streams {
-            let own = |link: &super::links::Link| link.server.shard() == *shard;
-            let Some(at) = self.links.iter().position(own) else { continue };
-            // A server that is lost here has undone everything.
-            if self.links[at].server.session.ledger.is_in_own_exchange() && self.send_copy(*shard, &fail).await.is_ok()
-            {
-                let _lost = self.drain(*shard).await;
-            }
-        }
-    }
+/// The body of a CopyInResponse for so many columns. Source: PostgreSQL manual, "Message Formats".
+fn copy_in_response(copying: &Copying<'_>, columns: usize) -> Bytes {
+    let is_binary = u8::from(copying.copy.format.is_binary());
+    let mut body = BytesMut::from(&[is_binary][..]);
+    body.extend_from_slice(&u16::try_from(columns).unwrap_or(u16::MAX).to_be_bytes());
+    body.extend((0..columns).flat_map(|_| [0, is_binary]));
+    body.freeze()
 }
 
 /// The number in the command tag `COPY n`.

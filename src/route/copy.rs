@@ -1,26 +1,50 @@
 //! COPY FROM STDIN: each row of a sharded table goes to the shard that owns its key, each row of a reference table to all.
 
-use super::numbering::numbers_differ;
 use super::plan::Action;
 use super::target::Target;
 use super::value::find_column;
 use super::write::{CLOCK_TYPES, differing_default, differs, is_rounded, null_key, uncertain_key};
-use super::{Router, UnownedKey};
+use super::{HOME, Router, UnownedKey};
 use crate::shardmap::{KeyType, KeyValue, Keyspace, ShardMap};
-use crate::sql::analyze::{CopyData, copy_data};
+use crate::sql::analyze::{CopyData, copy_data, with_columns};
 use crate::sql::facts::Effects;
 use crate::sql::moment::names_moment;
-use crate::sql::schema::Relation;
+use crate::sql::schema::{Column, Relation};
+use crate::sql::type_names::type_names;
 use crate::types::{Error, Result, ShardId};
 use crate::wire::copy::{CopyFormat, Field};
 
 /// What is to be done with the rows of a COPY.
 #[derive(Clone, Debug)]
 pub struct CopyIn {
+    /// The table's name, without its schema.
+    pub table: String,
     pub format: CopyFormat,
     /// The first line is no row.
     pub header: bool,
     pub rows: CopyRows,
+    pub added: Option<Added>,
+}
+
+/// Columns that the data leaves out, and whose values the home shard gives for all shards.
+#[derive(Clone, Debug)]
+pub struct Added {
+    /// The COPY whose data has them behind its own.
+    pub text: String,
+    /// How many columns the client's data has.
+    pub given: usize,
+    columns: Vec<String>,
+    /// SQL that gives the value of each of them for a new row.
+    values: Vec<String>,
+    /// More than numbers: what a default does may be a write.
+    pub may_write: bool,
+}
+
+impl Added {
+    /// A query of the values for so many rows.
+    pub fn question(&self, rows: usize) -> String {
+        format!("SELECT {} FROM pg_catalog.generate_series(1, {rows})", self.values.join(", "))
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -59,19 +83,28 @@ impl Router<'_> {
         match self.targets.first().copied() {
             Some(Target::Sharded { keyspace, columns, relation }) => {
                 let data = copy_data(text)?;
+                let shards = keyspace.shards();
+                // The home shard alone has no need to be asked for its own numbers and times.
+                let is_spread = shards.iter().any(|shard| *shard != HOME);
+                let added = self.added(text, &data, relation, |column| {
+                    columns.contains(&column.name) || is_spread && (column.sequence.is_some() || column.moment_default)
+                })?;
                 let fields = columns.iter().zip(&keyspace.key);
-                let fields = fields.map(|(column, key_type)| self.key_field(column, *key_type, &data, relation));
+                let fields =
+                    fields.map(|(column, key_type)| self.key_field(column, *key_type, &data, added.as_ref(), relation));
                 let rows =
                     CopyRows::Owned { keyspace: Box::new(keyspace.clone()), key: fields.collect::<Result<_>>()? };
-                keyspace.shards().into_iter().try_for_each(|shard| self.check_takes(&data, shard))?;
-                check_numbers(&data, relation)?;
-                Ok(copy_in(data, rows))
+                shards.into_iter().try_for_each(|shard| self.check_takes(&data, shard))?;
+                Ok(copy_in(data, rows, added))
             }
             Some(Target::Reference { relation }) => {
                 let data = copy_data(text)?;
                 let relation = relation.ok_or_else(not_read)?;
                 let rows = self.alike(&data, relation)?;
-                Ok(copy_in(data, rows))
+                let added = self.added(text, &data, Some(relation), |column| {
+                    column.sequence.is_some() || column.computed_default
+                })?;
+                Ok(copy_in(data, rows, added))
             }
             Some(Target::Single { shard, .. }) => {
                 self.check_shard(shard)?;
@@ -94,11 +127,15 @@ impl Router<'_> {
         column: &str,
         key_type: KeyType,
         data: &CopyData,
+        added: Option<&Added>,
         relation: Option<&Relation>,
     ) -> Result<KeyField> {
         let place = match &data.columns {
-            Some(columns) => columns.iter().position(|listed| listed == column),
-            None => place_in_table(column, relation)?,
+            Some(columns) => {
+                let mut all = columns.iter().chain(added.iter().flat_map(|added| &added.columns));
+                all.position(|listed| listed == column)
+            }
+            None => columns_of(relation.ok_or_else(not_read)?).position(|known| known.name == *column),
         };
         let place = place.ok_or_else(|| {
             Error::refuse(
@@ -112,20 +149,63 @@ impl Router<'_> {
         Ok(KeyField { place, column: column.to_owned(), stored: actual, type_modifier, key_type })
     }
 
+    /// The columns that the data leaves out and that are `wanted` from the home shard.
+    fn added(
+        &self,
+        text: &str,
+        data: &CopyData,
+        relation: Option<&Relation>,
+        wanted: impl Fn(&Column) -> bool,
+    ) -> Result<Option<Added>> {
+        let (Some(given), Some(relation)) = (&data.columns, relation) else { return Ok(None) };
+        let is_left_out = |column: &&Column| !given.contains(&column.name);
+        let has_default = |column: &&Column| column.sequence.is_some() || column.default.is_some();
+        let columns: Vec<&Column> =
+            columns_of(relation).filter(is_left_out).filter(has_default).filter(|column| wanted(column)).collect();
+        if columns.is_empty() {
+            return Ok(None);
+        }
+        if data.header_names {
+            return Err(Error::refuse(
+                "cannot tell whether the header of the data is right",
+                format!("The shards are given column \"{}\", too, which the data leaves out.", columns[0].name),
+            )
+            .hint("Use HEADER without MATCH."));
+        }
+        let names = || columns.iter().map(|column| column.name.as_str());
+        Ok(Some(Added {
+            text: with_columns(text, names())?,
+            given: given.len(),
+            columns: names().map(str::to_owned).collect(),
+            values: columns.iter().map(|column| self.default_of(column)).collect::<Result<_>>()?,
+            may_write: columns.iter().any(|column| numbers_of(column).is_none()),
+        }))
+    }
+
+    /// SQL for the value that a column gets by default, in the column's type.
+    fn default_of(&self, column: &Column) -> Result<String> {
+        let value = match (numbers_of(column), &column.default) {
+            (Some(sequence), _) => {
+                format!("pg_catalog.nextval({})", postgres_protocol::escape::escape_literal(sequence))
+            }
+            (None, Some(default)) => default.clone(),
+            (None, None) => return Err(differing_default(&column.name)),
+        };
+        let names = type_names(column.type_oid, self.request.schema).ok_or_else(|| differing_default(&column.name))?;
+        Ok(format!("({value})::{}", names.written()))
+    }
+
     /// Rows for every shard: they must come out alike.
     fn alike(&self, data: &CopyData, relation: &Relation) -> Result<CopyRows> {
-        if self.has(Effects::VOLATILE | Effects::STABLE) {
+        let mut literals = self.request.literals.iter().filter_map(|literal| literal.value(self.request.text));
+        let reads_clock = self.has(Effects::READS_DATES) && literals.any(|text| names_moment(&text));
+        if reads_clock || self.has(Effects::VOLATILE | Effects::STABLE) {
             return Err(differs("A function in its WHERE may give another value on each shard."));
         }
         let columns = match &data.columns {
             Some(columns) => columns.clone(),
-            None if relation.columns.iter().any(|column| column.computed_default) => return Err(unlisted()),
-            None => relation.columns.iter().map(|column| column.name.clone()).collect(),
+            None => columns_of(relation).map(|column| column.name.clone()).collect(),
         };
-        let mut computed = relation.columns.iter().filter(|column| column.computed_default);
-        if let Some(column) = computed.find(|column| !columns.contains(&column.name)) {
-            return Err(differing_default(&column.name));
-        }
         let is_of_clock = |name: &String| {
             find_column(&relation.columns, name).is_some_and(|column| CLOCK_TYPES.contains(&column.type_oid))
         };
@@ -133,16 +213,6 @@ impl Router<'_> {
         let shards: Vec<ShardId> = self.request.map.shard_ids().collect();
         shards.iter().try_for_each(|shard| self.check_takes(data, *shard))?;
         Ok(CopyRows::Alike { shards, clock })
-    }
-}
-
-/// Rows must bring the numbers of their sequences: each shard would take them for itself.
-fn check_numbers(data: &CopyData, relation: Option<&Relation>) -> Result<()> {
-    let Some(given) = &data.columns else { return Ok(()) };
-    let mut columns = relation.into_iter().flat_map(|relation| &relation.columns);
-    match columns.find(|column| column.sequence.is_some() && !given.contains(&column.name)) {
-        None => Ok(()),
-        Some(column) => Err(numbers_differ(&column.name)),
     }
 }
 
@@ -213,27 +283,19 @@ impl KeyField {
     }
 }
 
-fn copy_in(data: CopyData, rows: CopyRows) -> Action {
-    Action::CopyIn(Box::new(CopyIn { format: data.format, header: data.header, rows }))
+fn copy_in(data: CopyData, rows: CopyRows, added: Option<Added>) -> Action {
+    let CopyData { table, format, header, .. } = data;
+    Action::CopyIn(Box::new(CopyIn { table, format, header, rows, added }))
 }
 
-/// The place of a column in rows of a statement that lists none.
-fn place_in_table(column: &str, relation: Option<&Relation>) -> Result<Option<usize>> {
-    let columns = &relation.ok_or_else(not_read)?.columns;
-    let place = columns.iter().position(|known| known.name == column);
-    // A generated column is not in the data, and the catalogs as they were read do not tell it from a default.
-    match columns.iter().take(place.unwrap_or(0)).any(|before| before.computed_default) {
-        true => Err(unlisted()),
-        false => Ok(place),
-    }
+/// The columns of rows of a statement that lists none.
+fn columns_of(relation: &Relation) -> impl Iterator<Item = &Column> {
+    relation.columns.iter().filter(|column| !column.is_generated)
 }
 
-fn unlisted() -> Error {
-    Error::refuse(
-        "cannot tell the columns of the data",
-        "Some columns of the table are computed, and may not be in it.",
-    )
-    .hint("Name the columns: COPY table (columns) FROM stdin.")
+/// The sequence whose next number is a column's default.
+fn numbers_of(column: &Column) -> Option<&str> {
+    column.sequence.as_ref().map(|sequence| sequence.name.as_str()).filter(|name| !name.is_empty())
 }
 
 fn not_read() -> Error {

@@ -26,7 +26,7 @@ use std::rc::Rc;
 
 use pg_query::{NodeEnum, ParserOptions, protobuf as pg};
 
-pub use self::copy::{CopyData, copy_data, copy_out};
+pub use self::copy::{CopyData, copy_data, copy_out, with_columns};
 pub use self::setting::{Argument, Assignment, SetConfigCall, assignments, set_config_call};
 
 use self::output::{Output, Shape};

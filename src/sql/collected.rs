@@ -321,9 +321,7 @@ fn cast(oid: u32, schema: &Schema) -> Result<String> {
     let known = type_names(oid, schema).ok_or_else(|| {
         refuse("A column of its query is of a type of users, and not of the type that it is stored as.")
     })?;
-    let [namespace, name] = known.names.map(|name| postgres_protocol::escape::escape_identifier(&name));
-    let array = if known.is_array && known.is_enum { "[]" } else { "" };
-    Ok(format!("::{namespace}.{name}{array}"))
+    Ok(format!("::{}", known.written()))
 }
 
 fn refuse(detail: &str) -> Error {

@@ -32,6 +32,13 @@ pub fn type_names(oid: u32, schema: &Schema) -> Option<TypeNames> {
 }
 
 impl TypeNames {
+    /// As SQL writes it.
+    pub fn written(&self) -> String {
+        let [namespace, name] = self.names.each_ref().map(|name| postgres_protocol::escape::escape_identifier(name));
+        let array = if self.is_array && self.is_enum { "[]" } else { "" };
+        format!("{namespace}.{name}{array}")
+    }
+
     /// `value::type`, or an array of the type where `of_elements`.
     pub(super) fn cast(&self, value: Node, of_elements: bool) -> NodeEnum {
         let bound = || Node { node: Some(NodeEnum::Integer(Integer { ival: -1 })) };

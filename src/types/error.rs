@@ -178,6 +178,8 @@ pub struct Error {
     pub detail: Option<Cow<'static, str>>,
     /// What the reader can do about it.
     pub hint: Option<Cow<'static, str>>,
+    /// Where it happened, in PostgreSQL's words.
+    pub context: Option<Box<str>>,
     /// The SQLSTATE of an error that a server reported; it is passed on instead of the kind's own.
     pub reported: Option<SqlState>,
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
@@ -186,7 +188,8 @@ pub struct Error {
 impl Error {
     /// An error with a message only.
     pub fn new(origin: Origin, kind: Kind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { origin, kind, message: message.into(), detail: None, hint: None, reported: None, source: None }
+        let message = message.into();
+        Self { origin, kind, message, detail: None, hint: None, context: None, reported: None, source: None }
     }
 
     /// A statement that Weir refuses because it cannot prove the answer; `detail` names the part.
@@ -213,6 +216,12 @@ impl Error {
     #[must_use]
     pub fn hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    #[must_use]
+    pub fn context(mut self, context: impl Into<Box<str>>) -> Self {
+        self.context = Some(context.into());
         self
     }
 

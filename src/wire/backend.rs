@@ -188,6 +188,20 @@ impl<'a> ErrorFields<'a> {
         body.freeze()
     }
 
+    /// The body of a message with another text in the place of a field, or without that field.
+    pub fn replaced(&self, code: u8, text: Option<&str>) -> Bytes {
+        let mut body = BytesMut::new();
+        for (own, old) in &self.fields {
+            let text = if *own == code { text.map(str::as_bytes) } else { Some(&**old) };
+            if let Some(text) = text {
+                body.put_u8(*own);
+                put_cstr(&mut body, text);
+            }
+        }
+        body.put_u8(0);
+        body.freeze()
+    }
+
     /// The primary message (field M).
     pub fn message(&self) -> Cow<'_, str> {
         self.get(b'M').unwrap_or(Cow::Borrowed("(no message)"))
@@ -217,6 +231,7 @@ pub fn error_response(out: &mut BytesMut, severity: Severity, error: &Error) {
         (b'M', Some(error.message.as_ref())),
         (b'D', error.detail.as_deref()),
         (b'H', error.hint.as_deref()),
+        (b'W', error.context.as_deref()),
     ];
     put_fields(out, tag::ERROR_RESPONSE, &fields);
 }

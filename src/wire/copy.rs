@@ -1,12 +1,17 @@
 //! The data of COPY FROM STDIN, cut into rows, and rows into fields. Source: PostgreSQL's `copyfromparse.c`.
 //!
-//! What PostgreSQL reads by rules of its own (line ends other than a newline, an end-of-data mark inside a row) is refused:
-//! a row that is cut otherwise than by the server would go to another row's shard.
+//! As in PostgreSQL, the first line says how lines end: with a newline, or with a carriage return in front of it. What
+//! PostgreSQL reads by rules of its own (lines that end with a carriage return alone, an end-of-data mark inside a row) is
+//! refused: a row that is cut otherwise than by the server would go to another row's shard.
+
+mod added;
+mod lines;
 
 use std::borrow::Cow;
 
 use bytes::{Buf, Bytes, BytesMut};
 
+pub use self::lines::{Lines, named_line};
 use crate::types::{Error, Kind, Origin, Result};
 
 /// How the data is written.
@@ -41,6 +46,15 @@ pub struct Rows {
     /// How far `buffer` was looked at without finding the end of a piece, and the state there.
     looked_at: usize,
     quotes: Quotes,
+    /// How the first line ended.
+    line_end: Option<LineEnd>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LineEnd {
+    Newline,
+    /// A carriage return and a newline.
+    Both,
 }
 
 /// Where in quotes a line of CSV is.
@@ -76,16 +90,42 @@ impl CopyFormat {
     /// # Errors
     /// [`Kind::BadCopyData`]: the row has fewer fields, or is none.
     pub fn fields<'r>(&self, row: &'r [u8], places: &[usize]) -> Result<Vec<Field<'r>>> {
-        let line = row.strip_suffix(b"\n").unwrap_or(row);
-        let mut fields: Vec<Field<'r>> = match self {
+        let mut fields = self.all_fields(row)?;
+        let mut field = |place: &usize| fields.get_mut(*place).map(std::mem::take).ok_or_else(missing_data);
+        places.iter().map(&mut field).collect()
+    }
+
+    fn all_fields<'r>(&self, row: &'r [u8]) -> Result<Vec<Field<'r>>> {
+        let line = &row[..row.len() - self.line_end(row).len()];
+        Ok(match self {
             Self::Text { delimiter, null } => text_fields(line, *delimiter, null),
             Self::Csv { delimiter, null, quote, escape } => {
                 CsvLine { rest: line, delimiter: *delimiter, null, quote: *quote, escape: *escape }.fields()?
             }
             Self::Binary => binary_fields(row)?,
-        };
-        let mut field = |place: &usize| fields.get_mut(*place).map(std::mem::take).ok_or_else(missing_data);
-        places.iter().map(&mut field).collect()
+        })
+    }
+
+    /// The end of a row's last line.
+    fn line_end(&self, row: &[u8]) -> &'static [u8] {
+        let Some(line) = row.strip_suffix(b"\n").filter(|_| !self.is_binary()) else { return b"" };
+        match line.strip_suffix(b"\r") {
+            // Behind a backslash it is a part of the last field.
+            Some(line) if matches!(self, Self::Text { .. }) && ends_in_escape(line) => b"\n",
+            Some(_) => b"\r\n",
+            None => b"\n",
+        }
+    }
+
+    /// How many lines a row has, as PostgreSQL counts them.
+    pub fn line_count(&self, row: &[u8]) -> u64 {
+        match self {
+            Self::Text { .. } | Self::Binary => 1,
+            Self::Csv { .. } => {
+                let ends = memchr::memchr_iter(b'\n', row).count() as u64;
+                if row.ends_with(b"\n") { ends } else { ends + 1 }
+            }
+        }
     }
 }
 
@@ -94,7 +134,7 @@ impl Rows {
     pub fn new(format: CopyFormat, header: bool) -> Self {
         let wants_heading = header || format.is_binary();
         let (looked_at, quotes) = (0, Quotes::default());
-        Self { format, buffer: BytesMut::new(), wants_heading, is_over: false, looked_at, quotes }
+        Self { format, buffer: BytesMut::new(), wants_heading, is_over: false, looked_at, quotes, line_end: None }
     }
 
     /// Takes more data.
@@ -113,8 +153,8 @@ impl Rows {
             return Ok(None);
         }
         let found = match self.format {
-            CopyFormat::Text { .. } => self.text_end()?,
-            CopyFormat::Csv { quote, escape, .. } => self.csv_end(quote, escape)?,
+            CopyFormat::Text { .. } => self.text_end(at_end)?,
+            CopyFormat::Csv { quote, escape, .. } => self.csv_end(quote, escape, at_end)?,
             CopyFormat::Binary => return self.binary_piece(at_end),
         };
         let end = match found {
@@ -124,7 +164,7 @@ impl Rows {
         };
         (self.looked_at, self.quotes) = (0, Quotes::default());
         let line = self.buffer.split_to(end).freeze();
-        if line.strip_suffix(b"\n").unwrap_or(&line) == END_MARK {
+        if line[..line.len() - self.format.line_end(&line).len()] == *END_MARK {
             return self.end_mark();
         }
         Ok(Some(self.line(line)))
@@ -147,8 +187,8 @@ impl Rows {
         }
     }
 
-    /// The end of the first line: a newline that no backslash stands before.
-    fn text_end(&mut self) -> Result<Option<usize>> {
+    /// The end of the first line: one that no backslash stands before.
+    fn text_end(&mut self, at_end: bool) -> Result<Option<usize>> {
         while let Some(byte) = self.buffer.get(self.looked_at) {
             match byte {
                 b'\\' => match self.buffer.get(self.looked_at + 1) {
@@ -156,19 +196,21 @@ impl Rows {
                     Some(b'.') if self.looked_at > 0 => return Err(unclear("\"\\.\" inside a row")),
                     Some(_) => self.looked_at += 2,
                 },
-                b'\r' => return Err(unclear("a carriage return that is not written as \\r")),
-                b'\n' => return Ok(Some(self.looked_at + 1)),
+                b'\r' | b'\n' => return self.line_end(self.looked_at, at_end),
                 _ => self.looked_at += 1,
             }
         }
         Ok(None)
     }
 
-    /// The end of the first line: a newline outside of quotes.
-    fn csv_end(&mut self, quote: u8, escape: u8) -> Result<Option<usize>> {
+    /// The end of the first line: one outside of quotes.
+    fn csv_end(&mut self, quote: u8, escape: u8, at_end: bool) -> Result<Option<usize>> {
         // As in PostgreSQL, an escape that is the quote itself needs no care: two quotes are out and in again.
         let escape = (escape != quote).then_some(escape);
         while let Some(byte) = self.buffer.get(self.looked_at).copied() {
+            if matches!(byte, b'\r' | b'\n') && !self.quotes.inside {
+                return self.line_end(self.looked_at, at_end);
+            }
             self.looked_at += 1;
             let is_escape = Some(byte) == escape;
             if self.quotes.inside && is_escape {
@@ -180,13 +222,31 @@ impl Rows {
             if !is_escape {
                 self.quotes.escaped = false;
             }
-            match byte {
-                b'\r' if !self.quotes.inside => return Err(unclear("a carriage return outside of quotes")),
-                b'\n' if !self.quotes.inside => return Ok(Some(self.looked_at)),
-                _ => {}
-            }
         }
         Ok(None)
+    }
+
+    /// The end of the line whose end begins at `at`; `None` when more is needed to tell. All must end alike.
+    fn line_end(&mut self, at: usize, at_end: bool) -> Result<Option<usize>> {
+        let found = match (self.buffer.get(at), self.buffer.get(at + 1)) {
+            (Some(b'\r'), Some(b'\n')) => LineEnd::Both,
+            (Some(b'\r'), None) if !at_end => return Ok(None),
+            (Some(b'\r'), _) if self.line_end.is_none() => {
+                return Err(unclear("lines that end with a carriage return, or one that is not written as \\r"));
+            }
+            (Some(b'\r'), _) => return Err(self.stray("carriage return")),
+            _ => LineEnd::Newline,
+        };
+        if *self.line_end.get_or_insert(found) != found {
+            return Err(self.stray(if found == LineEnd::Both { "carriage return" } else { "newline" }));
+        }
+        Ok(Some(at + if found == LineEnd::Both { 2 } else { 1 }))
+    }
+
+    /// PostgreSQL's own words.
+    fn stray(&self, what: &str) -> Error {
+        let how = if matches!(self.format, CopyFormat::Csv { .. }) { "unquoted" } else { "literal" };
+        Error::new(Origin::Client, Kind::BadCopyData, format!("{how} {what} found in data"))
     }
 
     fn binary_piece(&mut self, at_end: bool) -> Result<Option<Piece>> {
@@ -205,6 +265,11 @@ impl Rows {
             _ => Ok(None),
         }
     }
+}
+
+/// Whether a backslash at the end of a line is none that stands for itself.
+fn ends_in_escape(line: &[u8]) -> bool {
+    line.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
 }
 
 fn text_fields<'r>(line: &'r [u8], delimiter: u8, null: &[u8]) -> Vec<Field<'r>> {
@@ -390,7 +455,7 @@ fn missing_data() -> Error {
     bad("missing data for a column of the shard key")
 }
 
-fn bad(message: &'static str) -> Error {
+fn bad(message: impl Into<Cow<'static, str>>) -> Error {
     Error::new(Origin::Client, Kind::BadCopyData, message)
 }
 
@@ -453,6 +518,8 @@ mod tests {
             &[row(b"1\ta\n"), row(b"2\tb\\\nc\n"), row(b"3\\\\\n"), row(b"4")],
         );
         is_cut(&text(), false, b"1\n\\.\nrubbish\r", &[row(b"1\n")]);
+        is_cut(&text(), true, b"k\r\n1\\\r\r\n\\.\r\n", &[heading(b"k\r\n"), row(b"1\\\r\r\n")]);
+        is_cut(&csv(b'"'), false, b"1,\"\r\n\n\"\r\n2,", &[row(b"1,\"\r\n\n\"\r\n"), row(b"2,")]);
         is_cut(&text(), true, b"k\n1\n", &[heading(b"k\n"), row(b"1\n")]);
         is_cut(
             &csv(b'"'),
@@ -478,9 +545,14 @@ mod tests {
     #[test]
     fn what_may_be_cut_otherwise_is_refused() {
         for (format, data, kind) in [
-            (text(), b"1\r\n".as_slice(), Kind::NotSupported),
+            (text(), b"1\r2\r".as_slice(), Kind::NotSupported),
+            (text(), b"1\r", Kind::NotSupported),
+            (text(), b"1\r\n2\n", Kind::BadCopyData),
+            (text(), b"1\n2\r\n", Kind::BadCopyData),
+            (text(), b"1\n2\r3\n", Kind::BadCopyData),
+            (csv(b'"'), b"1\r\n2\n", Kind::BadCopyData),
             (text(), b"1\\.\n", Kind::NotSupported),
-            (csv(b'"'), b"1\r\n", Kind::NotSupported),
+            (csv(b'"'), b"1\r", Kind::NotSupported),
             (csv(b'"'), b"\\.\n", Kind::NotSupported),
             (CopyFormat::Binary, b"PGCOPX\n", Kind::BadCopyData),
             (CopyFormat::Binary, b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0\0\x01\0", Kind::BadCopyData),
@@ -512,6 +584,9 @@ mod tests {
             (text(), b"a\\tb\\\tc\\x41\\101\\q\\\\\n", &[0], r#""a\tb\tcAAq\\""#),
             (text(), b"\\xg\\8\\N x\n", &[0], r#""xg8N x""#),
             (text(), b"1", &[1], missing),
+            (text(), b"1\t2\r\n", &[1], r#""2""#),
+            (text(), b"1\t2\\\r\n", &[1], r#""2\r""#),
+            (csv(b'"'), b"1,2\r\n", &[1], r#""2""#),
             (csv(b'"'), b"1,,\"\",\"a\"\"b,\"c\n", &[1, 2, 3], r#"NULL "" "a\"b,c""#),
             (csv(b'\\'), b"\"a\\\"b\\c\"\n", &[0], r#""a\"b\\c""#),
             (csv(b'"'), b"1,\"a\n", &[0], "unterminated CSV quoted field"),

@@ -4,18 +4,22 @@ use pg_query::NodeEnum;
 use pg_query::protobuf::{CopyStmt, DefElem, Node, a_const};
 
 use super::{inner, strings};
-use crate::sql::tree::{parse_one, written};
+use crate::sql::tree::{parse_one, string, written};
 use crate::types::{Error, Result};
 use crate::wire::copy::CopyFormat;
 
 /// What a COPY FROM STDIN says of its data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CopyData {
+    /// The table's name, without its schema.
+    pub table: String,
     /// The columns of each row; `None` when the statement lists none.
     pub columns: Option<Vec<String>>,
     pub format: CopyFormat,
     /// The first line is no row.
     pub header: bool,
+    /// It must name the columns.
+    pub header_names: bool,
 }
 
 /// The options of a COPY, as far as they say how rows and fields are told apart.
@@ -23,6 +27,7 @@ pub struct CopyData {
 struct Options {
     format: Option<String>,
     header: bool,
+    header_names: bool,
     delimiter: Option<String>,
     null: Option<String>,
     quote: Option<String>,
@@ -38,7 +43,19 @@ pub fn copy_data(text: &str) -> Result<CopyData> {
     let options = options(copy)?;
     let columns: Vec<String> = strings(&copy.attlist).into_iter().map(str::to_owned).collect();
     let columns = (!columns.is_empty()).then_some(columns);
-    Ok(CopyData { columns, header: options.header, format: options.into_format()? })
+    let table = copy.relation.as_ref().map(|relation| relation.relname.clone()).unwrap_or_default();
+    let (header, header_names) = (options.header, options.header_names);
+    Ok(CopyData { table, columns, header, header_names, format: options.into_format()? })
+}
+
+/// The text of a COPY whose data has these columns, too.
+///
+/// # Errors
+/// As [`copy_data`].
+pub fn with_columns<'n>(text: &str, added: impl Iterator<Item = &'n str>) -> Result<String> {
+    let mut copy = parse_copy(text)?;
+    copy.attlist.extend(added.map(string));
+    written(NodeEnum::CopyStmt(Box::new(copy)))
 }
 
 /// A COPY TO STDOUT.
@@ -100,7 +117,10 @@ fn options(copy: &CopyStmt) -> Result<Options> {
         let value = || text_of(option).ok_or_else(|| unclear(&option.defname));
         match option.defname.as_str() {
             "format" => options.format = Some(value()?),
-            "header" => options.header = is_on(option),
+            "header" => {
+                options.header = is_on(option);
+                options.header_names = text_of(option).is_some_and(|word| word.eq_ignore_ascii_case("match"));
+            }
             "delimiter" => options.delimiter = Some(value()?),
             "null" => options.null = Some(value()?),
             "quote" => options.quote = Some(value()?),
@@ -191,11 +211,29 @@ mod tests {
         assert!(copy_out("COPY t TO PROGRAM 'cat'").is_err());
     }
 
+    #[test]
+    fn the_data_can_have_more_columns() {
+        let text = "COPY s.\"T\" (a, \"B c\") FROM stdin (FORMAT csv, HEADER, QUOTE '''') WHERE a > 5";
+        let more = with_columns(text, ["id", "Z"].into_iter()).unwrap();
+        let read = copy_data(&more).unwrap();
+        assert_eq!(read.columns.as_deref(), Some(&["a", "B c", "id", "Z"].map(str::to_owned)[..]), "{more}");
+        assert_eq!(
+            CopyData { columns: None, ..read },
+            CopyData { columns: None, ..copy_data(text).unwrap() },
+            "{more}"
+        );
+        assert!(more.contains("a > 5") && more.contains("s.\"T\""), "{more}");
+    }
+
     fn read(text: &str) -> String {
         match copy_data(text) {
-            Ok(CopyData { columns, format, header }) => {
+            Ok(CopyData { columns, format, header, header_names, .. }) => {
                 let columns = columns.map_or_else(|| "*".to_owned(), |columns| columns.join(","));
-                let header = if header { " header" } else { "" };
+                let header = match header {
+                    true if header_names => " header of names",
+                    true => " header",
+                    false => "",
+                };
                 let shown = |byte: u8| char::from(byte).escape_default().to_string();
                 match format {
                     CopyFormat::Text { delimiter, null } => {
@@ -222,7 +260,7 @@ mod tests {
             ("COPY s.t (a, \"B c\") FROM STDIN", "a,B c text \\t \\N"),
             ("COPY t FROM stdin WITH (DELIMITER '|', NULL 'nix', HEADER)", "* text | nix header"),
             ("COPY t FROM stdin (FORMAT csv)", "* csv , \"\" \" \""),
-            ("COPY t FROM stdin (FORMAT 'csv', HEADER match, QUOTE '''')", "* csv , \"\" ' ' header"),
+            ("COPY t FROM stdin (FORMAT 'csv', HEADER match, QUOTE '''')", "* csv , \"\" ' ' header of names"),
             ("COPY t FROM stdin CSV HEADER DELIMITER ';' NULL 'x' ESCAPE '\\'", "* csv ; \"x\" \" \\ header"),
             ("COPY t FROM stdin (FORMAT csv, HEADER false)", "* csv , \"\" \" \""),
             ("COPY t FROM stdin (FORMAT csv, HEADER 0, FREEZE)", "* csv , \"\" \" \""),

@@ -28,6 +28,7 @@ pub struct Failure {
     pub message: String,
     pub detail: String,
     pub hint: String,
+    pub context: String,
 }
 
 /// How much of the order of its rows a statement determines.
@@ -42,7 +43,8 @@ pub enum Order {
 impl Failure {
     fn read(message: &Message) -> Self {
         let field = |code| message.field(code).unwrap_or_default();
-        Self { sqlstate: field(b'C'), message: field(b'M'), detail: field(b'D'), hint: field(b'H') }
+        let (sqlstate, message, detail) = (field(b'C'), field(b'M'), field(b'D'));
+        Self { sqlstate, message, detail, hint: field(b'H'), context: field(b'W') }
     }
 }
 
@@ -283,6 +285,7 @@ fn every_kind_of_difference_is_seen() {
             message: String::new(),
             detail: String::new(),
             hint: String::new(),
+            context: String::new(),
         }),
         ..Answer::default()
     };
