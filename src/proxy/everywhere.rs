@@ -51,7 +51,7 @@ impl Client {
     }
 
     /// Notes what the statements behind this one cannot be sure of before the transaction is over.
-    fn note_schema_change(&mut self, statement: &Statement) {
+    pub fn note_schema_change(&mut self, statement: &Statement) {
         self.schema_touched = true;
         if let Some(block) = self.block.as_mut().filter(|_| route::changes_columns(statement)) {
             // A temporary one is seen as it is.
@@ -61,7 +61,7 @@ impl Client {
     }
 
     /// Keeps the shard map from changing until the transaction is over: whoever changes it compares it with the schema.
-    async fn hold_schema(&mut self) -> Step {
+    pub async fn hold_schema(&mut self) -> Step {
         if self.schema_hold.is_none() {
             let gate = Arc::clone(&self.database.schema_gate);
             self.schema_hold =

@@ -148,6 +148,10 @@ fn described(statement: usize, text: &str, action: Action, map: &ShardMap) -> Ve
             let text = collected.source.clone();
             vec![Routed { statement, engine: "its rows, then as an INSERT of them", shard: None, text }]
         }
+        Action::MakeTable(make) => {
+            let shard = Some(map.shard_name(make.shard).to_owned());
+            vec![Routed { statement, engine: "made there of its query's rows", shard, text: make.made.query }]
+        }
         Action::Subqueries(queries) => {
             let line =
                 |text: &String| Routed { statement, engine: "its subqueries first", shard: None, text: text.clone() };

@@ -427,6 +427,7 @@ impl Client {
                 Box::pin(self.copy_out(&parts, is_binary, header, task)).await
             }
             Action::CopyIn(copy) => Box::pin(self.copy_in(*copy, task)).await,
+            Action::MakeTable(make) => Box::pin(self.make_table(schema, *make, task)).await,
             Action::Cursor => Box::pin(self.cursor(schema, task)).await,
             Action::Session => self.session_statement(task).await,
         }
@@ -566,6 +567,7 @@ fn fits_batch(plan: &Plan, requests: &[Request<'_>]) -> bool {
         | Action::Collect(_)
         | Action::CopyOut { .. }
         | Action::CopyIn(_)
+        | Action::MakeTable(_)
         | Action::Cursor
         | Action::Session => is_plain(requests),
     }

@@ -159,7 +159,8 @@ impl Router<'_> {
     ) -> Result<Option<Added>> {
         let (Some(given), Some(relation)) = (&data.columns, relation) else { return Ok(None) };
         let is_left_out = |column: &&Column| !given.contains(&column.name);
-        let has_default = |column: &&Column| column.sequence.is_some() || column.default.is_some();
+        let has_default =
+            |column: &&Column| column.computed_default || column.sequence.is_some() || column.default.is_some();
         let columns: Vec<&Column> =
             columns_of(relation).filter(is_left_out).filter(has_default).filter(|column| wanted(column)).collect();
         if columns.is_empty() {

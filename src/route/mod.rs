@@ -18,6 +18,7 @@ mod explain;
 mod fan;
 mod fixed;
 mod gather;
+mod made_table;
 mod named;
 mod numbering;
 pub mod plan;
@@ -192,7 +193,10 @@ impl<'a> Router<'a> {
             StatementKind::Unparsed => Err(session::unparsed(self.request.text)),
             StatementKind::Ddl => {
                 self.check_understood()?;
-                self.note_schemas(matches!(statement.ddl, Some(Ddl::CreateTable { .. })));
+                self.note_schemas(matches!(statement.ddl, Some(Ddl::CreateTable { .. } | Ddl::CreateTableAs { .. })));
+                if let Some(Ddl::CreateTableAs { temporary, with_data }) = statement.ddl {
+                    return self.table_from_query(temporary, with_data);
+                }
                 if let Some(Ddl::CreateTable { temporary, .. }) = &statement.ddl {
                     match temporary {
                         true => return Ok(self.on_home()),
@@ -304,7 +308,10 @@ impl<'a> Router<'a> {
     /// Session state that one shard cannot keep.
     fn check_session_state(&self) -> Result<()> {
         let statement = self.statement();
-        let is_table = matches!(statement.ddl, Some(Ddl::CreateTable { temporary: true, .. }));
+        let is_table = matches!(
+            statement.ddl,
+            Some(Ddl::CreateTable { temporary: true, .. } | Ddl::CreateTableAs { temporary: true, .. })
+        );
         if statement.makes.contains(Facets::TEMPORARY) && !is_table {
             return Err(Error::refuse(
                 "temporary relations other than tables are not supported on a sharded database",

@@ -8,6 +8,7 @@ use crate::sql::collected::Collected;
 use crate::sql::computed::Computed;
 use crate::sql::facts::{RelationName, Statement, StatementKind};
 use crate::sql::gather::GatheredTable;
+use crate::sql::made_table::MadeTable;
 use crate::sql::numbering::Numbering;
 use crate::types::{Epoch, Error, Result, ShardId};
 
@@ -53,10 +54,23 @@ pub enum Action {
     Spread(Box<Spread>),
     /// The client sends rows, and each goes to its shards.
     CopyIn(Box<CopyIn>),
+    /// CREATE TABLE AS: the table is made, and filled with the rows that Weir reads.
+    MakeTable(Box<MakeTable>),
     /// DECLARE, FETCH, MOVE and CLOSE: Weir keeps the rows of cursors.
     Cursor,
     /// Session state (SET and its kin): on every server that the session has or gets.
     Session,
+}
+
+/// A table that is made from a query, on the one shard where it has its place.
+#[derive(Clone, Debug)]
+pub struct MakeTable {
+    pub shard: ShardId,
+    pub made: MadeTable,
+    /// It is the session's own.
+    pub temporary: bool,
+    /// What is to be done where that shard has all that the query reads.
+    pub whole: Action,
 }
 
 /// A statement over gathered rows.

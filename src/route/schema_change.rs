@@ -49,6 +49,7 @@ impl Router<'_> {
             Some(Ddl::Truncate) => self.check_mapped()?,
             Some(Ddl::RenameTable) => self.check_rename()?,
             Some(Ddl::Other { .. }) => {}
+            Some(Ddl::CreateTableAs { .. }) => return Err(Error::internal("CREATE TABLE AS has a plan of its own")),
             None => return Err(Error::internal("DDL without its description")),
         }
         Ok(match self.only_shard()? {
@@ -285,7 +286,7 @@ pub fn may_stand_in_block(request: &Request<'_>) -> bool {
 /// Whether a statement may change the columns of the relations that it names.
 pub fn changes_columns(statement: &Statement) -> bool {
     match &statement.ddl {
-        Some(Ddl::CreateTable { .. } | Ddl::AlterTable { .. } | Ddl::RenameTable) => true,
+        Some(Ddl::CreateTable { .. } | Ddl::CreateTableAs { .. } | Ddl::AlterTable { .. } | Ddl::RenameTable) => true,
         Some(Ddl::Other { command }) => command == "DROP TABLE",
         Some(Ddl::CreateIndex { .. } | Ddl::Truncate) | None => false,
     }

@@ -552,6 +552,12 @@ pub enum Ddl {
         /// A part that cannot be judged from the text (LIKE, INHERITS, PARTITION, AS, OF).
         inexplicable: Option<String>,
     },
+    /// A table that is made from a query.
+    CreateTableAs {
+        temporary: bool,
+        /// The query's rows are put into it.
+        with_data: bool,
+    },
     AlterTable {
         added_constraints: Vec<Uniqueness>,
         foreign_keys: Vec<ForeignKey>,

@@ -25,6 +25,7 @@ pub mod cursor;
 pub mod distribute;
 pub mod facts;
 pub mod gather;
+pub mod made_table;
 pub mod moment;
 pub mod numbering;
 pub mod scan;

@@ -11,6 +11,7 @@ use std::borrow::Cow;
 
 use bytes::{Buf, Bytes, BytesMut};
 
+pub use self::added::put_text_row;
 pub use self::lines::{Lines, named_line};
 use crate::types::{Error, Kind, Origin, Result};
 

@@ -123,7 +123,7 @@ impl Client {
         self.send_copy(shard, &message).await
     }
 
-    async fn send_copy(&mut self, shard: ShardId, bytes: &[u8]) -> Step {
+    pub async fn send_copy(&mut self, shard: ShardId, bytes: &[u8]) -> Step {
         let Self { conn, links, .. } = self;
         let link = links.iter_mut().find(|link| link.server.shard() == shard);
         let Some(link) = link else { return Err(Error::internal("a shard that takes rows is not held").into()) };

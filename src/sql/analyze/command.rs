@@ -154,15 +154,23 @@ impl<'a> Analyzer<'a> {
     }
 
     fn create_table_as(&mut self, create: &pg::CreateTableAsStmt, env: Env<'_>) -> StatementKind {
-        if let Some(into) = &create.into {
-            self.made_table(into);
-        }
-        match create.query.as_deref().and_then(inner) {
-            Some(NodeEnum::ExecuteStmt(execute)) => {
+        let into = create.into.as_deref();
+        match (into.and_then(|into| into.rel.as_ref()), create.query.as_deref().and_then(inner)) {
+            (Some(table), Some(query @ NodeEnum::SelectStmt(_))) if create.objtype() == ObjectType::ObjectTable => {
+                self.effect(Effects::DDL | Effects::WRITES_ROWS);
+                self.defined_relation(table);
+                drop(self.subquery(query, env));
+                let with_data = into.is_some_and(|into| !into.skip_data);
+                return self.ddl(Ddl::CreateTableAs { temporary: super::table::is_temporary(table), with_data });
+            }
+            (_, Some(NodeEnum::ExecuteStmt(execute))) => {
                 self.execute(execute);
             }
-            Some(query) => drop(self.subquery(query, env)),
-            None => self.unknown("CREATE TABLE AS"),
+            (_, Some(query)) => drop(self.subquery(query, env)),
+            (_, None) => self.unknown("CREATE TABLE AS"),
+        }
+        if let Some(into) = into {
+            self.made_table(into);
         }
         self.inexplicable("CREATE TABLE AS")
     }

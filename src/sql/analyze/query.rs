@@ -385,7 +385,7 @@ impl<'a> Analyzer<'a> {
         }
     }
 
-    /// SELECT INTO and CREATE TABLE AS.
+    /// SELECT INTO, and those forms of CREATE TABLE AS that nobody looks at closely.
     pub(super) fn made_table(&mut self, into: &pg::IntoClause) {
         self.effect(Effects::DDL | Effects::WRITES_ROWS);
         self.refused("a table made from a query");

@@ -31,7 +31,7 @@ impl Analyzer<'_> {
         let mut temporary = false;
         if let Some(range) = &create.relation {
             self.defined_relation(range);
-            temporary = range.relpersistence == "t" || range.schemaname.starts_with("pg_temp");
+            temporary = is_temporary(range);
         }
         let mut shape = Shape { inexplicable: whole_table_reason(create).map(str::to_owned), ..Shape::default() };
         for element in &create.table_elts {
@@ -284,6 +284,11 @@ fn is_next_number(default: &Node) -> bool {
 }
 
 /// The pseudo-types that make a sequence. They are no keywords, and a user type in a schema is none of them.
+/// Whether a new table belongs to the session.
+pub(super) fn is_temporary(range: &pg::RangeVar) -> bool {
+    range.relpersistence == "t" || range.schemaname.starts_with("pg_temp")
+}
+
 fn is_serial(name: Option<&pg::TypeName>) -> bool {
     let names = name.map(|name| strings(&name.names)).unwrap_or_default();
     matches!(names.as_slice(), ["smallserial" | "serial" | "bigserial" | "serial2" | "serial4" | "serial8"])

@@ -86,6 +86,17 @@ impl CopyFormat {
     }
 }
 
+/// Appends a row of the text format with its usual delimiter and sign of NULL.
+pub fn put_text_row(out: &mut BytesMut, values: &[Option<&[u8]>]) {
+    for (place, value) in values.iter().enumerate() {
+        if place > 0 {
+            out.put_u8(b'\t');
+        }
+        put_text(out, *value, b'\t', b"\\N");
+    }
+    out.put_u8(b'\n');
+}
+
 fn put_binary(out: &mut BytesMut, value: Option<&[u8]>) {
     match value {
         Some(value) => {

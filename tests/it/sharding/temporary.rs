@@ -76,13 +76,69 @@ fn what_is_hidden_comes_back() {
     );
     story(&mut client, &[("INSERT INTO customers (customer_id, name) VALUES (13, 'new')", "INSERT 0 1")]);
     assert_eq!(shop.shard(1).value("SELECT name FROM customers WHERE customer_id = 13"), "new");
-    for sql in [
-        "CREATE TEMP VIEW v AS SELECT 1",
-        "CREATE TEMP TABLE t AS SELECT * FROM customers",
-        "CREATE TEMP TABLE t (a int); SELECT 1",
-    ] {
+    for sql in ["CREATE TEMP VIEW v AS SELECT 1", "CREATE TEMP TABLE t (a int); SELECT 1"] {
         let answer = ask(&mut client, sql);
         assert!(answer.refusal().is_some_and(|refusal| !refusal.detail.is_empty()), "{sql}: {answer:?}");
     }
     story(&mut client, &[(create, "CREATE TABLE"), ("CREATE TABLE customers (a int)", "0A000")]);
+}
+
+/// A temporary table can be made of rows of all shards.
+#[test]
+fn a_table_is_made_from_a_query_over_all_shards() {
+    let shop = Shop::small();
+    let mut client = shop.client();
+    story(
+        &mut client,
+        &[
+            (
+                "CREATE TEMP TABLE picked AS SELECT customer_id, name AS \"N\", born FROM customers ORDER BY 1 DESC",
+                "SELECT 4",
+            ),
+            ("SELECT customer_id, \"N\" FROM picked", "12|Dee,11|Cid,2|Ben,1|Ada"),
+            (
+                "SELECT pg_typeof(customer_id), pg_typeof(born), count(*) FROM picked GROUP BY born, 1 LIMIT 1",
+                "bigint|date|4",
+            ),
+            // What is there already, and what only the home shard is asked for.
+            ("CREATE TEMP TABLE more (id) AS SELECT max(customer_id) FROM picked", "SELECT 1"),
+            ("SELECT * FROM more", "12"),
+            ("CREATE TEMP TABLE picked AS SELECT 1", "42P07"),
+            ("CREATE TEMP TABLE IF NOT EXISTS other AS SELECT name FROM customers", "0A000"),
+            ("CREATE TEMP TABLE other AS SELECT nowhere FROM customers", "42703"),
+            ("CREATE TEMP TABLE other AS SELECT 1 / (customer_id - 12) FROM customers", "22012"),
+            ("SELECT count(*) FROM other", "0A000"),
+            (
+                "CREATE TEMP TABLE other AS SELECT count(*), E'a\\tb\\\\' AS t, NULL AS n FROM customers WITH NO DATA",
+                "CREATE TABLE AS",
+            ),
+            ("SELECT count(*) FROM other", "0"),
+            ("DROP TABLE other", "DROP TABLE"),
+            ("CREATE TEMP TABLE other AS SELECT count(*), E'a\\tb\\\\' AS t, NULL AS n FROM customers", "SELECT 1"),
+            ("SELECT * FROM other", "4|a\tb\\|NULL"),
+            ("BEGIN", "BEGIN"),
+            ("INSERT INTO customers (customer_id, name) VALUES (3, 'x'), (13, 'y')", "INSERT 0 2"),
+            ("CREATE TEMP TABLE within ON COMMIT DROP AS SELECT name FROM customers", "SELECT 6"),
+            ("SELECT count(*) FROM within", "6"),
+            ("ROLLBACK", "ROLLBACK"),
+            ("SELECT count(*) FROM within", "0A000"),
+            ("CREATE TABLE customers AS SELECT 1", "0A000"),
+            ("CREATE TABLE nowhere AS SELECT 1", "0A000"),
+        ],
+    );
+    let made = extended(&mut client, "CREATE TEMP TABLE by_driver AS SELECT name FROM customers", &[]);
+    assert_eq!(made.brief(), "SELECT 4");
+    let home = extended(&mut client, "CREATE TEMP TABLE by_hand AS SELECT 1 AS one", &[]);
+    assert_eq!(home.brief(), "SELECT 1");
+    let bound =
+        extended(&mut client, "CREATE TEMP TABLE bound AS SELECT name FROM customers WHERE name = $1", &[Some("x")]);
+    assert_eq!(bound.brief(), "0A000");
+    story(
+        &mut client,
+        &[
+            ("SELECT count(*) FROM by_driver", "4"),
+            ("DISCARD TEMP", "DISCARD TEMP"),
+            ("SELECT count(*) FROM picked", "0A000"),
+        ],
+    );
 }

@@ -264,3 +264,22 @@ fn sqlalchemy_and_alembic_reflect_and_map() {
     );
     shop.endpoint().drive("sqlalchemy_test.py", &[]);
 }
+
+#[test]
+fn a_report_is_made_from_rows_of_all_shards() {
+    let shop = with_unmapped_tables("customers = { keyspace = \"customer\", key = \"id\" }");
+    let mut client = shop.client();
+    must(&mut client, "CREATE TABLE customers (id int8 PRIMARY KEY, name varchar(20) COLLATE \"C\")");
+    must(&mut client, "INSERT INTO customers VALUES (1, 'a'), (11, 'b'), (21, 'c')");
+    must(&mut client, "CREATE TABLE report AS SELECT id, name, count(*) OVER () AS all FROM customers");
+    assert_eq!(ask(&mut shop.client(), "SELECT * FROM report ORDER BY id").brief(), "1|a|3,11|b|3,21|c|3");
+    assert_eq!(shop.shard(1).value("SELECT to_regclass('report') IS NULL"), "t");
+    let types = "SELECT format_type(atttypid, atttypmod), attcollation::regcollation FROM pg_attribute
+                 WHERE attrelid = 'report'::regclass AND attname = 'name'";
+    assert_eq!(shop.shard(0).value(types), "character varying(20)|\"C\"");
+    must(&mut client, "BEGIN");
+    must(&mut client, "CREATE TABLE other AS SELECT name FROM customers");
+    must(&mut client, "ROLLBACK");
+    assert_eq!(shop.shard(0).value("SELECT to_regclass('other') IS NULL"), "t");
+    assert_eq!(ask(&mut client, "CREATE TABLE again AS TABLE report").brief(), "SELECT 3");
+}
