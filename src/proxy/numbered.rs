@@ -8,8 +8,8 @@ use super::sharded::{Task, parameters};
 use super::values::Values;
 use crate::route::HOME;
 use crate::route::plan::{Access, Action, Spread};
-use crate::sql::facts::Effects;
-use crate::sql::moment::{Moment, fixed};
+use crate::sql::facts::{Effects, StatementKind};
+use crate::sql::moment::{Moment, fixed, with_moment_defaults};
 use crate::sql::numbering::{Numbered, Numbering};
 use crate::sql::schema::Schema;
 use crate::types::{Error, Result};
@@ -37,8 +37,11 @@ impl Client {
         let values = rows.first().map(|row| backend::read_data_row(row)).transpose()?.unwrap_or_default();
         let text = |place: usize| values.get(place).copied().flatten().map(String::from_utf8_lossy).unwrap_or_default();
         let moment = Moment { with_zone: text(0).into(), local: text(1).into(), date: text(2).into() };
-        let text =
-            fixed(task.text, &moment).ok_or_else(|| Error::internal("a statement without now() was to have it"))?;
+        let text = match task.statement.kind {
+            StatementKind::Ddl => with_moment_defaults(task.text, &moment)?,
+            _ => fixed(task.text, &moment),
+        };
+        let text = text.ok_or_else(|| Error::internal("a statement without now() was to have it"))?;
         self.filled(schema, text, task).await
     }
 

@@ -4,6 +4,7 @@ use super::plan::{Action, Part};
 use super::target::{Target, lookup, unmapped};
 use super::{Request, Router, session};
 use crate::sql::facts::{Ddl, Effects, ForeignKey, Statement, Uniqueness};
+use crate::sql::moment::{Moment, with_moment_defaults};
 use crate::sql::schema::Resolved;
 use crate::types::{Error, Result, ShardId};
 
@@ -34,6 +35,9 @@ impl Router<'_> {
             }
             Some(Ddl::AlterTable { added_constraints, foreign_keys, sequences, touched_columns, inexplicable }) => {
                 let inexplicable = inexplicable.as_ref();
+                if self.adds_moment()? {
+                    return Ok(Action::Moment);
+                }
                 self.check_alter(touched_columns)?;
                 let constraints = added_constraints;
                 let change = TableChange { constraints, foreign_keys, sequences, inexplicable };
@@ -230,6 +234,15 @@ impl Router<'_> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether rows that are there get the time of the statement, which shards would read each for itself.
+    fn adds_moment(&self) -> Result<bool> {
+        if !self.has(Effects::STABLE) || self.has(Effects::VOLATILE) {
+            return Ok(false);
+        }
+        let text = self.statement().text(self.request.text);
+        Ok(with_moment_defaults(text, &Moment::default())?.is_some())
     }
 
     fn check_alter(&self, touched: &[String]) -> Result<()> {

@@ -90,9 +90,11 @@ impl<'a> Router<'a> {
     fn reads_moment(&self, index: usize) -> bool {
         let statement = self.statement();
         let is_write = matches!(statement.kind, StatementKind::Insert | StatementKind::Update | StatementKind::Delete);
-        let any = Moment { with_zone: String::new(), local: String::new(), date: String::new() };
         let has_several = matches!(self.targets.get(index), Some(Target::Sharded { .. } | Target::Reference { .. }));
-        has_several && is_write && self.has(Effects::STABLE) && fixed(statement.text(self.request.text), &any).is_some()
+        has_several
+            && is_write
+            && self.has(Effects::STABLE)
+            && fixed(statement.text(self.request.text), &Moment::default()).is_some()
     }
 
     /// Data-modifying WITH queries: everything must be on one shard.

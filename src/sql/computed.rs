@@ -3,9 +3,9 @@
 //! reference table computes. They are asked for first, and written into the statement.
 
 use pg_query::NodeEnum;
-use pg_query::protobuf::{LimitOption, Node, SelectStmt, SetOperation};
+use pg_query::protobuf::Node;
 
-use super::tree::{ValuesInsert, parse_one, target, written};
+use super::tree::{ValuesInsert, expression, select, target};
 use super::type_names::TypeNames;
 use crate::types::{Error, Result};
 
@@ -108,22 +108,6 @@ fn is_constant(value: &Node) -> bool {
 
 fn missing() -> Error {
     Error::internal("a value to compute is missing")
-}
-
-fn select(target_list: Vec<Node>) -> Result<String> {
-    let mut select = SelectStmt { target_list, ..SelectStmt::default() };
-    select.set_op(SetOperation::SetopNone);
-    select.set_limit_option(LimitOption::Default);
-    written(NodeEnum::SelectStmt(Box::new(select)))
-}
-
-/// The tree of an expression.
-fn expression(text: &str) -> Result<Node> {
-    let NodeEnum::SelectStmt(select) = parse_one(&format!("SELECT {text}"))? else { return Err(missing()) };
-    match select.target_list.into_iter().next().and_then(|target| target.node) {
-        Some(NodeEnum::ResTarget(target)) => target.val.map(|value| *value).ok_or_else(missing),
-        _ => Err(missing()),
-    }
 }
 
 fn literal(value: &str) -> Node {

@@ -1,9 +1,11 @@
 //! Words that a date or time type reads as the current moment. Every server has a moment of its own, and a constant with
 //! such a word is read when its statement is parsed, so that a second parse of the same text is another statement.
 
+mod columns;
 mod words;
 
-use words::DATE_WORDS;
+pub use self::columns::with_moment_defaults;
+use self::words::DATE_WORDS;
 
 /// Source: PostgreSQL manual, "Special Values" of date and time types.
 const MOMENTS: &[&str] = &["now", "today", "tomorrow", "yesterday"];
@@ -37,7 +39,7 @@ pub fn is_mentioned(text: &str) -> bool {
 }
 
 /// One moment in the forms that functions give it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Moment {
     /// As a `timestamptz`, a `timestamp` and a `date`.
     pub with_zone: String,

@@ -60,6 +60,30 @@ pub fn values(rows: Vec<Node>) -> Node {
     Node { node: Some(NodeEnum::SelectStmt(Box::new(values))) }
 }
 
+/// A SELECT of these targets and nothing else.
+///
+/// # Errors
+/// As [`written`].
+pub fn select(target_list: Vec<Node>) -> Result<String> {
+    let mut select = SelectStmt { target_list, ..SelectStmt::default() };
+    select.set_op(SetOperation::SetopNone);
+    select.set_limit_option(LimitOption::Default);
+    written(NodeEnum::SelectStmt(Box::new(select)))
+}
+
+/// The tree of an expression.
+///
+/// # Errors
+/// As [`parse_one`], and for a text that is something else.
+pub fn expression(text: &str) -> Result<Node> {
+    let unlike = || Error::internal("a text that was to be an expression is none");
+    let NodeEnum::SelectStmt(select) = parse_one(&format!("SELECT {text}"))? else { return Err(unlike()) };
+    match select.target_list.into_iter().next().and_then(|target| target.node) {
+        Some(NodeEnum::ResTarget(target)) => target.val.map(|value| *value).ok_or_else(unlike),
+        _ => Err(unlike()),
+    }
+}
+
 /// The comments in front of a statement, which may name its shard.
 pub fn leading_comments(text: &str) -> &str {
     let mut end = 0;

@@ -112,3 +112,29 @@ fn rows_of_reference_tables_are_computed_once() {
     assert_eq!(shop.shard(0).value(all), shop.shard(1).value(all));
     assert_eq!(shop.shard(0).value("SELECT count(*) FROM products"), "9");
 }
+
+#[test]
+fn a_new_column_gets_one_moment_on_all_shards() {
+    let shop = Shop::small();
+    let mut client = shop.client();
+    story(
+        &mut client,
+        &[
+            (
+                "ALTER TABLE customers ADD COLUMN made timestamptz NOT NULL DEFAULT now(), ADD day date DEFAULT current_date",
+                "ALTER TABLE",
+            ),
+            ("SELECT count(*), count(DISTINCT made), count(DISTINCT day) FROM customers", "4|1|1"),
+            ("INSERT INTO customers (customer_id) VALUES (3)", "INSERT 0 1"),
+            ("SELECT count(DISTINCT made), bool_and(day = current_date) FROM customers", "2|t"),
+            ("ALTER TABLE customers ADD COLUMN IF NOT EXISTS made timestamptz DEFAULT now()", "0A000"),
+            ("ALTER TABLE products ADD COLUMN made timestamptz DEFAULT now()", "ALTER TABLE"),
+            ("BEGIN", "BEGIN"),
+            ("ALTER TABLE customers ADD COLUMN gone timestamptz DEFAULT now()", "ALTER TABLE"),
+            ("ROLLBACK", "ROLLBACK"),
+            ("SELECT gone FROM customers", "42703"),
+        ],
+    );
+    let made = "SELECT string_agg(made::text, ',' ORDER BY product_id) FROM products";
+    assert_eq!(shop.shard(0).value(made), shop.shard(1).value(made));
+}

@@ -228,7 +228,6 @@ ALTER TABLE customers ADD COLUMN number int GENERATED ALWAYS AS IDENTITY
 ALTER TABLE customers ADD COLUMN number int DEFAULT nextval('numbers')
 ALTER TABLE customers ADD UNIQUE (name)
 CREATE UNIQUE INDEX ON customers (name)
-ALTER TABLE customers ADD COLUMN at timestamptz DEFAULT now()
 ALTER TABLE customers RENAME COLUMN customer_id TO id
 ALTER TABLE customers ALTER COLUMN customer_id TYPE text
 ALTER TABLE customers DROP COLUMN customer_id
