@@ -118,6 +118,7 @@ fn schema() -> Schema {
         moment_default: false,
         sequence: None,
         ordered_by_bytes: false,
+        own_collation: false,
     };
     let accounts = Relation { columns: vec![column("aid"), column("abalance")], ..Relation::default() };
     let count = FunctionClass {

@@ -104,6 +104,7 @@ impl Client {
         self.block = None;
         // As in PostgreSQL, a transaction that cannot be prepared is rolled back.
         self.end_on_all(if prepared.is_ok() { "COMMIT" } else { "ROLLBACK" }).await;
+        self.end_cursors(false);
         prepared?;
         block.commit_settings(&mut self.lasting);
         self.complete("PREPARE TRANSACTION");

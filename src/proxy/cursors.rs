@@ -13,7 +13,7 @@ use super::values::Values;
 use crate::session::cursors::{Cursor, CursorKind, Cursors};
 use crate::session::transaction::Transaction;
 use crate::sql::cursor::{CursorStatement, Direction, cursor_statement};
-use crate::sql::facts::{Statement, StatementKind};
+use crate::sql::facts::{Effects, Statement, StatementKind};
 use crate::sql::schema::Schema;
 use crate::types::{Error, Kind, Origin, Result, ShardId};
 use crate::wire::backend::{self, tag};
@@ -124,6 +124,14 @@ impl Client {
         if !kind.hold && self.block.is_none() {
             let message = "DECLARE CURSOR can only be used in transaction blocks";
             return Err(Error::new(Origin::Client, Kind::NoActiveTransaction, message).into());
+        }
+        if task.statement.effects.contains(Effects::LOCKS) {
+            return Err(Error::refuse(
+                "DECLARE CURSOR ... FOR UPDATE is not supported on a sharded database",
+                "Weir keeps a cursor's rows, and would give them as they were when it was declared.",
+            )
+            .hint("Lock the rows by SELECT ... FOR UPDATE.")
+            .into());
         }
         let cursors = self.cursors.get_or_insert_default();
         cursors.check_new(name)?;

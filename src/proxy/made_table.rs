@@ -100,7 +100,8 @@ impl Client {
             if piece.len() >= PIECE_BYTES || place + 1 == said.rows.len() {
                 frontend::copy_data(&mut message, &piece);
                 self.send_copy(shard, &message).await?;
-                (piece.clear(), message.clear());
+                piece.clear();
+                message.clear();
             }
         }
         frontend::copy_done(&mut message);

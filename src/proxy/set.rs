@@ -24,8 +24,8 @@ impl Client {
         match &task.statement.kind {
             StatementKind::Deallocate { name } => self.deallocate(name.as_deref())?,
             StatementKind::Discard(DiscardTarget::All) => {
-                self.cursors = None;
                 self.discard_everywhere().await?;
+                self.cursors = None;
             }
             StatementKind::Set { name, .. } | StatementKind::Reset { name } if name.starts_with(OWN_SETTINGS) => {
                 self.own_setting(name, task)?;

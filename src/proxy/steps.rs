@@ -59,6 +59,8 @@ pub struct Said {
     count: u64,
     /// The body of its ErrorResponse.
     error: Option<Bytes>,
+    /// The bodies of its NoticeResponses.
+    notices: Vec<Bytes>,
 }
 
 /// In which form a step's rows come.
@@ -260,6 +262,7 @@ impl Client {
         self.keeps_output = false;
         let said = std::mem::replace(self.conn.queue(), unsent);
         let said = read(said.freeze())?;
+        said.notices.iter().for_each(|body| pass(self.conn.queue(), tag::NOTICE_RESPONSE, body));
         match (&said.error, done) {
             (Some(error), Ok(()) | Err(Stop::Told)) => Err(self.passed_on(&without_places(error))),
             (_, Err(stop)) => Err(stop),
@@ -340,6 +343,7 @@ fn read(mut bytes: Bytes) -> Result<Said> {
             tag::DATA_ROW => said.rows.push(body),
             tag::COMMAND_COMPLETE => said.count = rows_affected(&body)?,
             tag::ERROR_RESPONSE => drop(said.error.get_or_insert(body)),
+            tag::NOTICE_RESPONSE => said.notices.push(body),
             _ => {}
         }
     }

@@ -207,6 +207,7 @@ fn column(name: &str, type_oid: u32) -> Column {
         moment_default: false,
         sequence,
         ordered_by_bytes: name == "c",
+        own_collation: false,
     }
 }
 

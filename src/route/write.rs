@@ -51,7 +51,15 @@ impl<'a> Router<'a> {
         if !matches!(statement.kind, StatementKind::Insert | StatementKind::Update | StatementKind::Delete) {
             return Ok(None);
         }
-        let queries = subqueries(statement.text(self.request.text))?;
+        // A value that was asked for has no collation of its own any more.
+        let has_collation = |target: &Target<'_>| {
+            target.relation().is_some_and(|relation| relation.columns.iter().any(|column| column.own_collation))
+        };
+        let text = statement.text(self.request.text);
+        if text.to_ascii_uppercase().contains("COLLATE") || self.targets.iter().any(has_collation) {
+            return Ok(None);
+        }
+        let queries = subqueries(text)?;
         Ok((!queries.is_empty()).then(|| Action::Subqueries(queries.into())))
     }
 

@@ -50,6 +50,10 @@ enum Value {
     Default,
 }
 
+/// Types whose equal values have the same text: smallint, integer and bigint; text and varchar.
+const INTEGERS: &[u32] = &[21, 23, 20];
+const TEXTS: &[u32] = &[25, 1043];
+
 /// A row of the source, its values in text format.
 pub type SourceRow<'r> = Vec<Option<&'r [u8]>>;
 
@@ -102,6 +106,9 @@ fn of_update(update: UpdateStmt, relation: &Relation, key: &[String]) -> Result<
     }
     if update.with_clause.is_some() {
         return Err(refuse("It has WITH."));
+    }
+    if !update.from_clause.is_empty() && update.returning_clause.is_some() {
+        return Err(refuse("It changes shard keys and has both FROM and RETURNING."));
     }
     let target_table = update.relation.ok_or_else(|| refuse("It has no target."))?;
     let name = target_table.alias.as_ref().map_or(&target_table.relname, |alias| &alias.aliasname).clone();
@@ -237,6 +244,15 @@ impl Collected {
             return Ok(rows);
         }
         let width = columns.len().saturating_sub(self.moved.len());
+        let own = columns.get(width..).unwrap_or_default();
+        let is_spelled_alike = self.moved.iter().zip(own).all(|(place, own)| {
+            columns.get(*place).is_some_and(|new| {
+                new == own || [INTEGERS, TEXTS].iter().any(|alike| alike.contains(new) && alike.contains(own))
+            })
+        });
+        if rows.len() > 1 && !is_spelled_alike {
+            return Err(refuse("Several rows get shard keys of another type than the column's."));
+        }
         columns.truncate(width);
         let old: HashMap<SourceRow<'r>, usize> =
             rows.iter().enumerate().map(|(number, row)| (row[width.min(row.len())..].to_vec(), number)).collect();

@@ -58,6 +58,13 @@ impl Computed {
             let value = cell.type_names.cast(value, false);
             let has_query =
                 cell.default.is_none() && select(vec![target("", Some(value.clone()))])?.contains("(SELECT ");
+            if has_query && insert.has_with() {
+                return Err(Error::refuse(
+                    "cannot compute values of new rows first",
+                    "The statement has WITH, and a subquery in VALUES that may read it.",
+                )
+                .hint("Use INSERT ... SELECT."));
+            }
             if has_query { &mut reading } else { &mut plain }.push((at, target("", Some(value))));
         }
         let question = |cells: Vec<(usize, Node)>| {

@@ -64,7 +64,7 @@ pub fn fixed(text: &str, moment: &Moment) -> Option<String> {
         let is_call = is(at + 1, "(") && is(at + 2, ")");
         let behind_dot = at > 0 && is(at - 1, ".");
         let (value, count) = match word(at)?.as_str() {
-            "now" | "transaction_timestamp" | "statement_timestamp" if is_call && !behind_dot => {
+            "now" | "transaction_timestamp" if is_call && !behind_dot => {
                 (format!("'{}'::pg_catalog.timestamptz", moment.with_zone), 3)
             }
             "current_timestamp" if !is(at + 1, "(") => (format!("'{}'::pg_catalog.timestamptz", moment.with_zone), 1),

@@ -128,6 +128,8 @@ pub struct Column {
     pub moment_default: bool,
     /// Where the default takes a number.
     pub sequence: Option<Sequence>,
+    /// Its collation is neither the database's nor that of its type.
+    pub own_collation: bool,
     /// Texts of the column are ordered by their bytes: its collation is "C".
     pub ordered_by_bytes: bool,
 }
@@ -144,6 +146,7 @@ impl Column {
             is_generated: false,
             moment_default: false,
             sequence: None,
+            own_collation: false,
             ordered_by_bytes: false,
         }
     }

@@ -86,27 +86,20 @@ fn drop_with(statement: &mut NodeEnum) {
 
 /// Whether nothing but the subqueries that were found can name a WITH query.
 fn can_lose_with(statement: &NodeEnum) -> Result<bool> {
-    let (others, returning) = match statement {
-        NodeEnum::InsertStmt(insert) => (&[][..], &insert.returning_clause),
-        NodeEnum::UpdateStmt(update) => (update.from_clause.as_slice(), &update.returning_clause),
-        NodeEnum::DeleteStmt(delete) => (delete.using_clause.as_slice(), &delete.returning_clause),
+    let others = match statement {
+        NodeEnum::InsertStmt(_) => &[][..],
+        NodeEnum::UpdateStmt(update) => update.from_clause.as_slice(),
+        NodeEnum::DeleteStmt(delete) => delete.using_clause.as_slice(),
         _ => return Ok(false),
     };
-    let mut returns_subquery = false;
-    for expression in returning.iter().flat_map(|clause| &clause.exprs) {
-        // Conservative: the word may stand in a string, too.
-        let select = pg_query::protobuf::SelectStmt { target_list: vec![expression.clone()], ..plain() };
-        let text = written(NodeEnum::SelectStmt(Box::new(select)))?;
-        returns_subquery |= text.to_ascii_uppercase().matches("SELECT").count() > 1;
-    }
-    Ok(others.is_empty() && !returns_subquery)
-}
-
-fn plain() -> pg_query::protobuf::SelectStmt {
-    match super::tree::values(Vec::new()).node {
-        Some(NodeEnum::SelectStmt(select)) => *select,
-        _ => pg_query::protobuf::SelectStmt::default(),
-    }
+    let mut rest = statement.clone();
+    each_subquery(&mut rest, &mut |node| {
+        node.node = Some(boolean(false));
+        Ok(())
+    })?;
+    drop_with(&mut rest);
+    // Conservative: the word may stand in a string, too.
+    Ok(others.is_empty() && !written(rest)?.to_ascii_uppercase().contains("SELECT"))
 }
 
 /// Visits the outermost subqueries of a statement's expressions, always in the same order.

@@ -121,6 +121,11 @@ impl ValuesInsert {
         Ok(Self { comments: leading_comments(text).to_owned(), insert: *insert, columns: columns.to_vec(), rows })
     }
 
+    /// Whether WITH stands in front of it.
+    pub fn has_with(&self) -> bool {
+        self.insert.with_clause.is_some()
+    }
+
     /// The values of each row.
     pub fn rows(&self) -> impl Iterator<Item = &[Node]> {
         self.rows.iter().map(|row| row.items.as_slice())

@@ -43,8 +43,32 @@ impl TypeNames {
     pub(super) fn cast(&self, value: Node, of_elements: bool) -> NodeEnum {
         let bound = || Node { node: Some(NodeEnum::Integer(Integer { ival: -1 })) };
         let array_bounds = if of_elements || self.is_array && self.is_enum { vec![bound()] } else { Vec::new() };
-        let names = self.names.iter().map(|name| string(name)).collect();
+        // With its schema, the parser's writer takes it for char or bit, which without a length is one of 1.
+        let is_of_length = ["bpchar", "bit"].contains(&self.names[1].as_str()) && !self.is_enum;
+        let names = self.names.iter().skip(usize::from(is_of_length)).map(|name| string(name)).collect();
         let type_name = Some(TypeName { names, typemod: -1, array_bounds, ..TypeName::default() });
         NodeEnum::TypeCast(Box::new(TypeCast { arg: Some(Box::new(value)), type_name, location: 0 }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sql::tree::{select, target};
+
+    #[test]
+    fn a_cast_has_no_length_of_its_own() {
+        let null =
+            || Node { node: Some(NodeEnum::AConst(pg_query::protobuf::AConst { isnull: true, ..Default::default() })) };
+        for (oid, one, several) in [
+            (1042, "SELECT NULL::bpchar", "SELECT NULL::bpchar[]"),
+            (1560, "SELECT NULL::\"bit\"", "SELECT NULL::\"bit\"[]"),
+            (18, "SELECT NULL::pg_catalog.char", "SELECT NULL::pg_catalog.char[]"),
+            (1043, "SELECT NULL::varchar", "SELECT NULL::varchar[]"),
+        ] {
+            let names = type_names(oid, &Schema::default()).unwrap();
+            assert_eq!(select(vec![target("", Some(names.cast(null(), false)))]).unwrap(), one);
+            assert_eq!(select(vec![target("", Some(names.cast(null(), true)))]).unwrap(), several);
+        }
     }
 }

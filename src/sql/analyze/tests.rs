@@ -48,6 +48,7 @@ fn schema() -> Schema {
         moment_default: false,
         sequence: None,
         ordered_by_bytes: false,
+        own_collation: false,
     };
     let table =
         |names: &[&str]| Relation { columns: names.iter().map(|name| column(name)).collect(), ..Relation::default() };

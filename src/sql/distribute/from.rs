@@ -76,6 +76,20 @@ pub fn resolve_subquery<'s>(
     Ok(reader.scope)
 }
 
+/// Functions that give rows of one column.
+const ONE_COLUMN: &[&str] = &[
+    "generate_series",
+    "generate_subscripts",
+    "json_array_elements",
+    "json_array_elements_text",
+    "jsonb_array_elements",
+    "jsonb_array_elements_text",
+    "json_object_keys",
+    "jsonb_object_keys",
+    "regexp_split_to_table",
+    "string_to_table",
+];
+
 /// One side of a join, or the whole of FROM. Numbers are places in [`Scope::relations`].
 #[derive(Default)]
 struct Side {
@@ -161,7 +175,17 @@ impl<'s> Reader<'s> {
         let Some(call @ Node { node: Some(NodeEnum::FuncCall(named)) }) = only.items.first() else {
             return Err(refused());
         };
+        // Of others only the catalogs know how many columns they have.
+        let columns_are_known = expression::built_in_name(&named.funcname).is_ok_and(|name| match name {
+            "unnest" => {
+                let listed = function.alias.as_ref().map_or(0, |alias| alias.colnames.len());
+                listed == named.args.len() || named.args.len() == 1
+            }
+            name => ONE_COLUMN.contains(&name),
+        });
         if function.is_rowsfrom
+            || function.ordinality
+            || !columns_are_known
             || !function.coldeflist.is_empty()
             || only.items.get(1).is_some_and(|list| list.node.is_some())
         {

@@ -135,6 +135,7 @@ fn tied_columns<'n>(link: &'n SubLink, select: &'n SelectStmt) -> Vec<(&'n Colum
     let makes_other_rows = select.limit_count.is_some()
         || select.limit_offset.is_some()
         || !select.window_clause.is_empty()
+        || has_window_function(select)
         || select.distinct_clause.iter().any(|item| item.node.is_some());
     if !is_equality || makes_other_rows || compared.len() != given.len() {
         return Vec::new();
@@ -160,6 +161,12 @@ fn same_names(one: &ColumnRef, other: &ColumnRef) -> bool {
         column.fields.iter().filter_map(|field| string(field).ok().map(str::to_owned)).collect::<Vec<_>>()
     };
     names(one) == names(other)
+}
+
+/// Whether the select list or ORDER BY calls a window function, whose value depends on all rows.
+fn has_window_function(select: &SelectStmt) -> bool {
+    let mut all = select.target_list.iter().chain(&select.sort_clause);
+    all.any(|node| node.node.as_ref().is_some_and(|node| format!("{node:?}").contains("over: Some")))
 }
 
 /// Whether the select list or ORDER BY calls a function: it could be an aggregate, or a window function.

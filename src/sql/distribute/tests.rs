@@ -32,6 +32,7 @@ fn schema() -> Schema {
                 moment_default: false,
                 sequence: None,
                 ordered_by_bytes: false,
+                own_collation: false,
                 type_modifier: -1,
             })
             .collect();

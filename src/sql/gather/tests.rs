@@ -22,6 +22,7 @@ fn schema() -> Schema {
             moment_default: false,
             sequence: None,
             ordered_by_bytes: false,
+            own_collation: false,
         };
         let relation = Relation {
             columns: columns.iter().map(column).collect(),
@@ -44,6 +45,7 @@ fn schema() -> Schema {
             moment_default: false,
             sequence: None,
             ordered_by_bytes: false,
+            own_collation: false,
         };
         let columns = if name == "v" { ["k", "doubled"] } else { ["k", "z"] };
         let view = Relation {

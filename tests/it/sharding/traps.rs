@@ -1,8 +1,9 @@
 //! Keys inferred where none restricts, for keys of every type and method: each statement is asked of Weir over three shards
 //! and of one PostgreSQL. Sent to one shard it would give too few rows in silence.
 
-use super::answer::{Order, ask, extended};
+use super::answer::{Order, ask, extended, story};
 use super::keyspaces::Three;
+use super::shop::Shop;
 
 /// A table of keys of one kind: `a` and `b` are of one keyspace.
 struct Keys {
@@ -345,4 +346,52 @@ fn parameters_in_sums_find_their_rows() {
     }
     assert_eq!(ask(&mut three.sharded, "SELECT sum(v) FROM t").brief(), "192");
     assert_eq!(extended(&mut three.sharded, "SELECT v FROM t WHERE k = $1 + 1", &[Some("9")]).brief(), "10");
+}
+
+/// Statements whose parts are asked apart mean what they mean as a whole.
+#[test]
+fn what_is_asked_first_keeps_its_type_its_names_and_its_order() {
+    let shop = Shop::small();
+    let mut client = shop.client();
+    story(
+        &mut client,
+        &[
+            // A type without a length is not one of length 1.
+            ("ALTER TABLE products ADD COLUMN code char(5)", "ALTER TABLE"),
+            ("ALTER TABLE products ALTER COLUMN code SET DEFAULT lpad('7', 3, '0')", "ALTER TABLE"),
+            ("INSERT INTO products (product_id, name) VALUES (2, 'b')", "INSERT 0 1"),
+            (
+                "INSERT INTO products (product_id, name, code) VALUES (3, 'c', left(md5(random()::text), 4))",
+                "INSERT 0 1",
+            ),
+            ("SELECT length(code) FROM products WHERE product_id > 1 ORDER BY 1", "3,4"),
+            // WITH is read by what stands around it.
+            (
+                "WITH w AS (SELECT 5 AS k) INSERT INTO customers (customer_id, name) VALUES ((SELECT k FROM w), 'x')",
+                "0A000",
+            ),
+            (
+                "WITH w AS (SELECT 1 AS a, 'cte' AS b) UPDATE customers SET (credit, name) = (SELECT a, b FROM w)
+                 WHERE name IN (SELECT name FROM customers WHERE customer_id > 1)",
+                "0A000",
+            ),
+            // Rows whose new keys are others' old ones.
+            ("UPDATE customers SET customer_id = customer_id + 1.0", "0A000"),
+            ("UPDATE visits v SET token = w.token || 'x' FROM visits w WHERE w.token = v.token RETURNING *", "0A000"),
+            // A window is over all rows.
+            (
+                "SELECT count(*) FROM customers c WHERE (c.customer_id, 1) IN
+                 (SELECT d.customer_id, count(*) OVER () FROM customers d GROUP BY d.customer_id)",
+                "0",
+            ),
+            ("BEGIN", "BEGIN"),
+            ("DECLARE c CURSOR FOR SELECT name FROM customers FOR UPDATE", "0A000"),
+            ("ROLLBACK", "ROLLBACK"),
+            ("DECLARE h CURSOR WITH HOLD FOR SELECT count(*) FROM customers", "DECLARE CURSOR"),
+            ("BEGIN", "BEGIN"),
+            ("DISCARD ALL", "25001"),
+            ("ROLLBACK", "ROLLBACK"),
+            ("FETCH h", "4"),
+        ],
+    );
 }
