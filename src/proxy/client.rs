@@ -76,6 +76,8 @@ pub struct Client {
     pub marks: Vec<Mark>,
     /// An extended batch is open: no Sync yet.
     pub batch_open: bool,
+    /// The unnamed portal was bound to a statement that several shards answered.
+    pub unnamed_was_merged: bool,
     /// Something of the batch failed: the rest is ignored, and what was done is undone.
     pub batch_failed: bool,
     /// The open batch failed before a server took part: everything up to Sync is ignored.
@@ -173,6 +175,7 @@ impl Client {
             lasting: Lasting::default(),
             marks,
             batch_open: false,
+            unnamed_was_merged: false,
             batch_failed: false,
             skip_to_sync: false,
             cursors: None,

@@ -180,6 +180,12 @@ impl Client {
             }
             plans => common_shard(plans),
         };
+        let continues = |request: &Request<'_>| matches!(request, Request::Execute { portal: b"", .. });
+        match plans.as_slice() {
+            [] if self.unnamed_was_merged && requests.iter().any(continues) => return Err(unnamed_goes_on().into()),
+            [] => {}
+            _ => self.unnamed_was_merged = target.is_none(),
+        }
         if let Some((shard, access)) = target {
             if let Some(block) = &self.block
                 && block.is_failed()
@@ -571,6 +577,14 @@ fn fits_batch(plan: &Plan, requests: &[Request<'_>]) -> bool {
         | Action::Cursor
         | Action::Session => is_plain(requests),
     }
+}
+
+fn unnamed_goes_on() -> Error {
+    Error::refuse(
+        "an unnamed portal over several shards cannot be continued",
+        "Weir keeps the rows of portals that have a name.",
+    )
+    .hint("Give the portal a name, or fetch all of its rows at once.")
 }
 
 fn is_refused(request: &Request<'_>) -> bool {

@@ -218,3 +218,30 @@ fn portals_give_their_rows_bit_by_bit() {
     pair.must_both("ROLLBACK");
     both(&mut pair, "it is gone", &|out| frontend::execute(out, b"two", 2));
 }
+
+/// The rest of an unnamed portal's rows is on no single server.
+#[test]
+fn an_unnamed_portal_over_several_shards_is_not_continued() {
+    let shop = Shop::small();
+    let mut client = shop.client();
+    let execute = |client: &mut RawClient, sql: Option<&str>| {
+        client.send_with(|out| {
+            if let Some(sql) = sql {
+                frontend::parse(out, b"", &frontend::definition(sql, &[]));
+                frontend::bind(out, b"", b"", &arguments(&[], 0));
+            }
+            frontend::execute(out, b"", 1);
+            frontend::sync(out);
+        });
+        client.until_ready()
+    };
+    let rows = |messages: &[Message]| messages.iter().filter(|message| message.tag == tag::DATA_ROW).count();
+    let refused = |messages: &[Message]| messages.iter().find_map(|message| message.field(b'C'));
+    ask(&mut client, "BEGIN");
+    // One shard's goes on.
+    execute(&mut client, Some("SELECT generate_series(1, 3)"));
+    assert_eq!(rows(&execute(&mut client, None)), 1);
+    assert_eq!(rows(&execute(&mut client, Some("SELECT name FROM customers"))), 1);
+    let more = execute(&mut client, None);
+    assert_eq!((rows(&more), refused(&more).as_deref()), (0, Some("0A000")));
+}
