@@ -24,7 +24,6 @@ use super::outcome::{Step, Stop};
 use super::sharded::{Asked, HOME, Task};
 use crate::pool::server::lost;
 use crate::route::copy::{Added, CopyIn, Destination};
-use crate::route::plan::Access;
 use crate::types::{Error, Kind, Origin, Result, ShardId};
 use crate::wire::backend::{self, tag};
 use crate::wire::copy::{Piece, Rows};
@@ -32,7 +31,7 @@ use crate::wire::frame::{self, Sender};
 use crate::wire::frontend;
 
 /// Rows that go on together: to a server in one message, or to the home shard with the question for their values.
-const PIECE_BYTES: usize = 64 * 1024;
+pub const PIECE_BYTES: usize = 64 * 1024;
 
 /// A COPY that is under way.
 struct Copying<'t> {
@@ -293,23 +292,13 @@ impl Client {
         if added.may_write {
             self.note_write(HOME)?;
         }
-        self.state.sequences.asked |= crate::sql::facts::Effects::ADVANCES_SEQUENCE;
-        // No rows are read, so that a snapshot of another shard is in nobody's way.
-        self.link_apart(HOME, Access::Primary { writes: true }).await?;
         let mut messages = BytesMut::new();
         frontend::parse(&mut messages, b"", &frontend::definition(&added.question(rows), &[]));
         // No parameters; one format for all columns.
         frontend::bind(&mut messages, b"", b"", &[0, 0, 0, 0, 0, 1, 0, u8::from(is_binary)]);
         frontend::execute(&mut messages, b"", 0);
         frontend::sync(&mut messages);
-        self.ask(HOME, &Question::messages(messages)).await?;
-        match self.answer(HOME).await {
-            Ok(answer) => Ok(answer.into_rows()),
-            Err(stop) => {
-                self.follow_block_status();
-                Err(stop)
-            }
-        }
+        self.values_at_home(&Question::messages(messages)).await
     }
 
     /// Gives a row, which ends on this line of the client's data, to its shards.
@@ -335,8 +324,9 @@ impl Client {
 
     /// Where a row goes; a key that nobody owns may get an owner.
     async fn destination(&mut self, copying: &mut Copying<'_>, row: &[u8]) -> Step<Destination> {
-        let Destination::Unowned(key, error) = copying.copy.destination(row)? else {
-            return Ok(copying.copy.destination(row)?);
+        let (key, error) = match copying.copy.destination(row)? {
+            Destination::Unowned(key, error) => (key, error),
+            known => return Ok(known),
         };
         let map = self.database.map().ok_or_else(|| Error::internal("a sharded database without a shard map"))?;
         let learned = self.worker.instance.learn(&self.database, &map, std::slice::from_ref(&key)).await?;

@@ -5,13 +5,13 @@ use bytes::BytesMut;
 
 use super::answer::Preface;
 use super::client::Client;
-use super::copy_in::rows_copied;
+use super::copy_in::{PIECE_BYTES, rows_copied};
 use super::exchange::{Question, Reply};
 use super::outcome::{Step, Stop};
 use super::sharded::{Task, parameters};
 use super::steps::{Form, Said};
 use crate::pool::server::server_error;
-use crate::route::plan::{Access, Action, MakeTable, Part, PartText, Plan};
+use crate::route::plan::{Access, Action, MakeTable, Part, PartText};
 use crate::sql::made_table::MadeTable;
 use crate::sql::schema::Schema;
 use crate::types::{Error, ShardId};
@@ -19,18 +19,14 @@ use crate::wire::backend;
 use crate::wire::copy::put_text_row;
 use crate::wire::frontend;
 
-/// How much of the rows is sent in one message.
-const PIECE_BYTES: usize = 64 * 1024;
-
 impl Client {
     /// Makes the table, and answers.
     pub async fn make_table(&mut self, schema: &Schema, make: MakeTable, task: &Task<'_>) -> Step {
-        let MakeTable { shard, made, temporary, whole } = make;
-        let epoch = self.database.epoch().ok_or_else(|| Error::internal("a sharded database without a shard map"))?;
+        let MakeTable { shard, made, temporary } = make;
         if self.has_rows_of(schema, shard, &made, task).await? {
             self.note(task.statement, &task.values);
-            let plan = Plan { epoch, action: whole, explanation: Vec::new() };
-            return Box::pin(self.perform(schema, plan, task)).await;
+            self.everywhere(&[Part::untouched(shard)], !temporary, task).await?;
+            return self.answered(task);
         }
         if !temporary {
             self.hold_schema().await?;

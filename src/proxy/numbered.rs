@@ -1,6 +1,8 @@
 //! Statements that take values from the home shard first: INSERTs whose rows take numbers from sequences, and writes on
 //! several shards that read the time. They go on with the values in their texts.
 
+use bytes::Bytes;
+
 use super::client::Client;
 use super::exchange::Question;
 use super::outcome::Step;
@@ -63,21 +65,27 @@ impl Client {
 
     /// The next numbers of a sequence, as the client's session would take them.
     async fn take_numbers(&mut self, column: &Numbered) -> Step<Vec<i64>> {
-        self.state.sequences.asked |= Effects::ADVANCES_SEQUENCE;
-        // No rows are read, so that a snapshot of another shard is in nobody's way.
-        self.link_apart(HOME, Access::Primary { writes: true }).await?;
         let sequence = postgres_protocol::escape::escape_literal(&column.sequence);
         let count = column.rows.len();
         let question = format!("SELECT pg_catalog.nextval({sequence}) FROM pg_catalog.generate_series(1, {count})");
-        self.ask(HOME, &Question::query(&question)).await?;
-        let rows = match self.answer(HOME).await {
-            Ok(answer) => answer.into_rows(),
+        let rows = self.values_at_home(&Question::query(&question)).await?;
+        Ok(rows.iter().map(|row| number(row)).collect::<Result<_>>()?)
+    }
+
+    /// What the home shard's server gives new rows: numbers of sequences, as the client's session would take them, among it.
+    /// DataRows.
+    pub async fn values_at_home(&mut self, question: &Question) -> Step<Vec<Bytes>> {
+        self.state.sequences.asked |= Effects::ADVANCES_SEQUENCE;
+        // No rows are read, so that a snapshot of another shard is in nobody's way.
+        self.link_apart(HOME, Access::Primary { writes: true }).await?;
+        self.ask(HOME, question).await?;
+        match self.answer(HOME).await {
+            Ok(answer) => Ok(answer.into_rows()),
             Err(stop) => {
                 self.follow_block_status();
-                return Err(stop);
+                Err(stop)
             }
-        };
-        Ok(rows.iter().map(|row| number(row)).collect::<Result<_>>()?)
+        }
     }
 }
 

@@ -37,11 +37,10 @@ impl Router<'_> {
                 }
             }
         };
-        let whole = Action::Everywhere { parts: vec![Part::untouched(shard)], changes_schema: !temporary };
         Ok(match with_data {
-            true => Action::MakeTable(Box::new(MakeTable { shard, made, temporary, whole })),
+            true => Action::MakeTable(Box::new(MakeTable { shard, made, temporary })),
             false if temporary => self.on_home(),
-            false => whole,
+            false => Action::Everywhere { parts: vec![Part::untouched(shard)], changes_schema: true },
         })
     }
 }

@@ -69,8 +69,6 @@ pub struct MakeTable {
     pub made: MadeTable,
     /// It is the session's own.
     pub temporary: bool,
-    /// What is to be done where that shard has all that the query reads.
-    pub whole: Action,
 }
 
 /// A statement over gathered rows.

@@ -32,13 +32,13 @@ impl<'a> Router<'a> {
         match written.as_slice() {
             [index] => match self.write_to(*index) {
                 Err(error) if error.kind == Kind::NotSupported && self.reads_moment(*index) => Ok(Action::Moment),
-                Err(error) if error.kind == Kind::NotSupported => match self.shared_values(*index)? {
-                    Some(action) => Ok(action),
-                    None => match self.subqueries()? {
-                        Some(action) => Ok(action),
-                        None => self.collect_after(*index, error),
-                    },
-                },
+                Err(error) if error.kind == Kind::NotSupported => {
+                    let first = match self.shared_values(*index)? {
+                        None => self.subqueries()?,
+                        values => values,
+                    };
+                    first.map_or_else(|| self.collect_after(*index, error), Ok)
+                }
                 other => other,
             },
             several => self.write_to_several(several),

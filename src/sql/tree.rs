@@ -76,8 +76,16 @@ pub fn select(target_list: Vec<Node>) -> Result<String> {
 /// # Errors
 /// As [`parse_one`], and for a text that is something else.
 pub fn expression(text: &str) -> Result<Node> {
+    only_target(&format!("SELECT {text}"))
+}
+
+/// The expression that a SELECT gives first.
+///
+/// # Errors
+/// As [`expression`].
+pub fn only_target(select: &str) -> Result<Node> {
     let unlike = || Error::internal("a text that was to be an expression is none");
-    let NodeEnum::SelectStmt(select) = parse_one(&format!("SELECT {text}"))? else { return Err(unlike()) };
+    let NodeEnum::SelectStmt(select) = parse_one(select)? else { return Err(unlike()) };
     match select.target_list.into_iter().next().and_then(|target| target.node) {
         Some(NodeEnum::ResTarget(target)) => target.val.map(|value| *value).ok_or_else(unlike),
         _ => Err(unlike()),

@@ -163,14 +163,18 @@ fn same_names(one: &ColumnRef, other: &ColumnRef) -> bool {
     names(one) == names(other)
 }
 
-/// Whether the select list or ORDER BY calls a window function, whose value depends on all rows.
-fn has_window_function(select: &SelectStmt) -> bool {
-    let mut all = select.target_list.iter().chain(&select.sort_clause);
-    all.any(|node| node.node.as_ref().is_some_and(|node| format!("{node:?}").contains("over: Some")))
-}
-
 /// Whether the select list or ORDER BY calls a function: it could be an aggregate, or a window function.
 fn calls(select: &SelectStmt) -> bool {
+    mentions(select, "FuncCall")
+}
+
+/// Whether the select list or ORDER BY calls a window function, whose value depends on all rows.
+fn has_window_function(select: &SelectStmt) -> bool {
+    mentions(select, "over: Some")
+}
+
+/// Whether a word stands in the trees of the select list or ORDER BY.
+fn mentions(select: &SelectStmt, word: &str) -> bool {
     let mut all = select.target_list.iter().chain(&select.sort_clause);
-    all.any(|node| node.node.as_ref().is_some_and(|node| format!("{node:?}").contains("FuncCall")))
+    all.any(|node| node.node.as_ref().is_some_and(|node| format!("{node:?}").contains(word)))
 }

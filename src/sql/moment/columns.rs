@@ -5,7 +5,7 @@ use pg_query::NodeEnum;
 use pg_query::protobuf::{AlterTableCmd, AlterTableType, ColumnDef, ConstrType, DropBehavior, Node};
 
 use super::{Moment, fixed};
-use crate::sql::tree::{expression, parse_one, select, target, written};
+use crate::sql::tree::{only_target, parse_one, select, target, written};
 use crate::types::Result;
 
 /// The statement with a moment as the default of its new columns, and behind that the default that it gives them; `None` if
@@ -27,7 +27,7 @@ pub fn with_moment_defaults(text: &str, moment: &Moment) -> Result<Option<String
         };
         let Some(default) = default_of(column) else { continue };
         let Some(at_moment) = fixed(&select(vec![target("", default.node.clone())])?, moment) else { continue };
-        let own = std::mem::replace(default, expression_of(&at_moment)?);
+        let own = std::mem::replace(default, only_target(&at_moment)?);
         let mut set =
             AlterTableCmd { name: column.colname.clone(), def: Some(Box::new(own)), ..AlterTableCmd::default() };
         set.set_subtype(AlterTableType::AtColumnDefault);
@@ -49,11 +49,6 @@ fn default_of(column: &mut ColumnDef) -> Option<&mut Node> {
         }
         _ => None,
     })
-}
-
-/// The expression of a SELECT that has no other.
-fn expression_of(select: &str) -> Result<Node> {
-    expression(select.trim_start_matches("SELECT "))
 }
 
 #[cfg(test)]
