@@ -5,6 +5,7 @@ use bytes::{BufMut, BytesMut};
 use super::oid;
 use super::value::{cannot_merge, format};
 use crate::types::Result;
+use crate::wire::array::push_element;
 use crate::wire::backend::Column;
 use crate::wire::frontend::Format;
 
@@ -41,7 +42,7 @@ impl Array {
     pub fn push(&mut self, value: Option<&[u8]>) {
         self.has_nulls |= value.is_none();
         match self.format {
-            Format::Text => self.push_text(value),
+            Format::Text => push_element(&mut self.elements, value),
             Format::Binary => self.push_binary(value),
         }
         self.count += 1;
@@ -71,21 +72,6 @@ impl Array {
             }
         }
         Ok(value.to_vec())
-    }
-
-    fn push_text(&mut self, value: Option<&[u8]>) {
-        if self.count > 0 {
-            self.elements.put_u8(b',');
-        }
-        let Some(text) = value else { return self.elements.put_slice(b"NULL") };
-        self.elements.put_u8(b'"');
-        for byte in text {
-            if matches!(byte, b'"' | b'\\') {
-                self.elements.put_u8(b'\\');
-            }
-            self.elements.put_u8(*byte);
-        }
-        self.elements.put_u8(b'"');
     }
 
     fn push_binary(&mut self, value: Option<&[u8]>) {

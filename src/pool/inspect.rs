@@ -117,7 +117,8 @@ const COLUMNS: &str = "
            END,
            a.attidentity = 'a', a.attgenerated <> '',
            CASE WHEN a.attgenerated = '' THEN pg_catalog.pg_get_expr(d.adbin, d.adrelid) END,
-           a.attcollation NOT IN (0, 100) AND a.attcollation <> (SELECT t.typcollation FROM pg_catalog.pg_type t WHERE t.oid = a.atttypid)
+           a.attcollation NOT IN (0, 100) AND a.attcollation <> (SELECT t.typcollation FROM pg_catalog.pg_type t WHERE t.oid = a.atttypid),
+           a.attnotnull
       FROM pg_catalog.pg_attribute a
       JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
       JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -322,6 +323,7 @@ async fn relations(client: &Client) -> Result<HashMap<(String, String), Relation
                 is_generated: row.get(10),
                 default: row.get(11),
                 own_collation: row.get(12),
+                not_null: row.get(13),
                 ordered_by_bytes: row.get(6),
                 moment_default: row.get(7),
                 sequence: row.get::<_, Option<String>>(8).map(|name| Sequence { name, always: row.get(9) }),

@@ -136,7 +136,7 @@ impl Client {
         let cursors = self.cursors.get_or_insert_default();
         cursors.check_new(name)?;
         let form = if kind.binary || wants_binary(task)? { Form::Binary } else { Form::Text };
-        let described = self.described_at_home(query, task).await?;
+        let described = self.described_first(schema, query, task).await?;
         let rows = self.step(schema, query, form, Some(&described), task).await?;
         let Some(columns) = rows.description else {
             return Err(Error::refuse("DECLARE CURSOR needs a query that gives rows", "The query gives none.").into());
@@ -220,7 +220,7 @@ impl Client {
         });
         let name = name.unwrap_or_default();
         self.cursors.get_or_insert_default().check_new(&name)?;
-        let described = self.described_at_home(task.text, task).await?;
+        let described = self.described_first(schema, task.text, task).await?;
         let rows = self.step(schema, task.text, Form::Own, Some(&described), task).await?;
         let columns = rows.description.ok_or_else(|| Error::internal("a portal of a statement without rows"))?;
         let kind = CursorKind { scroll: Some(false), ..CursorKind::default() };

@@ -53,7 +53,7 @@ impl Client {
             self.link(*shard, Access::Read).await?;
         }
         // The servers first: whoever has a place among those that gather must not wait for somebody who waits for one.
-        let mut gatherer = self.take_gatherer().await?;
+        let mut gatherer = self.take_gatherer(gather.at).await?;
         let result = self.run_gathered(&mut gatherer, gather, shards, lines, task).await;
         match result {
             Ok(()) => gatherer.give_back(self.now),

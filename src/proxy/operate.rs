@@ -157,6 +157,14 @@ fn described(statement: usize, text: &str, action: Action, map: &ShardMap) -> Ve
                 |text: &String| Routed { statement, engine: "its subqueries first", shard: None, text: text.clone() };
             queries.iter().map(line).collect()
         }
+        Action::Instead(text) => {
+            vec![Routed { statement, engine: "as another statement", shard: None, text: text.to_string() }]
+        }
+        Action::Sources(sources) => {
+            let line =
+                |text: &String| Routed { statement, engine: "its sources first", shard: None, text: text.clone() };
+            sources.queries.iter().map(line).collect()
+        }
         Action::Compute(_) => {
             let text = text.trim().to_owned();
             vec![Routed { statement, engine: "the keys first, then by key", shard: None, text }]

@@ -351,6 +351,23 @@ impl Client {
         }
     }
 
+    /// The shard whose server knows all tables of a statement.
+    pub fn describer(&self, schema: &Schema, task: &Task<'_>) -> Result<ShardId> {
+        let map = self.database.map().ok_or_else(|| Error::internal("a sharded database without a shard map"))?;
+        route::describer(&route::Request {
+            text: task.text,
+            statement: task.statement,
+            literals: &[],
+            parameters: &[],
+            map: &map,
+            schema,
+            named: None,
+            role: &self.user.name,
+            has_own_path: self.has_own_path(),
+            temporary: &self.temporary.names,
+        })
+    }
+
     fn plan_gathered(&self, schema: &Schema, task: &Task<'_>) -> Result<Plan> {
         let map = self.database.map().ok_or_else(|| Error::internal("a sharded database without a shard map"))?;
         let (role, has_own_path) = (&*self.user.name, self.has_own_path());
@@ -427,6 +444,8 @@ impl Client {
             Action::Moment => Box::pin(self.at_one_moment(schema, task)).await,
             Action::Collect(collected) => Box::pin(self.collected(schema, &collected, task)).await,
             Action::Subqueries(queries) => Box::pin(self.with_subqueries(schema, &queries, task)).await,
+            Action::Instead(text) => Box::pin(self.filled(schema, text.to_string(), task)).await,
+            Action::Sources(sources) => Box::pin(self.with_sources(schema, &sources, task)).await,
             Action::Compute(computed) => Box::pin(self.computed(schema, &computed, task)).await,
             Action::Number(numbering) => Box::pin(self.numbered(schema, &numbering, task)).await,
             Action::CopyOut { parts, is_binary, header } => {
@@ -570,6 +589,8 @@ fn fits_batch(plan: &Plan, requests: &[Request<'_>]) -> bool {
         | Action::Number(_)
         | Action::Compute(_)
         | Action::Subqueries(_)
+        | Action::Sources(_)
+        | Action::Instead(_)
         | Action::Collect(_)
         | Action::CopyOut { .. }
         | Action::CopyIn(_)

@@ -20,8 +20,9 @@ use crate::route::plan::{Access, Action, Spread};
 use crate::session::statements::StatementId;
 use crate::sql::collected::{Collected, SourceRow};
 use crate::sql::computed::{self, Computed};
-use crate::sql::facts::{Effects, StatementKind};
+use crate::sql::facts::{Effects, RelationName, StatementKind};
 use crate::sql::schema::Schema;
+use crate::sql::sources::{SourceRows, Sources};
 use crate::sql::subqueries::{Answer, answered};
 use crate::types::{Error, Kind, Origin, Result};
 use crate::wire::backend::{self, tag};
@@ -37,7 +38,7 @@ const NO_STATEMENT: StatementId = StatementId(0);
 /// The body of a Bind without parameters.
 const NO_ARGUMENTS: &[u8] = &[0; 8];
 
-/// How many rows an INSERT gets that needs all of them at once.
+/// How many rows a statement gets that needs all of them at once.
 const ROWS_AT_ONCE_MAX: usize = 50_000;
 
 /// What a statement takes and gives.
@@ -77,41 +78,124 @@ impl Client {
     pub async fn collected(&mut self, schema: &Schema, collected: &Collected, task: &Task<'_>) -> Step {
         let own = self.begin_own();
         let written = self.collect_and_insert(schema, collected, task).await;
-        match self.end_own(own, written).await {
-            Ok((preface, said)) => self.answer_rows(collected.verb, &preface, &said, task),
-            Err(stop) => self.refused(stop, task),
-        }
+        self.answer_written(own, written, task).await
     }
 
     /// Asks the subqueries of a write, writes their answers into it, and does that.
     pub async fn with_subqueries(&mut self, schema: &Schema, queries: &[String], task: &Task<'_>) -> Step {
-        let verb = match task.statement.kind {
-            StatementKind::Insert => "INSERT 0",
-            StatementKind::Update => "UPDATE",
-            _ => "DELETE",
-        };
         let own = self.begin_own();
-        let written = self.ask_and_write(schema, queries, task).await;
-        match self.end_own(own, written).await {
-            Ok((preface, said)) => self.answer_rows(verb, &preface, &said, task),
-            Err(stop) => self.refused(stop, task),
-        }
+        let written = self.ask_subqueries_and_write(schema, queries, task).await;
+        self.answer_written(own, written, task).await
     }
 
-    async fn ask_and_write(&mut self, schema: &Schema, queries: &[String], task: &Task<'_>) -> Step<(Preface, Said)> {
-        let described = self.described_at_home(task.text, task).await?;
-        let mut said = Vec::with_capacity(queries.len());
-        for query in queries {
-            said.push(self.step(schema, query, Form::Text, Some(&described), task).await?);
-        }
-        let answers = said.iter().map(|said| {
-            let rows = said.rows.iter().map(|row| backend::read_data_row(row)).collect::<Result<_>>()?;
-            Ok(Answer { columns: said.columns.clone(), rows })
-        });
-        let text = answered(task.text, &answers.collect::<Result<Vec<_>>>()?, schema)?;
+    async fn ask_subqueries_and_write(
+        &mut self,
+        schema: &Schema,
+        queries: &[String],
+        task: &Task<'_>,
+    ) -> Step<(Preface, Said)> {
+        let described = self.described_first(schema, task.text, task).await?;
+        let said = self.ask_all(schema, queries, &described, task).await?;
+        let answers: Vec<Answer<'_>> = said.iter().map(Said::answer).collect::<Result<_>>()?;
+        let text = answered(task.text, &answers, schema)?;
         drop(said);
         let said = self.step(schema, &text, Form::Own, Some(&described), task).await?;
         Ok((described.preface, said))
+    }
+
+    /// Asks the sources of a write for their rows, writes them into it, and does that.
+    pub async fn with_sources(&mut self, schema: &Schema, sources: &Sources, task: &Task<'_>) -> Step {
+        // What has looked at temporary tables cannot be prepared; and nobody else changes the session's own meanwhile.
+        let apart = self.block.is_none() && self.reads_only_temporary(schema, &sources.queries);
+        let asked = if apart { self.ask_sources(schema, sources, task).await.map(Some) } else { Ok(None) };
+        let own = self.begin_own();
+        let written = match asked {
+            Ok(asked) => self.meet_and_write(schema, sources, asked, task).await,
+            Err(stop) => Err(stop),
+        };
+        self.answer_written(own, written, task).await
+    }
+
+    /// Whether queries read temporary tables and nothing else.
+    fn reads_only_temporary(&mut self, schema: &Schema, queries: &[String]) -> bool {
+        let is_temporary = |name: &RelationName| {
+            name.schema.as_deref().is_none_or(|schema| schema == "pg_temp") && self.temporary.names.contains(&name.name)
+        };
+        queries.iter().all(|query| {
+            let facts = self.known.facts(schema, query, &mut Vec::new());
+            let mut relations = facts.statements.iter().flat_map(|statement| &statement.relations).peekable();
+            relations.peek().is_some() && relations.all(|used| is_temporary(&used.name))
+        })
+    }
+
+    async fn ask_sources(
+        &mut self,
+        schema: &Schema,
+        sources: &Sources,
+        task: &Task<'_>,
+    ) -> Step<(Described, Vec<Said>)> {
+        let described = self.described_first(schema, task.text, task).await?;
+        let said = self.ask_all(schema, &sources.queries, &described, task).await?;
+        Ok((described, said))
+    }
+
+    async fn meet_and_write(
+        &mut self,
+        schema: &Schema,
+        sources: &Sources,
+        asked: Option<(Described, Vec<Said>)>,
+        task: &Task<'_>,
+    ) -> Step<(Preface, Said)> {
+        let (described, said) = match asked {
+            Some(asked) => asked,
+            None => self.ask_sources(schema, sources, task).await?,
+        };
+        let rows: Vec<SourceRows<'_>> = said.iter().map(source_rows).collect::<Result<_>>()?;
+        let count = rows.first().map_or(0, |source| source.answer.rows.len());
+        let numbers = match sources.numbers.as_ref().and_then(|numbers| numbers.question(count)) {
+            Some(question) => self.values_at_home(&Question::query(&question)).await?,
+            None => Vec::new(),
+        };
+        let numbers: Vec<_> = numbers.iter().map(|row| backend::read_data_row(row)).collect::<Result<_>>()?;
+        let text = sources.with_rows(task.text, rows, &numbers, schema)?;
+        drop((said, numbers));
+        let said = self.step(schema, &text, Form::Own, Some(&described), task).await?;
+        Ok((described.preface, said))
+    }
+
+    /// What each of some queries says, which are parts of a statement.
+    async fn ask_all(
+        &mut self,
+        schema: &Schema,
+        queries: &[String],
+        described: &Described,
+        task: &Task<'_>,
+    ) -> Step<Vec<Said>> {
+        let mut said = Vec::with_capacity(queries.len());
+        for query in queries {
+            said.push(self.step(schema, query, Form::Text, Some(described), task).await?);
+        }
+        Ok(said)
+    }
+
+    /// Ends a write that was done in a transaction of its own, and answers.
+    async fn answer_written(&mut self, own: bool, written: Step<(Preface, Said)>, task: &Task<'_>) -> Step {
+        let verb = match task.statement.kind {
+            StatementKind::Insert => "INSERT 0",
+            StatementKind::Update => "UPDATE",
+            StatementKind::Merge => "MERGE",
+            _ => "DELETE",
+        };
+        let (preface, said) = match self.end_own(own, written).await {
+            Ok(written) => written,
+            Err(stop) => return self.refused(stop, task),
+        };
+        self.preface(task, &preface);
+        for row in &said.rows {
+            pass(self.conn.queue(), tag::DATA_ROW, row);
+        }
+        self.complete(&format!("{verb} {}", said.count));
+        self.answered(task)
     }
 
     /// Asks for values of an INSERT's rows, writes them into it, and does that.
@@ -126,10 +210,7 @@ impl Client {
         if reads_tables || takes_parameters {
             let own = self.begin_own();
             let written = self.compute_and_insert(schema, computed, &questions, task).await;
-            return match self.end_own(own, written).await {
-                Ok((preface, said)) => self.answer_rows("INSERT 0", &preface, &said, task),
-                Err(stop) => self.refused(stop, task),
-            };
+            return self.answer_written(own, written, task).await;
         }
         match self.compute(schema, computed, &questions, None, task).await {
             Ok(text) => self.filled(schema, text, task).await,
@@ -147,7 +228,7 @@ impl Client {
         questions: &[computed::Question],
         task: &Task<'_>,
     ) -> Step<(Preface, Said)> {
-        let described = self.described_at_home(task.text, task).await?;
+        let described = self.described_first(schema, task.text, task).await?;
         let text = self.compute(schema, computed, questions, Some(&described), task).await?;
         let said = self.step(schema, &text, Form::Own, Some(&described), task).await?;
         Ok((described.preface, said))
@@ -164,7 +245,7 @@ impl Client {
     ) -> Step<String> {
         self.link(HOME, Access::Primary { writes: false }).await?;
         if described.is_none() && computed.has_expressions() {
-            self.described_at_home(task.text, task).await?;
+            self.described_first(schema, task.text, task).await?;
         }
         let mut values = vec![None; computed.cells.len()];
         for question in questions {
@@ -178,23 +259,13 @@ impl Client {
         Ok(computed.fill(task.text, &values)?)
     }
 
-    /// Answers with what was written, all of it.
-    fn answer_rows(&mut self, verb: &str, preface: &Preface, said: &Said, task: &Task<'_>) -> Step {
-        self.preface(task, preface);
-        for row in &said.rows {
-            pass(self.conn.queue(), tag::DATA_ROW, row);
-        }
-        self.complete(&format!("{verb} {}", said.count));
-        self.answered(task)
-    }
-
     async fn collect_and_insert(
         &mut self,
         schema: &Schema,
         collected: &Collected,
         task: &Task<'_>,
     ) -> Step<(Preface, Said)> {
-        let described = self.described_at_home(task.text, task).await?;
+        let described = self.described_first(schema, task.text, task).await?;
         let mut source = self.step(schema, &collected.source, Form::Text, Some(&described), task).await?;
         let rows: Vec<SourceRow<'_>> =
             source.rows.iter().map(|row| backend::read_data_row(row)).collect::<Result<_>>()?;
@@ -213,10 +284,11 @@ impl Client {
         Ok((described.preface, all))
     }
 
-    /// What a statement with the client's parameters takes and gives, by the word of the home shard's server. It finds mistakes, too, that the
-    /// steps do not have.
-    pub async fn described_at_home(&mut self, text: &str, task: &Task<'_>) -> Step<Described> {
-        self.link(HOME, Access::Primary { writes: false }).await?;
+    /// What a statement with the client's parameters takes and gives, by the word of a server that knows all its tables. It finds
+    /// mistakes, too, that the steps do not have.
+    pub async fn described_first(&mut self, schema: &Schema, text: &str, task: &Task<'_>) -> Step<Described> {
+        let shard = self.describer(schema, task)?;
+        self.link(shard, Access::Primary { writes: false }).await?;
         let declared = match task.asked {
             Asked::Batch(requests) => bound(requests)?.0.parameter_types.clone(),
             Asked::Query(_) | Asked::Step => Vec::new(),
@@ -225,13 +297,17 @@ impl Client {
         frontend::parse(&mut bytes, b"", &frontend::definition(text, &declared));
         frontend::describe(&mut bytes, Target::Statement(b""));
         frontend::sync(&mut bytes);
-        self.ask(HOME, &Question::messages(bytes)).await?;
+        self.ask(shard, &Question::messages(bytes)).await?;
         let mut preface = Preface::default();
         let mut failure = None;
         loop {
-            match self.reply(HOME).await? {
-                Reply::ParameterDescription(body) => preface.parameters = Some(body),
-                Reply::RowDescription(body) => preface.columns = Some(body),
+            match self.reply(shard).await? {
+                Reply::ParameterDescription(body) => {
+                    preface.parameters = Some(self.with_home_oids(shard, tag::PARAMETER_DESCRIPTION, body)?);
+                }
+                Reply::RowDescription(body) => {
+                    preface.columns = Some(self.with_home_oids(shard, tag::ROW_DESCRIPTION, body)?);
+                }
                 Reply::Error(body) => drop(failure.get_or_insert(body)),
                 Reply::Ready(_) => break,
                 _ => {}
@@ -329,6 +405,24 @@ impl Client {
     }
 }
 
+impl Said {
+    /// Its rows as values.
+    fn answer(&self) -> Result<Answer<'_>> {
+        let rows = self.rows.iter().map(|row| backend::read_data_row(row)).collect::<Result<_>>()?;
+        Ok(Answer { columns: self.columns.clone(), rows })
+    }
+}
+
+/// The rows that a source gave, with their columns' names.
+fn source_rows(said: &Said) -> Result<SourceRows<'_>> {
+    if said.rows.len() > ROWS_AT_ONCE_MAX {
+        return Err(too_many_met(said.rows.len()));
+    }
+    let columns = said.description.as_deref().map(backend::read_row_description).transpose()?.unwrap_or_default();
+    let name = |column: backend::Column| String::from_utf8_lossy(&column.name).into_owned();
+    Ok(SourceRows { names: columns.into_iter().map(name).collect(), answer: said.answer()? })
+}
+
 /// What a step said, message by message.
 fn read(mut bytes: Bytes) -> Result<Said> {
     let mut said = Said::default();
@@ -354,6 +448,12 @@ fn too_many_at_once(count: usize) -> Error {
     Error::new(Origin::Client, Kind::LimitExceeded, "too many rows for one INSERT with ON CONFLICT")
         .detail(format!("The query gives {count} rows; {ROWS_AT_ONCE_MAX} can be inserted at once on other shards."))
         .hint("Insert fewer rows at a time.")
+}
+
+fn too_many_met(count: usize) -> Error {
+    Error::new(Origin::Client, Kind::LimitExceeded, "too many rows for a write that meets rows of other shards")
+        .detail(format!("A source of it gives {count} rows; {ROWS_AT_ONCE_MAX} can be sent to other shards at once."))
+        .hint("Restrict the source, or write fewer rows at a time.")
 }
 
 fn writing_query() -> Error {

@@ -2,6 +2,7 @@
 
 use super::value::Family;
 use crate::shardmap::{KeyType, KeyValue};
+use crate::wire::array;
 use crate::wire::frontend::Format;
 
 /// The element type of an array type by its OID (`pg_type.dat`), where it is a key type.
@@ -41,45 +42,10 @@ pub(super) fn elements(
     }
 }
 
-/// `{1,NULL,"x y"}`. Other forms (dimensions in front, arrays in the array, blanks around elements) are not read.
+/// Forms that [`array::elements`] does not know are not read.
 pub(super) fn text_elements(text: &str, element: KeyType) -> Option<Vec<KeyValue<'static>>> {
-    let inside = text.strip_prefix('{')?.strip_suffix('}')?;
-    let mut values = Vec::new();
-    let mut rest = inside;
-    while !rest.is_empty() {
-        let (word, is_quoted, after) = element_text(rest)?;
-        if is_quoted || !word.eq_ignore_ascii_case("null") {
-            values.push(KeyValue::from_text(element, &word)?.into_owned());
-        }
-        rest = match after.strip_prefix(',') {
-            // A comma at the end is an error of the server's.
-            Some("") => return None,
-            Some(after) => after,
-            None if after.is_empty() => after,
-            None => return None,
-        };
-    }
-    Some(values)
-}
-
-/// The first element, whether it was quoted, and what follows it.
-fn element_text(text: &str) -> Option<(String, bool, &str)> {
-    let Some(quoted) = text.strip_prefix('"') else {
-        let end = text.find(',').unwrap_or(text.len());
-        let (word, after) = text.split_at(end);
-        let plain = |char: char| !char.is_ascii_whitespace() && !matches!(char, '"' | '\\' | '{' | '}');
-        return (!word.is_empty() && word.chars().all(plain)).then(|| (word.to_owned(), false, after));
-    };
-    let mut word = String::new();
-    let mut chars = quoted.char_indices();
-    while let Some((at, char)) = chars.next() {
-        match char {
-            '"' => return Some((word, true, quoted.get(at + 1..)?)),
-            '\\' => word.push(chars.next()?.1),
-            other => word.push(other),
-        }
-    }
-    None
+    let elements = array::elements(text)?;
+    elements.iter().flatten().map(|word| Some(KeyValue::from_text(element, word)?.into_owned())).collect()
 }
 
 /// The form of `array_send`: dimensions, a flag, the elements' type; per dimension its size and first index; then each

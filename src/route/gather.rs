@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::plan::{Action, Gather, GatheredCopy, Load, LoadFormat};
-use super::target::{Target, lookup};
+use super::target::{Target, describer, lookup};
 use super::{HOME, Router};
 use crate::sql::analyze::copy_out;
 use crate::sql::facts::{Effects, RelationName, RelationUse};
@@ -41,7 +41,31 @@ impl Router<'_> {
         let gathered = gather(text, self.request.schema)?;
         let loads = gathered.tables.into_iter().map(|table| self.load(table, shards)).collect::<Result<_>>()?;
         let (text, moment, has_views) = (gathered.text, gathered.moment, gathered.has_views);
-        Ok(Gather { text, loads, moment, has_views, copy: None })
+        Ok(Gather { at: self.gatherer()?, text, loads, moment, has_views, copy: None })
+    }
+
+    /// The shard whose server can be given the rows.
+    fn gatherer(&self) -> Result<ShardId> {
+        let shard = describer(&self.request)?;
+        let is_away = |target: &Target<'_>| target.relation().is_some_and(|relation| relation.is_away);
+        if let Some(at) = self.targets.iter().position(is_away).filter(|_| shard == HOME) {
+            return Err(Error::refuse(
+                "the statement cannot be answered from several shards",
+                format!("The home shard does not have the table \"{}\".", self.statement().relations[at].name.name),
+            ));
+        }
+        let columns = self.targets.iter().filter_map(Target::relation).flat_map(|relation| &relation.columns);
+        let mut numbered = columns.filter(|column| column.type_oid >= FIRST_NORMAL_OID || column.type_oid == 0);
+        match numbered.next() {
+            Some(column) if shard != HOME && self.request.schema.translation(shard).is_some() => Err(Error::refuse(
+                "the statement cannot be answered from several shards",
+                format!(
+                    "Column \"{}\" is of a type that has other numbers on the only shard with all of its tables.",
+                    column.name
+                ),
+            )),
+            _ => Ok(shard),
+        }
     }
 
     fn check_gatherable(&self, shards: &[ShardId]) -> Result<()> {

@@ -49,6 +49,7 @@ pub use access::unsharded;
 pub use named::{Named, OWN_SETTINGS};
 pub use schema_change::{changes_columns, may_stand_in_block};
 pub use session::{SEARCH_PATH, check_setting, check_startup, configured, is_per_statement};
+pub use target::describer;
 
 /// The shard that answers what belongs to no shard, and holds sequences, advisory locks and notifications.
 pub const HOME: ShardId = ShardId(0);

@@ -10,6 +10,7 @@ use crate::sql::facts::{RelationName, Statement, StatementKind};
 use crate::sql::gather::GatheredTable;
 use crate::sql::made_table::MadeTable;
 use crate::sql::numbering::Numbering;
+use crate::sql::sources::Sources;
 use crate::types::{Epoch, Error, Result, ShardId};
 
 /// What is to be done with one statement.
@@ -44,6 +45,11 @@ pub enum Action {
     Collect(Arc<Collected>),
     /// These subqueries of a write are asked first; then the statement is planned again with their answers.
     Subqueries(Arc<[String]>),
+    /// The statement says the same as this one, which is planned instead.
+    Instead(Arc<str>),
+    /// These queries give the rows that a write meets; they are asked first, and then the statement is planned again with
+    /// their rows in it.
+    Sources(Arc<Sources>),
     /// Keys of new rows are computed: that is done first, and then the statement is planned again.
     Compute(Arc<Computed>),
     /// Rows of an INSERT take numbers from sequences of the home shard; then it is planned again.
@@ -74,6 +80,8 @@ pub struct MakeTable {
 /// A statement over gathered rows.
 #[derive(Clone, Debug)]
 pub struct Gather {
+    /// The shard whose server knows all the tables.
+    pub at: ShardId,
     /// The statement over temporary tables.
     pub text: String,
     pub loads: Vec<Load>,
@@ -155,6 +163,7 @@ impl Spread {
             StatementKind::Insert => "INSERT 0",
             StatementKind::Update => "UPDATE",
             StatementKind::Delete => "DELETE",
+            StatementKind::Merge => "MERGE",
             other => return Err(Error::internal(format!("a write of one shard is none: {other:?}"))),
         };
         let part = Part { text: PartText::Rewritten(text.into()), ..Part::untouched(shard) };

@@ -4,18 +4,21 @@
 use std::sync::Arc;
 
 use super::fan::placement;
+use super::numbering::numbers_differ;
 use super::plan::{Action, Part, PartText, RowOrder, Spread};
 use super::target::Target;
+use super::value::find_column;
 use super::write::{CLOCK_TYPES, ShardKey, is_given_by, key_position};
-use super::{Parameter, Router};
-use crate::sql::distribute::prove_write;
+use super::{HOME, Parameter, Router};
+use crate::sql::distribute::{OwnedMerge, prove_write};
 use crate::sql::facts::{
     Effects, InsertShape, InsertSource, Operand, ParameterContext, ParameterUse, RelationName, StatementKind,
 };
+use crate::sql::merge_defaults::defaults_of_merge;
 use crate::sql::moment::names_moment;
-use crate::sql::schema::Relation;
+use crate::sql::schema::{Column, Relation};
 use crate::sql::values::{self, RowText, ValuesText};
-use crate::types::{Error, Result, ShardId};
+use crate::types::{Error, Kind, Result, ShardId};
 
 /// The OID of type unknown, which a server replaces as if nothing had been declared.
 const UNKNOWN: u32 = 705;
@@ -73,10 +76,70 @@ impl Router<'_> {
     /// Every shard merges its own rows, also if there is only one: what is added must stay there.
     fn merge(&self, index: usize, shards: &[ShardId]) -> Result<Action> {
         let relation = self.targets.get(index).and_then(Target::relation).ok_or_else(computed)?;
-        match relation.columns.iter().find(|column| column.moment_default) {
-            Some(column) => Err(moment_default(&column.name)),
-            None => self.on_each("MERGE", index, shards),
+        let defaults = defaults_of_merge(self.statement().text(self.request.text), relation)?;
+        if defaults.iter().any(|column| column.moment_default && column.default.is_some()) {
+            return self.with_moments(relation, &defaults);
         }
+        let mut numbered: Vec<&Column> = defaults.iter().filter(|column| column.sequence.is_some()).copied().collect();
+        numbered.dedup_by_key(|column| column.name.as_str());
+        if let Some(column) = numbered.first() {
+            let differ = || numbers_differ(&column.name);
+            let has_own =
+                numbered.iter().all(|column| column.sequence.as_ref().is_some_and(|own| !own.name.is_empty()));
+            return if has_own { self.sources(index, &numbered)?.ok_or_else(differ) } else { Err(differ()) };
+        }
+        match self.on_each("MERGE", index, shards) {
+            Err(error) if error.kind == Kind::NotSupported => {
+                let is_refused = |other: &Error| other.kind == Kind::NotSupported;
+                self.merge_by_owner(index).map_err(|other| if is_refused(&other) { error } else { other })
+            }
+            other => other,
+        }
+    }
+
+    /// Each row of the source, which stand in the statement, to the shard that owns its key.
+    fn merge_by_owner(&self, index: usize) -> Result<Action> {
+        let Some(Target::Sharded { keyspace, columns, relation }) = self.targets.get(index).copied() else {
+            return Err(computed());
+        };
+        let text = self.statement().text(self.request.text);
+        let placement = |name: &RelationName| placement(&self.request, name);
+        let merge = OwnedMerge::read(text, self.request.schema, &placement)?;
+        let key = ShardKey { keyspace, columns, relation };
+        let places: Vec<usize> = (0..columns.len()).collect();
+        let (mut shards, mut by_part) = (Vec::<ShardId>::new(), Vec::<Vec<usize>>::new());
+        let takes_no_null = relation.is_some_and(|relation| {
+            columns.iter().all(|column| find_column(&relation.columns, column).is_some_and(|own| own.not_null))
+        });
+        for (number, row) in merge.keys().enumerate() {
+            let owner = match row.contains(&Operand::Null) {
+                // It matches nowhere, and no server takes it.
+                true if takes_no_null => HOME,
+                _ => self.owner(&row, &places, &key)?,
+            };
+            let part = shards.iter().position(|shard| *shard == owner).unwrap_or(shards.len());
+            if part == shards.len() {
+                shards.push(owner);
+                by_part.push(Vec::new());
+            }
+            by_part[part].push(number);
+        }
+        if shards.is_empty() {
+            // Somebody must say so.
+            shards.push(HOME);
+            by_part.push(Vec::new());
+        }
+        let part = |(shard, rows): (&ShardId, &Vec<usize>)| {
+            let text = PartText::Rewritten(Arc::from(merge.with_rows(rows)?));
+            Ok(Part { text, ..Part::untouched(*shard) })
+        };
+        Ok(Action::Spread(Box::new(Spread {
+            parts: shards.iter().zip(&by_part).map(part).collect::<Result<_>>()?,
+            parameters: None,
+            typed: Vec::new(),
+            verb: "MERGE",
+            order: RowOrder::ByPart,
+        })))
     }
 
     /// What is one value in one statement must not become several.

@@ -56,6 +56,29 @@ pub(super) fn resolve_existing<'a>(request: &Request<'a>) -> Vec<Target<'a>> {
     request.statement.relations.iter().map(|used| lookup(request, &used.name)).collect()
 }
 
+/// The shard whose server knows all tables of a statement, by their names: home, unless one of them is on another shard alone.
+///
+/// # Errors
+/// Refuses tables that no server has together.
+pub fn describer(request: &Request<'_>) -> Result<ShardId> {
+    let mut at: Option<(ShardId, &RelationUse)> = None;
+    for used in &request.statement.relations {
+        let Target::Single { shard, .. } = lookup(request, &used.name) else { continue };
+        match at {
+            Some((other, first)) if other != shard => {
+                return Err(Error::refuse(
+                    "no server has all tables of the statement",
+                    format!("\"{}\" and \"{}\" are on different shards.", first.name.name, used.name.name),
+                )
+                .hint("Read one of them in a statement of its own, or make it a reference table."));
+            }
+            Some(_) => {}
+            None => at = Some((shard, used)),
+        }
+    }
+    Ok(at.map_or(HOME, |(shard, _)| shard))
+}
+
 fn mapped<'a>(target: Target<'a>, name: &RelationName) -> Result<Target<'a>> {
     match target {
         Target::Unmapped => Err(unmapped(name)),

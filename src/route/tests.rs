@@ -248,6 +248,8 @@ fn outcome(plan: Result<Plan>) -> String {
         Ok(Plan { action: Action::Collect(_), .. }) => "collect".into(),
         Ok(Plan { action: Action::Compute(_), .. }) => "compute".into(),
         Ok(Plan { action: Action::Subqueries(_), .. }) => "subqueries".into(),
+        Ok(Plan { action: Action::Sources(_), .. }) => "sources".into(),
+        Ok(Plan { action: Action::Instead(text), .. }) => format!("={text}"),
         Ok(Plan { action: Action::Cursor, .. }) => "cursor".into(),
         Ok(Plan { action: Action::MakeTable(make), .. }) => format!("made on {}", make.shard),
         Ok(Plan { action: Action::CopyOut { .. }, .. }) => "copy out".into(),
@@ -274,7 +276,8 @@ fn is_expected(expected: &str, actual: &str) -> bool {
         ((_, _), "home") => actual == "0",
         // Merged, or refused; only never sent to one shard.
         ((_, _), "several") => {
-            ["fan", "gather", "spread", "collect", "compute", "subqueries"].contains(&actual) || actual.starts_with('!')
+            ["fan", "gather", "spread", "collect", "compute", "subqueries", "sources"].contains(&actual)
+                || actual.starts_with('!')
         }
         (("h", key), _) => actual == hash_shard(key),
         (("!", words), _) => actual.starts_with('!') && actual.contains(words) && !words.is_empty(),
@@ -517,7 +520,13 @@ fn writes_of_sharded_rows() {
         ("WITH q AS (DELETE FROM n WHERE k = 150 RETURNING *) SELECT * FROM q", "1"),
         ("MERGE INTO n USING m ON n.k = m.k WHEN MATCHED THEN DELETE", "spread"),
         ("EXPLAIN MERGE INTO n USING m ON n.k = m.k WHEN MATCHED THEN DELETE", "!MERGE"),
-        ("MERGE INTO products p USING prices q ON p.id = q.id WHEN MATCHED THEN DELETE", "!MERGE"),
+        ("MERGE INTO products p USING prices q ON p.id = q.id WHEN MATCHED THEN DELETE", "all"),
+        (
+            "MERGE INTO products p USING prices q ON p.id = q.id WHEN NOT MATCHED THEN INSERT (id, added) VALUES (q.id, now())",
+            "moment",
+        ),
+        ("MERGE INTO products p USING n ON p.id = n.k WHEN MATCHED THEN DELETE", "sources"),
+        ("DELETE FROM products USING n WHERE id = k", "sources"),
     ]);
 }
 

@@ -4,14 +4,18 @@ use std::sync::Arc;
 
 use super::plan::Action;
 use super::prune::Shards;
-use super::target::Target;
+use super::target::{self, Target};
 use super::value::{Family, Value, find_column};
 use super::{HOME, Parameter, Router};
 use crate::shardmap::{KeyType, KeyValue, Keyspace, Known};
 use crate::sql::collected::collect;
-use crate::sql::facts::{ColumnUse, Effects, InsertShape, InsertSource, Operand, Selected, StatementKind};
+use crate::sql::facts::{
+    ColumnUse, Effects, InsertShape, InsertSource, Operand, RelationName, Selected, StatementKind,
+};
+use crate::sql::merge_defaults::{defaults_of_merge, with_defaults};
 use crate::sql::moment::{Moment, fixed, names_moment};
 use crate::sql::schema::{Column, Relation};
+use crate::sql::sources::{MergeNumbers, picks_rows, sources};
 use crate::sql::subqueries::subqueries;
 use crate::types::{Error, Kind, Origin, Result, ShardId};
 
@@ -37,7 +41,10 @@ impl<'a> Router<'a> {
                         None => self.subqueries()?,
                         values => values,
                     };
-                    first.map_or_else(|| self.collect_after(*index, error), Ok)
+                    match first {
+                        Some(action) => Ok(action),
+                        None => self.collect_after(*index, error).or_else(|error| self.sources_after(*index, error)),
+                    }
                 }
                 other => other,
             },
@@ -48,19 +55,56 @@ impl<'a> Router<'a> {
     /// The subqueries of a write that cannot be done with them in it.
     fn subqueries(&self) -> Result<Option<Action>> {
         let statement = self.statement();
-        if !matches!(statement.kind, StatementKind::Insert | StatementKind::Update | StatementKind::Delete) {
-            return Ok(None);
-        }
-        // A value that was asked for has no collation of its own any more.
-        let has_collation = |target: &Target<'_>| {
-            target.relation().is_some_and(|relation| relation.columns.iter().any(|column| column.own_collation))
-        };
+        let is_write = matches!(statement.kind, StatementKind::Insert | StatementKind::Update | StatementKind::Delete);
         let text = statement.text(self.request.text);
-        if text.to_ascii_uppercase().contains("COLLATE") || self.targets.iter().any(has_collation) {
+        if !is_write || self.has_collations() {
             return Ok(None);
         }
         let queries = subqueries(text)?;
         Ok((!queries.is_empty()).then(|| Action::Subqueries(queries.into())))
+    }
+
+    /// Whether a value may have a collation of its own, which it would not have any more where it was asked for first.
+    fn has_collations(&self) -> bool {
+        let has_collation = |target: &Target<'_>| {
+            target.relation().is_some_and(|relation| relation.columns.iter().any(|column| column.own_collation))
+        };
+        let text = self.statement().text(self.request.text);
+        text.to_ascii_uppercase().contains("COLLATE") || self.targets.iter().any(has_collation)
+    }
+
+    /// The plan of a write that meets rows which not every shard has, as `error` says: those are asked for first.
+    fn sources_after(&self, index: usize, error: Error) -> Result<Action> {
+        self.sources(index, &[])?.ok_or(error)
+    }
+
+    /// The rows that a write meets are asked for first; those of a MERGE come with a number for each of these columns. `None` if
+    /// that cannot be.
+    pub(super) fn sources(&self, index: usize, numbered: &[&Column]) -> Result<Option<Action>> {
+        let statement = self.statement();
+        let meets = matches!(statement.kind, StatementKind::Update | StatementKind::Delete | StatementKind::Merge);
+        if !meets || self.has_collations() {
+            return Ok(None);
+        }
+        let target = self.targets.get(index).copied();
+        let can_follow = match target {
+            Some(Target::Sharded { columns, .. }) => self.check_assigned(index, columns).is_ok(),
+            // Which of several rows an UPDATE takes, nobody knows.
+            Some(Target::Reference { .. }) => statement.kind != StatementKind::Update,
+            _ => true,
+        };
+        if !can_follow {
+            return Ok(None);
+        }
+        // Of rows that every shard has MERGE could tell only matches, and a table of one shard is met by none of the others.
+        let meets_copies = matches!(target, Some(Target::Sharded { .. })) && statement.kind != StatementKind::Merge;
+        let stays = |name: &RelationName| {
+            meets_copies && matches!(target::lookup(&self.request, name), Target::Reference { .. })
+        };
+        let relation = target.as_ref().and_then(Target::relation);
+        let numbers = relation.map(|relation| MergeNumbers::new(relation, numbered));
+        let sources = sources(statement.text(self.request.text), &stays)?;
+        Ok(sources.map(|sources| Action::Sources(Arc::new(sources.with_numbers(numbers)))))
     }
 
     /// The plan of a write that cannot be done where its rows are read, as `error` says: they are read first.
@@ -97,7 +141,10 @@ impl<'a> Router<'a> {
     /// Whether a write of rows of several shards calls now() or its kin where one time can be put in place of the call.
     fn reads_moment(&self, index: usize) -> bool {
         let statement = self.statement();
-        let is_write = matches!(statement.kind, StatementKind::Insert | StatementKind::Update | StatementKind::Delete);
+        let is_write = matches!(
+            statement.kind,
+            StatementKind::Insert | StatementKind::Update | StatementKind::Delete | StatementKind::Merge
+        );
         let has_several = matches!(self.targets.get(index), Some(Target::Sharded { .. } | Target::Reference { .. }));
         has_several
             && is_write
@@ -154,9 +201,6 @@ impl<'a> Router<'a> {
                 if matches!(self.statement().kind, StatementKind::Select | StatementKind::CopyTo) =>
             {
                 Err(differs("It stands in a WITH query, whose other parts each shard would run for itself."))
-            }
-            Some(Target::Reference { .. }) if self.statement().kind == StatementKind::Merge => {
-                Err(differs("Which of its actions MERGE takes may differ from shard to shard."))
             }
             Some(Target::Reference { relation }) => self.write_reference(index, relation),
             Some(Target::Single { .. }) => self.write_single(),
@@ -315,8 +359,24 @@ impl<'a> Router<'a> {
     fn write_reference(&self, index: usize, relation: Option<&Relation>) -> Result<Action> {
         self.check_reference_effects(index)?;
         let relation = relation.ok_or_else(|| not_inspected(&self.statement().relations[index].name.name))?;
-        if let Some(shape) = &self.statement().insert {
-            check_defaults(shape, relation)?;
+        let statement = self.statement();
+        let text = statement.text(self.request.text);
+        match &statement.insert {
+            Some(shape) => check_defaults(shape, relation)?,
+            None if statement.kind == StatementKind::Merge => {
+                let defaults = defaults_of_merge(text, relation)?;
+                if defaults.iter().any(|column| column.moment_default && column.default.is_some()) {
+                    return self.with_moments(relation, &defaults);
+                }
+                if let Some(column) = defaults.iter().find(|column| column.computed_default && !column.is_generated) {
+                    return Err(differing_default(&column.name));
+                }
+            }
+            None if statement.kind == StatementKind::Update && picks_rows(text)? => {
+                return Err(differs("Which of several rows of FROM it takes may differ from shard to shard.")
+                    .hint("Use MERGE, which takes no row twice."));
+            }
+            None => {}
         }
         self.check_clock(relation)?;
         self.request.map.shard_ids().try_for_each(|shard| self.check_shard(shard))?;
@@ -324,6 +384,14 @@ impl<'a> Router<'a> {
             return Err(differs("EXPLAIN would have to show the plans of all shards."));
         }
         Ok(self.everywhere(false))
+    }
+
+    /// A MERGE with those of its defaults written out that read the time.
+    pub(super) fn with_moments(&self, relation: &Relation, defaults: &[&Column]) -> Result<Action> {
+        let moments: Vec<&Column> =
+            defaults.iter().filter(|column| column.moment_default && column.default.is_some()).copied().collect();
+        let text = with_defaults(self.statement().text(self.request.text), relation, &moments)?;
+        Ok(Action::Instead(text.into()))
     }
 
     /// Every shard must come to the same rows.
@@ -340,7 +408,7 @@ impl<'a> Router<'a> {
         if others().any(|(_, target)| !matches!(target, Target::Reference { .. } | Target::Expanded)) {
             return Err(differs("It reads a relation whose rows are not the same on every shard."));
         }
-        let picks = self.has(Effects::SHAPES_RESULT) || self.statement().kind == StatementKind::Update;
+        let picks = self.has(Effects::SHAPES_RESULT);
         if others().next().is_some() && picks {
             return Err(differs("Which of several rows it takes may differ from shard to shard."));
         }

@@ -21,8 +21,6 @@ use crate::types::{Error, Result};
 pub struct Collected {
     /// Gives the rows: a SELECT, or a DELETE with RETURNING. Its parameters have the numbers of the statement's own.
     pub source: String,
-    /// The word in front of the number of rows in the command tag.
-    pub verb: &'static str,
     /// All rows must be written by one statement: what ON CONFLICT DO UPDATE does depends on it.
     pub at_once: bool,
     /// The INSERT, up to its rows.
@@ -96,7 +94,7 @@ fn of_insert(mut insert: InsertStmt, relation: &Relation) -> Result<Collected> {
         select.with_clause = with;
     }
     let source = written(NodeEnum::SelectStmt(select))?;
-    Ok(Collected { source, verb: "INSERT 0", at_once, head, tail, values, types, moved: Vec::new() })
+    Ok(Collected { source, at_once, head, tail, values, types, moved: Vec::new() })
 }
 
 /// DELETE gives the rows as they are to be, and INSERT puts them back.
@@ -160,7 +158,7 @@ fn of_update(update: UpdateStmt, relation: &Relation, key: &[String]) -> Result<
     insert.set_override(OverridingKind::OverridingSystemValue);
     let (head, tail) = around_rows(insert)?;
     let source = written(NodeEnum::DeleteStmt(Box::new(delete)))?;
-    Ok(Collected { source, verb: "UPDATE", at_once: false, head, tail, values, types, moved })
+    Ok(Collected { source, at_once: false, head, tail, values, types, moved })
 }
 
 /// The value that one column gets; `None` if it comes from a subquery for several.

@@ -14,6 +14,7 @@ mod aggregate;
 mod expression;
 mod from;
 mod group;
+mod merge;
 mod order;
 mod outer;
 mod rewrite;
@@ -44,6 +45,7 @@ use rewrite::Rewrite;
 use scope::Scope;
 use targets::Targets;
 
+pub use merge::OwnedMerge;
 pub use write::prove_write;
 
 /// Where the rows of a table are.

@@ -7,7 +7,8 @@
 //! * [`numbering`] writes numbers of sequences into INSERTs.
 //! * [`collected`] takes writes apart whose rows a query makes.
 //! * [`computed`] writes computed keys into INSERTs.
-//! * [`subqueries`] writes the answers of subqueries into writes.
+//! * [`merge_defaults`] writes defaults into the rows that a MERGE inserts.
+//! * [`subqueries`] writes the answers of subqueries into writes, [`sources`] the rows of the tables that they read.
 //! * [`cursor`] reads statements about cursors.
 //! * [`schema`] is what is known of the database that the statement speaks of: functions, relations, types.
 //! * `tree` reads and writes the tree of one statement.
@@ -26,10 +27,12 @@ pub mod distribute;
 pub mod facts;
 pub mod gather;
 pub mod made_table;
+pub mod merge_defaults;
 pub mod moment;
 pub mod numbering;
 pub mod scan;
 pub mod schema;
+pub mod sources;
 pub mod subqueries;
 mod template;
 mod tree;

@@ -132,6 +132,7 @@ pub struct Column {
     pub own_collation: bool,
     /// Texts of the column are ordered by their bytes: its collation is "C".
     pub ordered_by_bytes: bool,
+    pub not_null: bool,
 }
 
 impl Column {
@@ -148,6 +149,7 @@ impl Column {
             sequence: None,
             own_collation: false,
             ordered_by_bytes: false,
+            not_null: false,
         }
     }
 

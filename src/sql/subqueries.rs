@@ -2,12 +2,15 @@
 //! gives the same whenever it is asked, so it is asked first, and its answer is written in its place.
 
 use pg_query::NodeEnum;
-use pg_query::protobuf::{AConst, AExpr, AExprKind, Boolean, List, Node, RowExpr, SubLink, SubLinkType, a_const};
+use pg_query::protobuf::{
+    AConst, AExpr, AExprKind, Boolean, List, Node, RowExpr, SubLink, SubLinkType, WithClause, a_const,
+};
 
 use super::schema::Schema;
 use super::tree::{leading_comments, parse_one, string, written};
 use super::type_names::type_names;
 use crate::types::{Error, Kind, Origin, Result};
+use crate::wire;
 
 /// The type whose arrays have another delimiter than a comma.
 const BOX: u32 = 603;
@@ -66,20 +69,23 @@ pub fn answered(text: &str, answers: &[Answer<'_>], schema: &Schema) -> Result<S
     Ok(format!("{}{}", leading_comments(text), written(statement)?))
 }
 
-fn statement_with(statement: &NodeEnum) -> Option<pg_query::protobuf::WithClause> {
+/// The WITH of a write.
+pub(super) fn statement_with(statement: &NodeEnum) -> Option<WithClause> {
     match statement {
         NodeEnum::InsertStmt(insert) => insert.with_clause.clone(),
         NodeEnum::UpdateStmt(update) => update.with_clause.clone(),
         NodeEnum::DeleteStmt(delete) => delete.with_clause.clone(),
+        NodeEnum::MergeStmt(merge) => merge.with_clause.clone(),
         _ => None,
     }
 }
 
-fn drop_with(statement: &mut NodeEnum) {
+pub(super) fn drop_with(statement: &mut NodeEnum) {
     match statement {
         NodeEnum::InsertStmt(insert) => insert.with_clause = None,
         NodeEnum::UpdateStmt(update) => update.with_clause = None,
         NodeEnum::DeleteStmt(delete) => delete.with_clause = None,
+        NodeEnum::MergeStmt(merge) => merge.with_clause = None,
         _ => {}
     }
 }
@@ -245,29 +251,14 @@ fn value(oid: u32, value: Option<&[u8]>, schema: &Schema) -> Result<NodeEnum> {
 
 /// The first column's values as an array.
 fn array(oid: u32, answer: &Answer<'_>, schema: &Schema) -> Result<NodeEnum> {
-    let mut sval = String::from("{");
-    for (number, row) in answer.rows.iter().enumerate() {
-        if number > 0 {
-            sval.push(',');
-        }
-        match row.first().copied().flatten() {
-            Some(value) => {
-                let value = std::str::from_utf8(value).map_err(|_| refuse("A value of it is not in UTF-8."))?;
-                sval.push('"');
-                for letter in value.chars() {
-                    if matches!(letter, '"' | '\\') {
-                        sval.push('\\');
-                    }
-                    sval.push(letter);
-                }
-                sval.push('"');
-            }
-            None => sval.push_str("NULL"),
-        }
-    }
-    sval.push('}');
-    let constant = AConst { val: Some(a_const::Val::Sval(pg_query::protobuf::String { sval })), ..AConst::default() };
-    cast(constant, oid, schema, true)
+    cast(array_of_column(answer, 0)?, oid, schema, true)
+}
+
+/// The values of a column as an array, without its type.
+pub(super) fn array_of_column(answer: &Answer<'_>, column: usize) -> Result<AConst> {
+    let values = answer.rows.iter().map(|row| row.get(column).copied().flatten());
+    let sval = String::from_utf8(wire::array::array(values)).map_err(|_| refuse("A value of it is not in UTF-8."))?;
+    Ok(AConst { val: Some(a_const::Val::Sval(pg_query::protobuf::String { sval })), ..AConst::default() })
 }
 
 fn cast(constant: AConst, oid: u32, schema: &Schema, is_array: bool) -> Result<NodeEnum> {

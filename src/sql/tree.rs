@@ -1,8 +1,8 @@
 //! Between texts and parse trees of one statement.
 
 use pg_query::protobuf::{
-    AConst, Float, InsertStmt, LimitOption, List, Node, OverridingKind, ParseResult, RawStmt, ResTarget, SelectStmt,
-    SetOperation, a_const,
+    AConst, AStar, ColumnRef, Float, InsertStmt, LimitOption, List, Node, OverridingKind, ParseResult, RawStmt,
+    ResTarget, SelectStmt, SetOperation, a_const,
 };
 use pg_query::{DeparseOptions, NodeEnum, ParserOptions};
 
@@ -51,13 +51,25 @@ pub fn target(name: &str, value: Option<NodeEnum>) -> Node {
     Node { node: Some(NodeEnum::ResTarget(Box::new(target))) }
 }
 
+/// `*`, as an item of a list of results.
+pub fn all_columns() -> Node {
+    let star = Node { node: Some(NodeEnum::AStar(AStar {})) };
+    target("", Some(NodeEnum::ColumnRef(ColumnRef { fields: vec![star], location: 0 })))
+}
+
 /// VALUES of these rows.
 pub fn values(rows: Vec<Node>) -> Node {
-    let mut values = SelectStmt { values_lists: rows, ..SelectStmt::default() };
-    // The grammar's own values: a zero is none, and ends the process where it is written as text.
-    values.set_op(SetOperation::SetopNone);
-    values.set_limit_option(LimitOption::Default);
+    let values = SelectStmt { values_lists: rows, ..plain_select(Vec::new(), Vec::new()) };
     Node { node: Some(NodeEnum::SelectStmt(Box::new(values))) }
+}
+
+/// A SELECT of these targets from these items of FROM.
+pub fn plain_select(target_list: Vec<Node>, from_clause: Vec<Node>) -> SelectStmt {
+    let mut select = SelectStmt { target_list, from_clause, ..SelectStmt::default() };
+    // The grammar's own values: a zero is none, and ends the process where it is written as text.
+    select.set_op(SetOperation::SetopNone);
+    select.set_limit_option(LimitOption::Default);
+    select
 }
 
 /// A SELECT of these targets and nothing else.
@@ -65,10 +77,7 @@ pub fn values(rows: Vec<Node>) -> Node {
 /// # Errors
 /// As [`written`].
 pub fn select(target_list: Vec<Node>) -> Result<String> {
-    let mut select = SelectStmt { target_list, ..SelectStmt::default() };
-    select.set_op(SetOperation::SetopNone);
-    select.set_limit_option(LimitOption::Default);
-    written(NodeEnum::SelectStmt(Box::new(select)))
+    written(NodeEnum::SelectStmt(Box::new(plain_select(target_list, Vec::new()))))
 }
 
 /// The tree of an expression.

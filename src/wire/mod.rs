@@ -4,6 +4,7 @@
 //! anything is kept. Bodies stay slices: a DataRow is not parsed unless somebody asks.
 //! Source of all layouts: PostgreSQL manual, "Message Formats".
 
+pub mod array;
 pub mod backend;
 pub mod copy;
 pub mod frame;

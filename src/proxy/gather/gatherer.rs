@@ -19,7 +19,7 @@ use crate::pool::shared::NodeIndex;
 use crate::route::HOME;
 use crate::route::plan::Gather;
 use crate::telemetry::PoolStats;
-use crate::types::{Error, Kind, Result};
+use crate::types::{Error, Kind, Result, ShardId};
 use crate::wire::frontend;
 
 /// Temporary tables that a server keeps, before they are all dropped.
@@ -49,14 +49,14 @@ pub struct Gatherer {
 }
 
 impl Client {
-    /// Takes a server from the pool of those that gather, and brings it to the client's settings.
-    pub async fn take_gatherer(&mut self) -> Step<Gatherer> {
-        let mut gatherer = self.next_gatherer().await?;
+    /// Takes a server of the shard from the pool of those that gather, and brings it to the client's settings.
+    pub async fn take_gatherer(&mut self, shard: ShardId) -> Step<Gatherer> {
+        let mut gatherer = self.next_gatherer(shard).await?;
         match self.bring_settings(&mut gatherer).await {
             Err(Stop::Failed(error)) if error.kind == Kind::Reported => {
                 // Some settings cannot be changed once there are temporary tables. A server without any decides.
                 drop(gatherer);
-                let mut fresh = self.next_gatherer().await?;
+                let mut fresh = self.next_gatherer(shard).await?;
                 self.bring_settings(&mut fresh).await?;
                 Ok(fresh)
             }
@@ -64,8 +64,8 @@ impl Client {
         }
     }
 
-    async fn next_gatherer(&mut self) -> Step<Gatherer> {
-        let (pool, stats) = self.pool(HOME, NodeIndex::GATHER)?;
+    async fn next_gatherer(&mut self, shard: ShardId) -> Step<Gatherer> {
+        let (pool, stats) = self.pool(shard, NodeIndex::GATHER)?;
         let wanted = self.state.wanted();
         let idle = pool.check_out_now(|server| server.session.suits(wanted));
         let (server, waited) = match idle {

@@ -52,28 +52,49 @@ const OPERATORS: &[&str] = &[
 const CAST_TYPES: &[&str] = &[
     "bit",
     "bool",
+    "box",
     "bpchar",
     "bytea",
     "char",
     "cidr",
+    "circle",
     "date",
+    "datemultirange",
+    "daterange",
     "float4",
     "float8",
     "inet",
     "int2",
     "int4",
+    "int4multirange",
+    "int4range",
     "int8",
+    "int8multirange",
+    "int8range",
     "interval",
     "json",
     "jsonb",
+    "line",
+    "lseg",
     "macaddr",
+    "macaddr8",
     "name",
     "numeric",
+    "nummultirange",
+    "numrange",
+    "path",
+    "point",
+    "polygon",
     "text",
     "time",
     "timestamp",
     "timestamptz",
     "timetz",
+    "tsmultirange",
+    "tsrange",
+    "tstzmultirange",
+    "tstzrange",
+    "tsvector",
     "uuid",
     "varbit",
     "varchar",
@@ -338,7 +359,9 @@ impl Normalizer<'_, '_> {
             return Ok(());
         }
         let name = built_in_name(&type_name.names)?;
-        if type_name.setof || type_name.pct_type || !CAST_TYPES.contains(&name) {
+        // An array's name is its elements' behind a dash.
+        let is_known = CAST_TYPES.contains(&name.strip_prefix('_').unwrap_or(name));
+        if type_name.setof || type_name.pct_type || !is_known {
             return Err(refuse(format!("a cast to the type {name}")));
         }
         type_name.typmods.iter_mut().try_for_each(|modifier| self.node(modifier))

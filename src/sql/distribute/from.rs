@@ -5,20 +5,22 @@
 //! preserved side by an equality of shard keys in its ON; an equality anywhere else would keep the right pairs, but
 //! not the right rows that found no partner. Reference tables have all their rows on every shard, so they may stand
 //! anywhere but on the preserved side of a join with sharded tables: their unmatched rows would come once per shard. So may
-//! rows that the statement itself gives: VALUES, and functions of constants and parameters.
+//! rows that the statement itself gives (VALUES, functions of constants and parameters), and subqueries of nothing but such.
 
 use std::borrow::Cow;
 
 use pg_query::NodeEnum;
 use pg_query::protobuf::{
     AExpr, AExprKind, Alias, BoolExprType, ColumnRef, JoinExpr, JoinType, Node, RangeFunction, RangeSubselect,
-    RangeVar, SelectStmt,
+    RangeVar, SelectStmt, SetOperation,
 };
 
 use super::super::facts::RelationName;
 use super::super::schema::{Column, Resolved, Schema};
 use super::expression;
+use super::expression::Contents;
 use super::scope::{Bound, Placement, Scope, ScopeRelation, ShardKey};
+use super::targets::{Target, Targets};
 use super::{TablePlacement, refuse};
 use crate::types::{Error, Result};
 
@@ -129,7 +131,7 @@ impl<'s> Reader<'s> {
         match &item.node {
             Some(NodeEnum::RangeVar(table)) => self.table(table),
             Some(NodeEnum::JoinExpr(join)) => self.join(join),
-            Some(NodeEnum::RangeSubselect(query)) => self.values(query),
+            Some(NodeEnum::RangeSubselect(query)) => self.subquery(query),
             Some(NodeEnum::RangeFunction(function)) => self.function(function),
             Some(NodeEnum::RangeTableSample(_)) => Err(refuse("TABLESAMPLE")),
             _ => Err(refuse("an item of FROM that is not a table")),
@@ -147,25 +149,91 @@ impl<'s> Reader<'s> {
         Ok(Side { members: vec![place], core: sharded.clone(), sharded, equalities: Vec::new() })
     }
 
-    /// VALUES in FROM: every shard is given the same rows.
-    fn values(&mut self, query: &RangeSubselect) -> Result<Side> {
+    /// VALUES and other subqueries in FROM for which every shard has the same rows.
+    fn subquery(&mut self, query: &RangeSubselect) -> Result<Side> {
         let refused = || refuse("a subquery in FROM");
         let Some(NodeEnum::SelectStmt(select)) = query.subquery.as_ref().and_then(|query| query.node.as_ref()) else {
             return Err(refused());
         };
-        let more = select.limit_count.is_some() || select.limit_offset.is_some() || select.with_clause.is_some();
-        if select.values_lists.is_empty() || more || !select.sort_clause.is_empty() || !select.locking_clause.is_empty()
-        {
+        let is_more = select.limit_count.is_some()
+            || select.limit_offset.is_some()
+            || select.with_clause.is_some()
+            || select.op() != SetOperation::SetopNone
+            || !select.sort_clause.is_empty()
+            || !select.locking_clause.is_empty();
+        if is_more {
             return Err(refused());
         }
+        let columns = match select.values_lists.as_slice() {
+            [] => self.same_everywhere(select)?,
+            rows => self.values(rows)?,
+        };
+        self.given_rows(query.alias.as_ref(), columns).ok_or_else(refused)
+    }
+
+    /// The columns of VALUES.
+    fn values(&self, rows: &[Node]) -> Result<Vec<Column>> {
         let mut width = 0;
-        for row in &select.values_lists {
-            let Some(NodeEnum::List(row)) = &row.node else { return Err(refused()) };
+        for row in rows {
+            let Some(NodeEnum::List(row)) = &row.node else { return Err(refuse("a row that is none")) };
             width = row.items.len();
             row.items.iter().try_for_each(|value| self.depends_on_nothing(value))?;
         }
-        let numbered = (1..=width).map(|number| format!("column{number}")).collect();
-        self.given_rows(query.alias.as_ref(), numbered).ok_or_else(refused)
+        Ok((1..=width).map(|number| Column::of_name(format!("column{number}"))).collect())
+    }
+
+    /// The columns of a subquery that reads nothing but rows which every shard has.
+    fn same_everywhere(&self, select: &SelectStmt) -> Result<Vec<Column>> {
+        let refused = || refuse("a subquery in FROM");
+        let is_more = select.into_clause.is_some()
+            || select.having_clause.is_some()
+            || !select.distinct_clause.is_empty()
+            || !select.group_clause.is_empty()
+            || !select.window_clause.is_empty();
+        if is_more {
+            return Err(refused());
+        }
+        let mut inner = Self { scope: Scope::new(self.scope.schema), placement: self.placement };
+        for item in &select.from_clause {
+            if !inner.item(item)?.sharded.is_empty() {
+                return Err(refused());
+            }
+        }
+        if let Some(condition) = &select.where_clause {
+            expression::normal_form(condition, &inner.scope)?;
+        }
+        let targets = Targets::read(&select.target_list, &inner.scope)?;
+        if targets.contents() != Contents::default() {
+            return Err(refused());
+        }
+        let columns = |relation: &ScopeRelation<'s>| relation.columns.to_vec();
+        let mut all = Vec::new();
+        for target in targets.list {
+            match target {
+                Target::Star(Some(relation)) => all.extend(columns(&inner.scope.relations[relation])),
+                // What USING merges comes once.
+                Target::Star(None) if inner.scope.relations.len() == 1 => {
+                    all.extend(columns(&inner.scope.relations[0]))
+                }
+                Target::Star(None) => return Err(refused()),
+                Target::Value(value) => {
+                    all.push(Column { name: value.name.clone(), ..inner.column_of(&value.expression) });
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// The column that an expression is, or one that nothing is known of.
+    fn column_of(&self, expression: &Node) -> Column {
+        let bound = match &expression.node {
+            Some(NodeEnum::ColumnRef(column)) => expression::bind(column, &self.scope).ok(),
+            _ => None,
+        };
+        let known = bound.and_then(|bound| {
+            self.scope.relations[bound.relation].columns.iter().find(|column| column.name == bound.column)
+        });
+        known.cloned().unwrap_or_else(|| Column::of_name(String::new()))
     }
 
     /// A function in FROM whose arguments are constants and parameters: every shard comes to the same rows.
@@ -195,7 +263,7 @@ impl<'s> Reader<'s> {
         // What other functions call their columns only the catalogs know.
         let is_series = expression::built_in_name(&named.funcname).is_ok_and(|name| name == "generate_series");
         let own = function.alias.as_ref().map(|alias| alias.aliasname.clone()).filter(|_| is_series);
-        self.given_rows(function.alias.as_ref(), own.into_iter().collect()).ok_or_else(refused)
+        self.given_rows(function.alias.as_ref(), own.into_iter().map(Column::of_name).collect()).ok_or_else(refused)
     }
 
     fn depends_on_nothing(&self, expression: &Node) -> Result<()> {
@@ -203,15 +271,18 @@ impl<'s> Reader<'s> {
     }
 
     /// Rows that the statement itself gives; `None` where they have no name, or no names for their columns.
-    fn given_rows(&mut self, alias: Option<&Alias>, names: Vec<String>) -> Option<Side> {
+    fn given_rows(&mut self, alias: Option<&Alias>, mut columns: Vec<Column>) -> Option<Side> {
         let alias = alias?;
-        let listed = alias.colnames.iter().map(|name| expression::string(name).ok().map(str::to_owned));
-        let mut columns = listed.collect::<Option<Vec<String>>>()?;
-        columns.extend(names.into_iter().skip(columns.len()));
+        for (place, name) in alias.colnames.iter().enumerate() {
+            let name = expression::string(name).ok()?.to_owned();
+            match columns.get_mut(place) {
+                Some(column) => column.name = name,
+                None => columns.push(Column::of_name(name)),
+            }
+        }
         if columns.is_empty() {
             return None;
         }
-        let columns = columns.into_iter().map(Column::of_name).collect();
         let place = self.scope.relations.len();
         let alias = alias.aliasname.clone();
         self.scope.relations.push(ScopeRelation { alias, columns: Cow::Owned(columns), shard_key: None });
@@ -370,7 +441,7 @@ fn next_reached(equalities: &[(usize, usize)], reached: &[usize]) -> Option<usiz
 }
 
 /// The pairs of columns that a condition equates by `=`, among the terms that AND connects.
-fn column_equalities(condition: &Node) -> Vec<(&ColumnRef, &ColumnRef)> {
+pub(super) fn column_equalities(condition: &Node) -> Vec<(&ColumnRef, &ColumnRef)> {
     match &condition.node {
         Some(NodeEnum::BoolExpr(bool)) if bool.boolop() == BoolExprType::AndExpr => {
             bool.args.iter().flat_map(column_equalities).collect()

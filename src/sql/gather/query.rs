@@ -438,9 +438,6 @@ impl<'a> Reader<'a> {
             Some(((_, name), _)) => name,
             None => return Err(Error::internal("a table that was found is not known")),
         };
-        if relation.is_away {
-            return Err(refuse(format!("the table \"{name}\", which the home shard does not have")));
-        }
         let place = self.occurrences.len();
         self.text.replace_table(range, Item::Table(place))?;
         let called = self.call_relation(range, schema, relation);

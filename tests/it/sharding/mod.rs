@@ -23,6 +23,7 @@ mod sequences;
 mod session;
 mod shard_by_shard;
 mod shop;
+mod sources;
 mod spread;
 mod temporary;
 mod tools;

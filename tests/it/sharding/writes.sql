@@ -160,6 +160,31 @@ DELETE FROM lines l WHERE price < (SELECT avg(x.price) FROM lines x WHERE x.cust
 UPDATE customers c SET name = v.name, credit = v.credit FROM (VALUES (1, 'one', 1.5), (12, 'twelve', NULL), (77777, 'nobody', 3)) AS v (id, name, credit) WHERE v.id = c.customer_id RETURNING c.customer_id, v.name
 UPDATE orders o SET priority = v.p FROM unnest($1::int8[], $2::int4[], $3::int2[]) AS v (c, o, p) WHERE o.customer_id = v.c AND o.order_id = v.o <- {2,3,4}, {1,1,1}, {7,8,9}
 DELETE FROM visits USING generate_series(1, 3) g WHERE visits.token = 'serie' || g
+-- Rows of other shards that a write meets.
+MERGE INTO customers c USING products p ON c.customer_id = p.product_id + 0 AND c.customer_id = p.product_id WHEN MATCHED AND p.price > 5 THEN UPDATE SET credit = p.price WHEN NOT MATCHED AND p.price IS NOT NULL THEN INSERT (customer_id, name, credit, born) VALUES (p.product_id, p.name, p.price, p.launched)
+MERGE INTO visits v USING (VALUES ('c1', 5), ('merged one', 6), ('merged two', 7), ('merged three', NULL)) s (token, hits) ON s.token = v.token WHEN MATCHED THEN UPDATE SET hits = s.hits WHEN NOT MATCHED THEN INSERT (token, hits) VALUES (s.token, s.hits)
+MERGE INTO visits v USING (SELECT $1::text AS token, $2::int4 AS n) s ON v.token = s.token WHEN MATCHED THEN UPDATE SET hits = v.hits + s.n WHEN NOT MATCHED THEN INSERT (token, hits, seconds) VALUES (s.token, s.n, $3) <- c2, 11, 10:30
+MERGE INTO visits v USING (SELECT $1::text AS token, $2::int4 AS n) s ON v.token = s.token WHEN MATCHED THEN UPDATE SET hits = v.hits + s.n WHEN NOT MATCHED THEN INSERT (token, hits, seconds) VALUES (s.token, s.n, $3) <- brand new, 11, 10:30
+MERGE INTO visits USING (SELECT 'of ' || customer_id AS token, count(*) AS n, max(total) AS most FROM orders GROUP BY customer_id) s ON visits.token = s.token WHEN NOT MATCHED AND most > 100 THEN INSERT VALUES (s.token, s.n, least(most, 1000000)::int4) WHEN NOT MATCHED THEN DO NOTHING
+MERGE INTO visits v USING customers c ON v.token = c.name WHEN MATCHED THEN DELETE WHEN NOT MATCHED THEN INSERT (token, customer_id) VALUES (c.name, c.customer_id)
+MERGE INTO visits v USING (SELECT name, customer_id FROM customers WHERE customer_id = 12) c ON v.token = c.name WHEN MATCHED AND v.hits > 0 THEN DO NOTHING WHEN MATCHED THEN DELETE WHEN NOT MATCHED THEN INSERT (token, customer_id) VALUES (c.name, c.customer_id)
+MERGE INTO visits v USING (SELECT 'twice' AS token FROM generate_series(1, 2)) c ON v.token = c.token WHEN NOT MATCHED THEN INSERT (token) VALUES (c.token)
+MERGE INTO visits v USING (SELECT 'c1' AS token FROM generate_series(1, 2)) c ON v.token = c.token WHEN MATCHED THEN UPDATE SET hits = 3
+MERGE INTO visits v USING (SELECT token FROM visits WHERE false) c ON v.token = c.token WHEN NOT MATCHED THEN INSERT (token) VALUES (c.token)
+MERGE INTO visits v USING (SELECT nosuch FROM visits) c ON v.token = c.token WHEN NOT MATCHED THEN INSERT (token) VALUES (c.token)
+MERGE INTO customers c USING (SELECT NULL::int8 AS id) s ON c.customer_id = s.id WHEN NOT MATCHED THEN INSERT (customer_id) VALUES (s.id)
+MERGE INTO products p USING (SELECT 1 AS id) s ON p.product_id = s.id WHEN MATCHED THEN UPDATE SET category = 'merged'
+MERGE INTO products p USING (SELECT customer_id, name FROM customers WHERE customer_id BETWEEN 1 AND 12) s ON p.product_id = s.customer_id WHEN MATCHED THEN UPDATE SET category = s.name WHEN NOT MATCHED THEN INSERT (product_id, name) VALUES (s.customer_id + 500, coalesce(s.name, 'nobody'))
+DELETE FROM products USING customers c WHERE product_id = c.customer_id + 500 AND c.customer_id BETWEEN 1 AND 12
+UPDATE visits v SET hits = c.customer_id FROM customers c WHERE c.customer_id = v.customer_id AND c.customer_id < 20 AND c.name IS NOT NULL RETURNING v.token, v.hits, c.*
+UPDATE visits v SET hits = o.total, seconds = NULL FROM orders o JOIN products p ON p.product_id = o.priority WHERE o.customer_id = v.customer_id AND o.order_id = 1 AND p.price > $1 RETURNING v.token, o.status, p.name <- 1
+UPDATE customers c SET name = v.token FROM visits v WHERE v.token = 'merged one' AND c.customer_id = 12
+UPDATE customers c SET credit = s.n FROM (SELECT customer_id, sum(hits) AS n FROM visits GROUP BY customer_id) s WHERE s.customer_id = c.customer_id
+WITH s AS (SELECT customer_id, count(*) AS n FROM visits GROUP BY customer_id) UPDATE customers c SET score = s.n FROM s WHERE s.customer_id = c.customer_id RETURNING c.customer_id, s.n
+DELETE FROM visits v USING customers c WHERE v.token = c.name RETURNING v.token, c.name
+DELETE FROM visits v USING customers c, orders o WHERE c.customer_id = o.customer_id AND v.customer_id = o.customer_id AND o.order_id = 2
+DELETE FROM lines USING visits v LEFT JOIN products p ON p.product_id = v.hits WHERE v.customer_id = lines.customer_id AND p.product_id IS NULL AND v.token < 'c5'
+UPDATE visits SET token = token || '!' FROM customers c WHERE c.customer_id = visits.customer_id AND c.customer_id = 5
 -- Rows whose key changes.
 UPDATE visits SET token = upper(token) || '!' WHERE hits > 3 RETURNING token, hits
 UPDATE visits v SET token = 'p' || v.token, hits = hits + 1 WHERE v.customer_id = 3 RETURNING v.*
@@ -197,19 +222,19 @@ INSERT INTO customers (customer_id, joined) VALUES (401, 'now'), (-402, 'now'), 
 INSERT INTO customers (customer_id, name) VALUES (401, 'a'), (-402, 'b'), (403, 'c'), (-404, 'd') RETURNING ctid
 INSERT INTO customers (customer_id, credit) VALUES (401, $1), (-402, 2), (403, 3), (-404, $1 || 'x') <- 1
 UPDATE customers SET name = 'x' RETURNING xmin
-UPDATE customers SET name = o.status FROM orders o
 INSERT INTO customers DEFAULT VALUES
 INSERT INTO customers (customer_id, name) VALUES (100, 'a') ON CONFLICT (customer_id) DO UPDATE SET customer_id = 555
 UPDATE customers SET customer_id = 300 WHERE customer_id = 1
 UPDATE customers SET customer_id = customer_id WHERE customer_id = 1
 UPDATE customers SET (name, customer_id) = ('x', 3) WHERE customer_id = 1
-DELETE FROM orders USING customers WHERE customers.customer_id = 1
 WITH gone AS (DELETE FROM customers RETURNING *) SELECT * FROM gone WHERE customer_id = 1
 WITH gone AS (DELETE FROM customers WHERE customer_id = 1 RETURNING *) SELECT * FROM gone, orders
 WITH gone AS (DELETE FROM customers WHERE customer_id = 1 RETURNING name) INSERT INTO products (product_id, name) SELECT 77, name FROM gone
 WITH gone AS (DELETE FROM customers WHERE customer_id = 1 RETURNING name) DELETE FROM customers WHERE customer_id IN (2, 3, 4, 11, 12, 13)
-MERGE INTO customers c USING products p ON c.customer_id = p.product_id WHEN NOT MATCHED THEN INSERT (customer_id) VALUES (p.product_id)
-MERGE INTO products p USING (SELECT 1 AS id) s ON p.product_id = s.id WHEN MATCHED THEN DELETE
+MERGE INTO customers c USING products p ON c.customer_id = p.product_id WHEN NOT MATCHED THEN INSERT (customer_id) VALUES (p.product_id + 1)
+MERGE INTO customers c USING products p ON c.customer_id < p.product_id WHEN NOT MATCHED THEN INSERT (customer_id) VALUES (p.product_id)
+MERGE INTO customers c USING (SELECT 1.5 AS id) s ON c.customer_id = s.id WHEN NOT MATCHED THEN INSERT (customer_id) VALUES (s.id)
+UPDATE products SET name = v.name FROM (VALUES (1, 'a')) v (id, name) WHERE v.id = product_id
 INSERT INTO products VALUES (40, 'now', NULL, 1, now())
 INSERT INTO products VALUES (40, 'today', NULL, 1, 'today')
 INSERT INTO products (product_id, name, launched) VALUES (40, 'today', $1) <- today
