@@ -119,6 +119,7 @@ fn schema() -> Schema {
         sequence: None,
         ordered_by_bytes: false,
         own_collation: false,
+        not_null: false,
     };
     let accounts = Relation { columns: vec![column("aid"), column("abalance")], ..Relation::default() };
     let count = FunctionClass {

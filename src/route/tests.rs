@@ -208,6 +208,7 @@ fn column(name: &str, type_oid: u32) -> Column {
         sequence,
         ordered_by_bytes: name == "c",
         own_collation: false,
+        not_null: false,
     }
 }
 

@@ -38,7 +38,7 @@ impl<'a> Router<'a> {
                 Err(error) if error.kind == Kind::NotSupported && self.reads_moment(*index) => Ok(Action::Moment),
                 Err(error) if error.kind == Kind::NotSupported => {
                     let first = match self.shared_values(*index)? {
-                        None => self.subqueries()?,
+                        None => self.subqueries(*index)?,
                         values => values,
                     };
                     match first {
@@ -53,24 +53,26 @@ impl<'a> Router<'a> {
     }
 
     /// The subqueries of a write that cannot be done with them in it.
-    fn subqueries(&self) -> Result<Option<Action>> {
+    fn subqueries(&self, index: usize) -> Result<Option<Action>> {
         let statement = self.statement();
         let is_write = matches!(statement.kind, StatementKind::Insert | StatementKind::Update | StatementKind::Delete);
         let text = statement.text(self.request.text);
-        if !is_write || self.has_collations() {
+        if !is_write || self.has_collations(index) {
             return Ok(None);
         }
         let queries = subqueries(text)?;
         Ok((!queries.is_empty()).then(|| Action::Subqueries(queries.into())))
     }
 
-    /// Whether a value may have a collation of its own, which it would not have any more where it was asked for first.
-    fn has_collations(&self) -> bool {
+    /// Whether a value of other relations than the one at `index` may have a collation of its own, which it would not have any
+    /// more where it was asked for first.
+    fn has_collations(&self, index: usize) -> bool {
         let has_collation = |target: &Target<'_>| {
             target.relation().is_some_and(|relation| relation.columns.iter().any(|column| column.own_collation))
         };
         let text = self.statement().text(self.request.text);
-        text.to_ascii_uppercase().contains("COLLATE") || self.targets.iter().any(has_collation)
+        let mut others = self.targets.iter().enumerate().filter(|(other, _)| *other != index);
+        text.to_ascii_uppercase().contains("COLLATE") || others.any(|(_, target)| has_collation(target))
     }
 
     /// The plan of a write that meets rows which not every shard has, as `error` says: those are asked for first.
@@ -83,7 +85,7 @@ impl<'a> Router<'a> {
     pub(super) fn sources(&self, index: usize, numbered: &[&Column]) -> Result<Option<Action>> {
         let statement = self.statement();
         let meets = matches!(statement.kind, StatementKind::Update | StatementKind::Delete | StatementKind::Merge);
-        if !meets || self.has_collations() {
+        if !meets || self.has_collations(index) {
             return Ok(None);
         }
         let target = self.targets.get(index).copied();

@@ -49,6 +49,7 @@ fn schema() -> Schema {
         sequence: None,
         ordered_by_bytes: false,
         own_collation: false,
+        not_null: false,
     };
     let table =
         |names: &[&str]| Relation { columns: names.iter().map(|name| column(name)).collect(), ..Relation::default() };

@@ -200,3 +200,92 @@ fn equated_columns(merge: &MergeStmt, scope: &Scope<'_>, key: &[&str]) -> Result
 fn not_given() -> Error {
     refuse("WHEN NOT MATCHED of rows that are not those of a table sharded alike")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::facts::RelationName;
+    use super::super::super::schema::{FunctionClass, Relation, Volatility};
+    use super::super::TablePlacement;
+    use super::*;
+
+    fn schema() -> Schema {
+        let mut schema = Schema { search_path: vec!["public".into()], ..Schema::default() };
+        let column = |name: &str, type_oid| Column { name: name.into(), type_oid, ..Column::plain() };
+        let columns = vec![column("k", 20), column("l", 25), column("a", 25)];
+        schema.relations.insert(("public".into(), "t".into()), Relation { columns, ..Relation::default() });
+        let class = FunctionClass {
+            builtin: true,
+            volatility: Volatility::Immutable,
+            aggregate: false,
+            window: false,
+            returns_set: true,
+        };
+        schema.functions.insert("unnest".into(), class);
+        schema
+    }
+
+    fn placement(_: &RelationName) -> TablePlacement {
+        TablePlacement::Sharded { keyspace: "space".into(), key_columns: vec!["l".into(), "k".into()] }
+    }
+
+    fn read(on: &str, actions: &str) -> Result<OwnedMerge> {
+        let given = r#"(SELECT given.c1 AS x, given.c2 AS y, given.c3 AS z FROM unnest('{1,NULL,3}'::int[], '{"a","b","c"}'::text[],
+            '{"p",NULL,"\"q\""}'::text[]) given(c1, c2, c3))"#;
+        let text = format!("/* c */ MERGE INTO t USING {given} s ON {on} {actions}");
+        OwnedMerge::read(&text, &schema(), &placement)
+    }
+
+    #[test]
+    fn the_rows_of_a_source_are_cut_by_their_keys() {
+        let actions = "WHEN MATCHED THEN DELETE WHEN NOT MATCHED THEN INSERT (k, a, l) VALUES (s.x, 'new', y)";
+        let merge = read("s.x = t.k AND t.l = s.y AND t.a <> s.z", actions).unwrap();
+        let value = |value: &str, type_name: &str| Operand::Cast {
+            operand: Box::new(Operand::Fixed { value: value.into(), class: LiteralClass::String, negated: false }),
+            type_name: type_name.into(),
+        };
+        let keys: Vec<Vec<Operand>> = merge.keys().collect();
+        assert_eq!(
+            keys,
+            [
+                vec![value("a", "text"), value("1", "int4")],
+                vec![value("b", "text"), Operand::Null],
+                vec![value("c", "text"), value("3", "int4")]
+            ]
+        );
+        assert_eq!(
+            merge.with_rows(&[0, 2]).unwrap(),
+            "/* c */MERGE INTO t USING (SELECT given.c1 AS x, given.c2 AS y, given.c3 AS z FROM \
+             unnest('{\"1\",\"3\"}'::int[], '{\"a\",\"c\"}'::text[], E'{\"p\",\"\\\\\"q\\\\\"\"}'::text[]) given(c1, c2, c3)) s ON \
+             s.x = t.k AND t.l = s.y AND t.a <> s.z WHEN MATCHED THEN DELETE WHEN NOT MATCHED THEN INSERT (k, a, l) \
+             VALUES (s.x, 'new', y)"
+        );
+        let none = merge.with_rows(&[]).unwrap();
+        assert!(none.contains("unnest('{}'::int[]"), "{none}");
+    }
+
+    #[test]
+    fn rows_that_may_match_elsewhere_are_not_inserted() {
+        let insert = "WHEN NOT MATCHED THEN INSERT (k, l) VALUES (s.x, s.y)";
+        for (on, actions, part) in [
+            ("t.k = s.x", insert, "does not equate the shard key \"l\""),
+            ("t.k = s.x AND (t.l = s.y OR t.a = s.z)", insert, "does not equate the shard key \"l\""),
+            (
+                "t.k = s.x AND t.l = s.y",
+                "WHEN NOT MATCHED THEN INSERT (k, l) VALUES (s.x, s.z)",
+                "not what ON compares",
+            ),
+            (
+                "t.k = s.x AND t.l = s.y",
+                "WHEN NOT MATCHED THEN INSERT (k, l) VALUES (s.x + 1, s.y)",
+                "not what ON compares",
+            ),
+            ("t.k = s.x AND t.l = s.y", "WHEN NOT MATCHED THEN INSERT (k) VALUES (s.x)", "without a value"),
+            ("t.k = s.x AND t.l = s.y", "WHEN NOT MATCHED BY SOURCE THEN DELETE", "BY SOURCE"),
+        ] {
+            let error = read(on, actions).err().unwrap_or_else(|| panic!("{on} {actions}"));
+            assert!(error.detail.as_deref().is_some_and(|detail| detail.contains(part)), "{on} {actions}: {error:?}");
+        }
+        let values = "MERGE INTO t USING (VALUES (1, 'a')) s (x, y) ON t.k = s.x AND t.l = s.y WHEN NOT MATCHED THEN INSERT (k, l) VALUES (s.x, s.y)";
+        assert!(OwnedMerge::read(values, &schema(), &placement).is_err());
+    }
+}

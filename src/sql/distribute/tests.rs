@@ -33,6 +33,7 @@ fn schema() -> Schema {
                 sequence: None,
                 ordered_by_bytes: false,
                 own_collation: false,
+                not_null: false,
                 type_modifier: -1,
             })
             .collect();
@@ -490,6 +491,13 @@ const REFUSED: &[(&str, &str)] = &[
     ("SELECT 1 FROM orders o, unnest(ARRAY[now()]) AS v (at)", "now()"),
     ("SELECT 1 FROM orders o, (VALUES (1)) v (id) WHERE v.nothing = 1", "no column"),
     ("SELECT 1 FROM orders o, (VALUES (1) LIMIT 1) v (id)", "subquery in FROM"),
+    ("SELECT 1 FROM orders o, (SELECT id FROM orders) s", "subquery in FROM"),
+    ("SELECT 1 FROM orders o, (SELECT count(*) FROM products) s", "subquery in FROM"),
+    ("SELECT 1 FROM orders o, (SELECT DISTINCT title FROM products) s", "subquery in FROM"),
+    ("SELECT 1 FROM orders o, (SELECT title FROM products LIMIT 1) s", "subquery in FROM"),
+    ("SELECT 1 FROM orders o, (SELECT random() AS r) s", "random()"),
+    ("SELECT 1 FROM orders o, LATERAL (SELECT o.id AS id) s", "\"o\""),
+    ("SELECT 1 FROM orders o, (SELECT id FROM orders ORDER BY 1) s", "subquery in FROM"),
     ("SELECT 1 FROM orders o, (VALUES ('now'::timestamptz)) v (at)", "'now'"),
     ("SELECT 1 FROM orders o, LATERAL (VALUES (o.id)) v (id)", "\"o\""),
     ("SELECT 1 FROM (VALUES (1)) v (id) LEFT JOIN orders o ON o.id = v.id", "preserves a reference table"),
@@ -556,6 +564,10 @@ fn rows_that_the_statement_gives_are_the_same_everywhere() {
         "SELECT o.id, g FROM orders o CROSS JOIN generate_series(1, $1) g",
         "SELECT o.id FROM orders o JOIN unnest($1::int8[], '{a,b}'::text[]) AS v (id, name) ON v.id = o.customer_id AND o.status = v.name",
         "SELECT count(*) FROM orders o LEFT JOIN (VALUES (1)) v (id) ON v.id = o.id WHERE v.id IS NULL",
+        "SELECT o.id, s.two FROM orders o JOIN (SELECT 1 AS id, 'b' AS two) s ON s.id = o.id",
+        "SELECT o.id, s.b FROM orders o JOIN (SELECT p.*, upper(title) FROM products p WHERE title > 'a') s (a, b) ON s.a = o.id",
+        "SELECT o.id FROM orders o JOIN (SELECT v.id FROM products p JOIN (VALUES (1), (2)) v (id) ON v.id > p.price) s ON s.id = o.id",
+        "SELECT o.id FROM orders o, (SELECT generate_series(1, 3) AS n) s WHERE s.n = o.id",
     ] {
         accept(text);
     }

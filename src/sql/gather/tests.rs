@@ -23,6 +23,7 @@ fn schema() -> Schema {
             sequence: None,
             ordered_by_bytes: false,
             own_collation: false,
+            not_null: false,
         };
         let relation = Relation {
             columns: columns.iter().map(column).collect(),
@@ -46,6 +47,7 @@ fn schema() -> Schema {
             sequence: None,
             ordered_by_bytes: false,
             own_collation: false,
+            not_null: false,
         };
         let columns = if name == "v" { ["k", "doubled"] } else { ["k", "z"] };
         let view = Relation {

@@ -428,3 +428,9 @@ SELECT c.name, v.note FROM customers c JOIN (VALUES (1, 'a'), (2, 'b'), (13, NUL
 SELECT c.customer_id, g FROM customers c CROSS JOIN generate_series(1, $1) g WHERE c.customer_id < 4 <- 3
 SELECT v.kind, count(*), sum(o.total) FROM orders o JOIN (VALUES ('paid', 'good'), ('void', 'bad')) v (status, kind) USING (status) GROUP BY v.kind
 SELECT o.order_id FROM orders o LEFT JOIN (VALUES (1), (2)) AS v (n) ON v.n = o.order_id WHERE v.n IS NULL
+-- Subqueries in FROM over rows that every shard has.
+SELECT o.customer_id, o.order_id, p.label FROM orders o JOIN (SELECT product_id AS id, upper(name) AS label FROM products WHERE price > 2) p ON p.id = o.priority
+SELECT p.name, count(*), sum(l.quantity) FROM lines l JOIN (SELECT * FROM products WHERE category IS NOT NULL) p USING (product_id) GROUP BY p.name
+SELECT c.customer_id, s.word FROM customers c LEFT JOIN (SELECT 1 AS id, 'one' AS word) s ON s.id = c.customer_id WHERE c.customer_id < 20
+SELECT count(*) FROM customers c, (SELECT generate_series(1, $1::int4) AS n) s WHERE s.n = c.customer_id <- 12
+SELECT o.order_id, p.* FROM orders o JOIN (SELECT a.product_id, b.name FROM products a LEFT JOIN products b ON b.product_id = a.product_id + 1) p ON p.product_id = o.order_id

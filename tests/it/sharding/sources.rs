@@ -119,7 +119,7 @@ fn a_merge_inserts_each_row_where_it_belongs() {
         "MERGE INTO kinds k USING kinds o ON k.id = o.id + 1 WHEN NOT MATCHED AND o.id > 2 THEN INSERT (id, label, made, chance) VALUES \
          (o.id + 1, o.label, '2020-01-01', 0.1) WHEN MATCHED THEN UPDATE SET label = coalesce(k.label, '') || coalesce(o.label, '')",
         "MERGE INTO alone USING things t ON alone.id = t.id WHEN MATCHED THEN UPDATE SET a = t.a WHEN NOT MATCHED THEN INSERT VALUES (t.id, t.a)",
-        "UPDATE alone SET a = s.name FROM sources s WHERE s.id = alone.id RETURNING *",
+        "UPDATE alone SET a = s.name FROM sources s WHERE s.id = alone.id RETURNING alone.*, s.name",
         "DELETE FROM alone USING things JOIN sources ON sources.name = things.a WHERE things.id = alone.id RETURNING alone.id",
         "DELETE FROM kinds USING sources s WHERE s.id = kinds.id AND s.name LIKE 'o%'",
     ] {

@@ -55,15 +55,19 @@ const FORMS: &[(&str, usize)] = &[
     ("insert computed", 3),
     ("change of key", 5),
     ("merge", 5),
+    ("merge rows", 6),
+    ("merge moved", 5),
     ("update one", 4),
     ("update some", 6),
     ("update all", 3),
     ("update returning", 4),
     ("update from", 4),
+    ("update met", 4),
     ("update reference", 1),
     ("delete one", 3),
     ("delete some", 5),
     ("delete using", 3),
+    ("delete met", 3),
     ("copy in", 4),
     ("copy of a bad line", 2),
     ("null key", 1),
@@ -318,6 +322,9 @@ impl Generator {
             "insert computed" => self.insert_computed(form),
             "change of key" => self.change_of_key(form),
             "merge" => self.merge(form),
+            "merge rows" => self.merge_rows(form),
+            "merge moved" => self.merge_moved(form),
+            "update met" | "delete met" => self.met(form),
             _ if form.starts_with("update") => self.update(form),
             _ if form.starts_with("delete") => self.delete(form),
             _ if form.starts_with("copy") => self.copy(form),
@@ -473,6 +480,73 @@ impl Generator {
             ),
             _ => "MERGE INTO accounts USING kinds ON kind = id WHEN MATCHED AND v < 90 THEN UPDATE SET s = label"
                 .to_owned(),
+        };
+        self.plain(form, sql)
+    }
+
+    /// Rows that the statement gives, some of which are there.
+    fn merge_rows(&mut self, form: &'static str) -> Statement {
+        let (mut keys, number) = (self.some_keys(), self.number());
+        if self.dice.percent(10) {
+            keys.push(keys[0]);
+        }
+        let actions = "WHEN MATCHED AND s.v % 5 = 1 THEN DELETE WHEN MATCHED THEN UPDATE SET v = s.v, s = DEFAULT \
+                       WHEN NOT MATCHED THEN INSERT (v, k, kind) VALUES (s.v, s.k, 1)";
+        if self.dice.percent(40) {
+            let sql = format!(
+                "MERGE INTO accounts a USING (SELECT unnest($1::int8[]) AS k, $2::int4 AS v) s ON s.k = a.k {actions}"
+            );
+            let list = format!("{{{}}}", Self::list(&keys).replace(' ', ""));
+            return self.with_values(form, sql, vec![Some(list), Some(number.to_string())]);
+        }
+        let row = |key: &i64| format!("({key}, {})", (number + key.unsigned_abs() as usize) % 100);
+        let rows: Vec<String> = keys.iter().map(row).collect();
+        self.plain(
+            form,
+            format!("MERGE INTO accounts a USING (VALUES {}) s (k, v) ON a.k = s.k {actions}", rows.join(", ")),
+        )
+    }
+
+    /// Rows of tables that are sharded otherwise.
+    fn merge_moved(&mut self, form: &'static str) -> Statement {
+        let list = Self::list(&self.some_keys());
+        let sql = match self.dice.below(4) {
+            0 => format!(
+                "MERGE INTO tokens USING (SELECT 'm' || k AS t, v FROM accounts WHERE k IN ({list})) s ON tokens.t = s.t \
+                 WHEN MATCHED AND s.v < 20 THEN DELETE WHEN MATCHED THEN UPDATE SET hits = s.v WHEN NOT MATCHED THEN \
+                 INSERT (t, hits) VALUES (s.t, coalesce(s.v, 1))"
+            ),
+            1 => "MERGE INTO accounts a USING (SELECT x * 7 AS k, count(*) AS n, max(s) AS s FROM entries GROUP BY x) e ON a.k = e.k \
+                  WHEN MATCHED THEN UPDATE SET s = e.s WHEN NOT MATCHED AND n > 0 THEN INSERT (k, v) VALUES (e.k, e.n)"
+                .to_owned(),
+            2 => format!(
+                "MERGE INTO kinds USING (SELECT k, s FROM accounts WHERE k IN ({list}) AND k BETWEEN 3 AND 9) a ON a.k = id \
+                 WHEN MATCHED THEN UPDATE SET label = coalesce(a.s, label) WHEN NOT MATCHED THEN INSERT VALUES (a.k, a.s)"
+            ),
+            _ => "MERGE INTO accounts a USING kinds ON a.k = kinds.id WHEN MATCHED AND a.v > 80 THEN DO NOTHING WHEN MATCHED \
+                  THEN UPDATE SET s = label WHEN NOT MATCHED THEN INSERT (k, kind) VALUES (kinds.id, kinds.id)"
+                .to_owned(),
+        };
+        self.plain(form, sql)
+    }
+
+    fn met(&mut self, form: &'static str) -> Statement {
+        let (number, x) = (self.number(), self.dice.below(8));
+        let sql = match (form, self.dice.below(2)) {
+            ("update met", 0) => format!(
+                "UPDATE accounts a SET v = e.n, s = e.s FROM (SELECT x, count(*) AS n, max(s) AS s FROM entries GROUP BY x) e \
+                 WHERE e.x = a.k AND a.v > {number} RETURNING a.k, a.s, e.n"
+            ),
+            ("update met", _) => format!(
+                "UPDATE tokens t SET d = e.n FROM entries e JOIN accounts a USING (k) WHERE 'm' || e.k = t.t AND e.x = {x} \
+                 RETURNING t.t, e.n, a.v"
+            ),
+            (_, 0) => format!(
+                "DELETE FROM tokens t USING accounts a WHERE t.t = 'm' || a.k AND a.v > {number} RETURNING t.t, a.v"
+            ),
+            _ => format!(
+                "DELETE FROM kinds USING accounts a WHERE a.k = kinds.id AND kinds.id > 2 AND a.v > {number} RETURNING id"
+            ),
         };
         self.plain(form, sql)
     }
