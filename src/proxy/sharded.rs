@@ -444,7 +444,7 @@ impl Client {
             Action::Moment => Box::pin(self.at_one_moment(schema, task)).await,
             Action::Collect(collected) => Box::pin(self.collected(schema, &collected, task)).await,
             Action::Subqueries(queries) => Box::pin(self.with_subqueries(schema, &queries, task)).await,
-            Action::Instead(text) => Box::pin(self.filled(schema, text.to_string(), task)).await,
+            Action::Instead(text) => Box::pin(self.instead(schema, &text, task)).await,
             Action::Sources(sources) => Box::pin(self.with_sources(schema, &sources, task)).await,
             Action::Compute(computed) => Box::pin(self.computed(schema, &computed, task)).await,
             Action::Number(numbering) => Box::pin(self.numbered(schema, &numbering, task)).await,

@@ -81,6 +81,23 @@ impl Client {
         self.answer_written(own, written, task).await
     }
 
+    /// Does another statement that means the same, and answers as the client's own.
+    pub async fn instead(&mut self, schema: &Schema, text: &str, task: &Task<'_>) -> Step {
+        let facts = self.known.facts(schema, text, &mut Vec::new());
+        if facts.statements.first().is_some_and(|statement| statement.kind == task.statement.kind) {
+            return self.filled(schema, text.to_owned(), task).await;
+        }
+        let own = self.begin_own();
+        let written = self.describe_and_do(schema, text, task).await;
+        self.answer_written(own, written, task).await
+    }
+
+    async fn describe_and_do(&mut self, schema: &Schema, text: &str, task: &Task<'_>) -> Step<(Preface, Said)> {
+        let described = self.described_first(schema, task.text, task).await?;
+        let said = self.step(schema, text, Form::Own, Some(&described), task).await?;
+        Ok((described.preface, said))
+    }
+
     /// Asks the subqueries of a write, writes their answers into it, and does that.
     pub async fn with_subqueries(&mut self, schema: &Schema, queries: &[String], task: &Task<'_>) -> Step {
         let own = self.begin_own();

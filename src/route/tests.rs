@@ -547,7 +547,12 @@ fn writes_of_reference_tables() {
         ("INSERT INTO products (id, name, added) VALUES (1, 'x', CURRENT_DATE)", "moment"),
         ("UPDATE products SET added = DEFAULT", "!another value on each shard"),
         ("UPDATE prices SET price = random()", "!another value on each shard"),
-        ("UPDATE prices SET price = p.id FROM products p", "!may differ"),
+        (
+            "UPDATE prices SET price = p.id FROM products p",
+            "=MERGE INTO prices USING products p ON true WHEN MATCHED THEN UPDATE SET price = p.id",
+        ),
+        ("UPDATE prices SET price = p.id FROM products p RETURNING 1", "!may differ"),
+        ("UPDATE prices SET price = k FROM n", "sources"),
         ("INSERT INTO prices SELECT id, 5 FROM products LIMIT 5", "collect"),
         ("INSERT INTO prices SELECT k, v FROM n WHERE k = 5", "collect"),
         ("DELETE FROM prices WHERE ctid = '(0,1)'", "!ctid"),

@@ -15,7 +15,7 @@ use crate::sql::facts::{
 use crate::sql::merge_defaults::{defaults_of_merge, with_defaults};
 use crate::sql::moment::{Moment, fixed, names_moment};
 use crate::sql::schema::{Column, Relation};
-use crate::sql::sources::{MergeNumbers, picks_rows, sources};
+use crate::sql::sources::{MergeNumbers, as_merge, sources};
 use crate::sql::subqueries::subqueries;
 use crate::types::{Error, Kind, Origin, Result, ShardId};
 
@@ -91,8 +91,7 @@ impl<'a> Router<'a> {
         let target = self.targets.get(index).copied();
         let can_follow = match target {
             Some(Target::Sharded { columns, .. }) => self.check_assigned(index, columns).is_ok(),
-            // Which of several rows an UPDATE takes, nobody knows.
-            Some(Target::Reference { .. }) => statement.kind != StatementKind::Update,
+            Some(Target::Reference { .. }) => as_merge(statement.text(self.request.text)).is_ok(),
             _ => true,
         };
         if !can_follow {
@@ -374,11 +373,11 @@ impl<'a> Router<'a> {
                     return Err(differing_default(&column.name));
                 }
             }
-            None if statement.kind == StatementKind::Update && picks_rows(text)? => {
-                return Err(differs("Which of several rows of FROM it takes may differ from shard to shard.")
-                    .hint("Use MERGE, which takes no row twice."));
+            None => {
+                if let Some(merge) = as_merge(text)? {
+                    return Ok(Action::Instead(merge.into()));
+                }
             }
-            None => {}
         }
         self.check_clock(relation)?;
         self.request.map.shard_ids().try_for_each(|shard| self.check_shard(shard))?;

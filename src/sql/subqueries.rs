@@ -232,7 +232,7 @@ fn in_rows(link: SubLink, answer: &Answer<'_>, schema: &Schema) -> Result<NodeEn
     Ok(NodeEnum::AExpr(Box::new(compared)))
 }
 
-fn boolean(value: bool) -> NodeEnum {
+pub(super) fn boolean(value: bool) -> NodeEnum {
     let val = Some(a_const::Val::Boolval(Boolean { boolval: value }));
     NodeEnum::AConst(AConst { val, ..AConst::default() })
 }

@@ -185,6 +185,8 @@ DELETE FROM visits v USING customers c WHERE v.token = c.name RETURNING v.token,
 DELETE FROM visits v USING customers c, orders o WHERE c.customer_id = o.customer_id AND v.customer_id = o.customer_id AND o.order_id = 2
 DELETE FROM lines USING visits v LEFT JOIN products p ON p.product_id = v.hits WHERE v.customer_id = lines.customer_id AND p.product_id IS NULL AND v.token < 'c5'
 UPDATE visits SET token = token || '!' FROM customers c WHERE c.customer_id = visits.customer_id AND c.customer_id = 5
+UPDATE products SET category = v.name FROM (VALUES (1, 'a'), (2, 'b')) v (id, name) WHERE v.id = product_id
+UPDATE products SET category = left(c.name, 20) FROM customers c WHERE c.customer_id = product_id
 -- Rows whose key changes.
 UPDATE visits SET token = upper(token) || '!' WHERE hits > 3 RETURNING token, hits
 UPDATE visits v SET token = 'p' || v.token, hits = hits + 1 WHERE v.customer_id = 3 RETURNING v.*
@@ -234,12 +236,10 @@ WITH gone AS (DELETE FROM customers WHERE customer_id = 1 RETURNING name) DELETE
 MERGE INTO customers c USING products p ON c.customer_id = p.product_id WHEN NOT MATCHED THEN INSERT (customer_id) VALUES (p.product_id + 1)
 MERGE INTO customers c USING products p ON c.customer_id < p.product_id WHEN NOT MATCHED THEN INSERT (customer_id) VALUES (p.product_id)
 MERGE INTO customers c USING (SELECT 1.5 AS id) s ON c.customer_id = s.id WHEN NOT MATCHED THEN INSERT (customer_id) VALUES (s.id)
-UPDATE products SET name = v.name FROM (VALUES (1, 'a')) v (id, name) WHERE v.id = product_id
 INSERT INTO products VALUES (40, 'now', NULL, 1, now())
 INSERT INTO products VALUES (40, 'today', NULL, 1, 'today')
 INSERT INTO products (product_id, name, launched) VALUES (40, 'today', $1) <- today
 UPDATE products SET price = random()
-UPDATE products SET name = c.name FROM customers c WHERE c.customer_id = 1
 COPY customers FROM '/tmp/customers'
 CREATE TABLE unmapped (id int)
 CREATE TABLE customers (id int)
