@@ -291,7 +291,8 @@ mod tests {
 
     #[test]
     fn an_unknown_command_lists_the_known_ones() {
-        let detail = parse("SELECT 1").unwrap_err().detail.unwrap();
+        let error = parse("SELECT 1").unwrap_err();
+        let detail = error.detail.as_deref().unwrap();
         for subject in Subject::ALL {
             assert!(detail.contains(&format!("SHOW {}", subject.name())), "{detail}");
         }

@@ -412,7 +412,7 @@ fn groups_stay_within_their_memory() {
     }
     let error = (0..1000).find_map(|n| merge.push(0, row(&[Some(&n.to_string())])).err()).expect("over the budget");
     assert_eq!(error.kind, Kind::LimitExceeded);
-    assert!(error.hint.is_some_and(|hint| hint.contains("merge_memory")));
+    assert!(error.hint.as_ref().is_some_and(|hint| hint.contains("merge_memory")));
 }
 
 #[test]

@@ -283,8 +283,8 @@ impl Client {
         }
         self.handle.prepared.set(self.names.len());
         self.mentioned = Mentioned::default();
-        if !self.batch_open {
-            self.end_open_batches(failed || self.batch_failed).await?;
+        if !self.batch_open && self.has_open_batches() {
+            Box::pin(self.end_open_batches(failed || self.batch_failed)).await?;
         }
         if self.pool_mode == PoolMode::Statement {
             self.end_stray_block()?;

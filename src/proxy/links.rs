@@ -48,6 +48,11 @@ impl Link {
         self.is_in_transaction() || self.server.conn.unsent() > 0
     }
 
+    /// Whether something is to be sent or to be answered still.
+    fn is_unsettled(&self) -> bool {
+        self.server.conn.unsent() > 0 || !self.server.session.ledger.is_settled()
+    }
+
     /// Whether this is the server that has the database's notifications.
     pub fn is_home(&self) -> bool {
         self.server.shard() == ShardId(0) && self.is_primary()
@@ -56,6 +61,16 @@ impl Link {
     fn is_primary(&self) -> bool {
         self.pool.shared.id.node.is_primary()
     }
+}
+
+/// How far a server is that a client is to be linked to.
+enum Linked {
+    /// It is there.
+    Ready(usize),
+    /// It is there, and is to be brought to the client's state.
+    New(usize),
+    /// Something is to be waited for first.
+    No,
 }
 
 /// Bytes read from a client that waits for a server.
@@ -79,42 +94,59 @@ impl Client {
     /// The place in `links` of a server of the shard, which joins the open block; takes one from its pool if the client
     /// holds none.
     pub async fn link_apart(&mut self, shard: ShardId, access: Access) -> Step<usize> {
-        let held = self.links.iter().position(|link| link.server.shard() == shard);
-        if std::mem::take(&mut self.canceled) {
-            return Err(self.cancel_unsent(held).await);
-        }
-        if self.needs_listener(shard) {
-            Box::pin(self.reach_listener(held)).await?;
-        }
-        if let Some(at) = held {
-            if self.heeds() {
-                Box::pin(self.heed_before(at)).await?;
-            }
-            if !self.links[at].is_in_transaction() {
-                self.join_block(at).await?;
-            }
-            self.use_numbers(at)?;
-            self.use_sequences(at);
-            self.claim_server(at);
-            return Ok(at);
-        }
-        let mut at = self.add_server(shard, access).await?;
-        if let Err(stop) = self.bring_up(at).await {
-            self.drop_doubtful(shard);
-            if !is_refusal(&stop) {
-                return Err(stop);
-            }
-            // What its last client left may be in the way: a limit of time, or of memory. A second server decides.
-            at = self.add_server(shard, access).await?;
-            if let Err(stop) = self.bring_up(at).await {
-                self.drop_doubtful(shard);
-                return Err(stop);
-            }
-        }
+        let at = match self.link_now(shard, access)? {
+            Linked::Ready(at) => at,
+            Linked::New(at) => Box::pin(self.bring_up_or_replace(at, access)).await?,
+            Linked::No => Box::pin(self.link_later(shard, access)).await?,
+        };
         self.use_numbers(at)?;
         self.use_sequences(at);
         self.claim_server(at);
         Ok(at)
+    }
+
+    /// Links a server as far as that can be done at once: mostly there is nothing to wait for.
+    fn link_now(&mut self, shard: ShardId, access: Access) -> Result<Linked> {
+        let waits = self.canceled || self.block.is_some() || self.heeds() || self.needs_listener(shard);
+        if waits || !self.lasting.is_empty() {
+            return Ok(Linked::No);
+        }
+        if let Some(at) = self.place_of(shard) {
+            return Ok(Linked::Ready(at));
+        }
+        let node = self.node_for(shard, access);
+        let (pool, stats) = self.pool(shard, node)?;
+        let Some(server) = self.idle_server(&pool, shard) else { return Ok(Linked::No) };
+        stats.server_assigned(Duration::ZERO);
+        let has_settings = server.session.has_exactly(self.state.wanted());
+        let at = self.add(Link { server, pool, stats, asked: None });
+        Ok(if has_settings { Linked::Ready(at) } else { Linked::New(at) })
+    }
+
+    /// Links a server where something is to be waited for.
+    async fn link_later(&mut self, shard: ShardId, access: Access) -> Step<usize> {
+        let held = self.place_of(shard);
+        if std::mem::take(&mut self.canceled) {
+            return Err(self.cancel_unsent(held).await);
+        }
+        if self.needs_listener(shard) {
+            self.reach_listener(held).await?;
+        }
+        let Some(at) = held else {
+            let at = self.add_server(shard, access).await?;
+            return self.bring_up_or_replace(at, access).await;
+        };
+        if self.heeds() {
+            self.heed_before(at).await?;
+        }
+        if !self.links[at].is_in_transaction() {
+            self.join_block(at).await?;
+        }
+        Ok(at)
+    }
+
+    fn place_of(&self, shard: ShardId) -> Option<usize> {
+        self.links.iter().position(|link| link.server.shard() == shard)
     }
 
     /// The server's OIDs stand for the home shard's as the schema of now says.
@@ -141,21 +173,43 @@ impl Client {
 
     async fn add_server(&mut self, shard: ShardId, access: Access) -> Step<usize> {
         let link = self.take_server(shard, access).await?;
+        Ok(self.add(link))
+    }
+
+    fn add(&mut self, link: Link) -> usize {
         self.handle.hold(&link.server, &link.pool, self.now);
         self.links.reserve_exact(1);
         self.links.push(link);
         let at = self.links.len() - 1;
         self.claim_notifications(at);
-        Ok(at)
+        at
     }
 
     /// A server that did not take the client's state is of no use to anybody.
     fn drop_doubtful(&mut self, shard: ShardId) {
-        if let Some(at) = self.links.iter().position(|link| link.server.shard() == shard) {
+        if let Some(at) = self.place_of(shard) {
             let link = self.links.swap_remove(at);
             self.handle.let_go(link.server.cancel_key);
             server::close(link.server);
         }
+    }
+
+    /// Brings a server that has just been taken to the client's state, or a second one where that one refuses. Gives the
+    /// place of the one that can be used.
+    async fn bring_up_or_replace(&mut self, at: usize, access: Access) -> Step<usize> {
+        let shard = self.links[at].server.shard();
+        let Err(stop) = self.bring_up(at).await else { return Ok(at) };
+        self.drop_doubtful(shard);
+        if !is_refusal(&stop) {
+            return Err(stop);
+        }
+        // What its last client left may be in the way: a limit of time, or of memory. A second server decides.
+        let at = self.add_server(shard, access).await?;
+        if let Err(stop) = self.bring_up(at).await {
+            self.drop_doubtful(shard);
+            return Err(stop);
+        }
+        Ok(at)
     }
 
     /// Brings a server that has just been taken to the client's state.
@@ -168,7 +222,7 @@ impl Client {
             self.own_replies(at).await?;
         }
         if self.heeds() {
-            Box::pin(self.heed_before(at)).await?;
+            self.heed_before(at).await?;
         }
         self.join_block(at).await
     }
@@ -223,17 +277,20 @@ impl Client {
 
     /// Takes a server of the shard: a replica where that is allowed and keeps the session's view, else the primary.
     async fn take_server(&mut self, shard: ShardId, access: Access) -> Step<Link> {
-        if access == Access::Read
-            && let Some(node) = self.replica_for(shard)
-        {
-            match self.take_from(shard, node).await {
-                Err(Stop::Failed(error)) if error.kind == Kind::ServerUnavailable => {
-                    self.database.shards[shard.index()].freshness.unusable(usize::from(node.0) - 1);
-                }
-                other => return other,
+        let node = self.node_for(shard, access);
+        match self.take_from(shard, node).await {
+            Err(Stop::Failed(error)) if !node.is_primary() && error.kind == Kind::ServerUnavailable => {
+                self.database.shards[shard.index()].freshness.unusable(usize::from(node.0) - 1);
+                self.take_from(shard, NodeIndex::PRIMARY).await
             }
+            other => other,
         }
-        self.take_from(shard, NodeIndex::PRIMARY).await
+    }
+
+    /// The node of the shard that a server is to be of.
+    fn node_for(&mut self, shard: ShardId, access: Access) -> NodeIndex {
+        let replica = if access == Access::Read { self.replica_for(shard) } else { None };
+        replica.unwrap_or(NodeIndex::PRIMARY)
     }
 
     /// The replica that this session may read from now. A session has one replica of a shard, so that it never goes
@@ -303,12 +360,28 @@ impl Client {
 
     /// Relays between the client and a server until the server owes nothing, or the client sends what is wanted.
     pub async fn relay(&mut self, at: usize, listen: Listen, seen: &mut Seen) -> Step<End> {
-        let began = self.now;
         let link = &mut self.links[at];
         let result = relay::relay(&mut self.conn, &mut link.server, listen, seen).await;
         link.stats.sent(std::mem::take(&mut seen.sent));
+        if !seen.events.is_empty() {
+            self.heed_events(at, &seen.events)?;
+        }
+        match result {
+            Ok(End::ClientGone) => Err(Stop::Gone),
+            Ok(End::Settled) => {
+                let began = std::mem::replace(&mut self.now, Instant::now());
+                self.links[at].stats.query_done(self.now - began);
+                Ok(End::Settled)
+            }
+            Ok(End::ClientSent) => Ok(End::ClientSent),
+            Err(error) => Err(self.lose(at, error)),
+        }
+    }
+
+    /// Does what follows from what a server told.
+    fn heed_events(&mut self, at: usize, events: &[Event]) -> Step {
         let mut texts_read_otherwise = false;
-        for event in &seen.events {
+        for event in events {
             match event {
                 Event::Prepared(gives) => {
                     if let Some(prepared) = gives.name.as_ref().and_then(|name| self.names.get(name)) {
@@ -343,17 +416,7 @@ impl Client {
         if texts_read_otherwise {
             self.follow_settings();
         }
-        match result {
-            Ok(End::ClientGone) => Err(Stop::Gone),
-            Ok(end) => {
-                if end == End::Settled {
-                    self.now = Instant::now();
-                    self.links[at].stats.query_done(self.now - began);
-                }
-                Ok(end)
-            }
-            Err(error) => Err(self.lose(at, error)),
-        }
+        Ok(())
     }
 
     /// A server went away. Says how that ends for the client.
@@ -378,6 +441,10 @@ impl Client {
         Stop::Failed(error)
     }
 
+    pub fn has_open_batches(&self) -> bool {
+        self.links.iter().any(|link| link.server.session.ledger.is_unsynced())
+    }
+
     /// Ends batches that the client's last unit left open on a server: it flushed there, and its Sync was answered
     /// without that server.
     pub async fn end_open_batches(&mut self, give_up: bool) -> Step {
@@ -397,35 +464,28 @@ impl Client {
         if self.batch_open {
             return Ok(());
         }
-        if self.in_transaction() {
-            self.settle_links().await?;
+        let in_transaction = self.in_transaction();
+        if self.must_settle(in_transaction) {
+            Box::pin(self.settle(in_transaction)).await?;
+        }
+        if in_transaction {
             self.tell_parameters();
             return Ok(());
         }
+        self.forget_heed();
         if self.links.is_empty() {
-            self.forget_heed();
             self.transaction_began = None;
             self.schema_hold = None;
             self.disentangle();
             return Ok(());
         }
-        self.end_claims();
-        self.survey().await?;
-        self.settle_links().await?;
-        if self.heeds() {
-            Box::pin(self.heed_end()).await?;
-        }
-        self.forget_heed();
         self.tell_parameters();
         self.transaction_ended();
         if self.keeps_servers() {
             return Ok(());
         }
         if self.handle.has_cancels() {
-            let handle = Rc::clone(&self.handle);
-            if handle.cancels_done().await == Cancels::InDoubt {
-                self.links.iter_mut().for_each(|link| link.server.retire("a cancel for its last client may reach it"));
-            }
+            Box::pin(self.await_cancels()).await;
         }
         while let Some(link) = self.links.pop() {
             self.leave_server(link);
@@ -433,6 +493,34 @@ impl Client {
         self.state.left_server();
         self.ran_code = false;
         Ok(())
+    }
+
+    /// Whether [`Client::settle`] has something to do.
+    fn must_settle(&self, in_transaction: bool) -> bool {
+        let asks = !in_transaction && (self.heed.notifies || self.heeds() || self.will_survey());
+        !self.links.is_empty() && (asks || self.links.iter().any(Link::is_unsettled))
+    }
+
+    /// Brings the servers to rest. Asks what a transaction that is over has left in the session.
+    async fn settle(&mut self, in_transaction: bool) -> Step {
+        if in_transaction {
+            return self.settle_links().await;
+        }
+        self.end_claims();
+        self.survey().await?;
+        self.settle_links().await?;
+        if self.heeds() {
+            self.heed_end().await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until no cancel can hit what the servers do next; where that is not certain, nobody gets them.
+    async fn await_cancels(&mut self) {
+        let handle = Rc::clone(&self.handle);
+        if handle.cancels_done().await == Cancels::InDoubt {
+            self.links.iter_mut().for_each(|link| link.server.retire("a cancel for its last client may reach it"));
+        }
     }
 
     /// Tells the client of run-time parameters that changed where it did not see it: another server, a new configuration,
@@ -452,11 +540,10 @@ impl Client {
 
     /// Sends what Weir still has to say to the servers, and reads the answers.
     async fn settle_links(&mut self) -> Step {
-        let unsettled = |link: &Link| link.server.conn.unsent() > 0 || !link.server.session.ledger.is_settled();
-        while let Some(at) = self.links.iter().position(unsettled) {
+        while let Some(at) = self.links.iter().position(Link::is_unsettled) {
             self.own_replies(at).await?;
             // A server that owes nothing and is not at rest would be waited for without end, and the worker with it.
-            if self.links.get(at).is_some_and(unsettled) {
+            if self.links.get(at).is_some_and(Link::is_unsettled) {
                 return Err(self.lose(at, Error::internal("a server does not come to rest")));
             }
         }

@@ -73,7 +73,7 @@ pub struct Heed {
     /// They may look at the session's channels or change them.
     channels: bool,
     /// They may notify.
-    notifies: bool,
+    pub notifies: bool,
     /// They open a block.
     begins: bool,
 }

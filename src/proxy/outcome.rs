@@ -16,6 +16,7 @@ pub enum Stop {
 }
 
 impl From<Error> for Stop {
+    #[cold]
     fn from(error: Error) -> Self {
         Self::Failed(error)
     }

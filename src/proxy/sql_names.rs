@@ -150,6 +150,10 @@ impl Client {
         if self.mentioned.is_empty() {
             return Ok(());
         }
+        Box::pin(self.bring_mentioned(at)).await
+    }
+
+    async fn bring_mentioned(&mut self, at: usize) -> Step {
         let Mentioned { names, reach, .. } = std::mem::take(&mut self.mentioned);
         let ledger = &self.links[at].server.session.ledger;
         if self.database.is_sharded() || ledger.status() == TransactionStatus::Failed {

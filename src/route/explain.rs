@@ -62,7 +62,7 @@ impl Router<'_> {
                 (action, true) => Ok(action),
                 (Action::Gather(gather), false) => {
                     let mut lines = self.gathered_lines(&gather);
-                    lines.extend(refusal.detail.map(|detail| format!("  not merged: {detail}")));
+                    lines.extend(refusal.detail.as_ref().map(|detail| format!("  not merged: {detail}")));
                     lines.push("  EXPLAIN ANALYZE gathers them and shows PostgreSQL's plan".to_owned());
                     Ok(Action::Explanation { lines, parts: Vec::new() })
                 }

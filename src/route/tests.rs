@@ -985,7 +985,7 @@ fn code_runs_where_it_is_proven_or_declared_to_do_no_harm() {
         assert_outcome(text, expected, &outcome(route_with(text, &[], &known)));
     }
     let refusal = route_with("SELECT counts()", &[], &known).expect_err("refused");
-    assert!(refusal.hint.is_some_and(|hint| hint.contains("counts") && hint.contains("shard_local")));
+    assert!(refusal.hint.as_ref().is_some_and(|hint| hint.contains("counts") && hint.contains("shard_local")));
 }
 
 #[test]

@@ -115,7 +115,7 @@ mod tests {
         assert_eq!(found, [Deadlock { transactions: vec![0, 1], waits: circle.clone() }]);
         let told = error(&found[0], |shard| ["one", "two"][shard.index()]);
         assert_eq!(told.sqlstate().as_str(), "40P01");
-        let detail = told.detail.unwrap_or_default();
+        let detail = told.detail.as_deref().unwrap_or_default();
         assert!(detail.contains("On shard \"one\" process 10 waits for process 11."), "{detail}");
         // Somebody who waits for it is no part of it.
         let more = [circle, waits(&[(ONE, 12, 10)])].concat();

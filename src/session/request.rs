@@ -167,6 +167,11 @@ impl ServerSession {
         if doubtful { Adopted::Perhaps } else { Adopted::Surely }
     }
 
+    /// Whether the server has just these settings, as far as it can be seen at once.
+    pub fn has_exactly(&self, wanted: &Arc<Settings>) -> bool {
+        Arc::ptr_eq(&self.settings, wanted)
+    }
+
     /// Whether the server's settings are those that it started with.
     pub fn has_no_settings(&self) -> bool {
         self.settings.is_empty()

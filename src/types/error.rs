@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::{Deref, DerefMut};
 
 use super::ids::ShardId;
 use super::sqlstate::SqlState;
@@ -167,9 +168,14 @@ impl Kind {
     }
 }
 
-/// An error with everything that the client, the operator and the metrics need.
+/// An error with everything that the client, the operator and the metrics need. In a box: what may fail then carries a
+/// pointer where it does not.
 #[derive(Debug)]
-pub struct Error {
+pub struct Error(Box<Told>);
+
+/// What an [`Error`] says.
+#[derive(Debug)]
+pub struct Told {
     pub origin: Origin,
     pub kind: Kind,
     /// One sentence in PostgreSQL's style: lower case, no full stop.
@@ -186,10 +192,13 @@ pub struct Error {
 }
 
 impl Error {
-    /// An error with a message only.
+    /// An error with a message only. Cold: the ways that lead here stand apart from those that lead to an answer.
+    #[cold]
     pub fn new(origin: Origin, kind: Kind, message: impl Into<Cow<'static, str>>) -> Self {
         let message = message.into();
-        Self { origin, kind, message, detail: None, hint: None, context: None, reported: None, source: None }
+        let told =
+            Told { origin, kind, message, detail: None, hint: None, context: None, reported: None, source: None };
+        Self(Box::new(told))
     }
 
     /// A statement that Weir refuses because it cannot prove the answer; `detail` names the part.
@@ -273,6 +282,20 @@ impl Kind {
             Kind::Shutdown => SqlState::ADMIN_SHUTDOWN,
             Kind::Reported | Kind::Internal => SqlState::INTERNAL_ERROR,
         }
+    }
+}
+
+impl Deref for Error {
+    type Target = Told;
+
+    fn deref(&self) -> &Told {
+        &self.0
+    }
+}
+
+impl DerefMut for Error {
+    fn deref_mut(&mut self) -> &mut Told {
+        &mut self.0
     }
 }
 

@@ -572,7 +572,7 @@ mod tests {
                 };
                 fields.iter().map(text).collect::<Vec<_>>().join(" ")
             }
-            Err(error) => error.message.into_owned(),
+            Err(error) => error.message.to_string(),
         }
     }
 

@@ -36,7 +36,10 @@ pub fn prove_write(text: &str, schema: &Schema, placement: &dyn Fn(&RelationName
         NodeEnum::DeleteStmt(delete) => prove_delete(&delete, schema, placement),
         _ => Err(refuse("a statement that is not an INSERT, UPDATE, DELETE or MERGE")),
     };
-    proven.map_err(|error| Error { message: "the statement cannot be done by several shards".into(), ..error })
+    proven.map_err(|mut error: Error| {
+        error.message = "the statement cannot be done by several shards".into();
+        error
+    })
 }
 
 fn prove_update(update: &UpdateStmt, schema: &Schema, placement: Placement<'_>) -> Result<()> {

@@ -75,7 +75,7 @@ fn schema() -> Schema {
 fn shown(sql: &str) -> String {
     let gathered = match gather(sql, &schema()) {
         Ok(gathered) => gathered,
-        Err(error) => return format!("refused: {}", error.detail.unwrap_or_default()),
+        Err(error) => return format!("refused: {}", error.detail.as_deref().unwrap_or_default()),
     };
     let mut text = gathered.text;
     let mut tables = Vec::new();

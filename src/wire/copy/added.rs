@@ -148,7 +148,7 @@ mod tests {
     fn added(format: &CopyFormat, row: &'static [u8], given: usize, values: &[Option<&[u8]>]) -> String {
         match format.with_fields(&Bytes::from_static(row), given, values) {
             Ok(row) => String::from_utf8_lossy(&row).into_owned(),
-            Err(error) => error.message.into_owned(),
+            Err(error) => error.message.to_string(),
         }
     }
 
