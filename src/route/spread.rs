@@ -80,8 +80,9 @@ impl Router<'_> {
         if defaults.iter().any(|column| column.moment_default && column.default.is_some()) {
             return self.with_moments(relation, &defaults);
         }
-        let mut numbered: Vec<&Column> = defaults.iter().filter(|column| column.sequence.is_some()).copied().collect();
-        numbered.dedup_by_key(|column| column.name.as_str());
+        let is_numbered =
+            |column: &&Column| defaults.iter().any(|one| one.sequence.is_some() && one.name == column.name);
+        let numbered: Vec<&Column> = relation.columns.iter().filter(is_numbered).collect();
         if let Some(column) = numbered.first() {
             let differ = || numbers_differ(&column.name);
             let has_own =
@@ -107,7 +108,7 @@ impl Router<'_> {
         let merge = OwnedMerge::read(text, self.request.schema, &placement)?;
         let key = ShardKey { keyspace, columns, relation };
         let places: Vec<usize> = (0..columns.len()).collect();
-        let (mut shards, mut by_part) = (Vec::<ShardId>::new(), Vec::<Vec<usize>>::new());
+        let mut by_owner = ByOwner::default();
         let takes_no_null = relation.is_some_and(|relation| {
             columns.iter().all(|column| find_column(&relation.columns, column).is_some_and(|own| own.not_null))
         });
@@ -117,24 +118,18 @@ impl Router<'_> {
                 true if takes_no_null => HOME,
                 _ => self.owner(&row, &places, &key)?,
             };
-            let part = shards.iter().position(|shard| *shard == owner).unwrap_or(shards.len());
-            if part == shards.len() {
-                shards.push(owner);
-                by_part.push(Vec::new());
-            }
-            by_part[part].push(number);
+            by_owner.add(owner, number);
         }
-        if shards.is_empty() {
-            // Somebody must say so.
-            shards.push(HOME);
-            by_part.push(Vec::new());
+        if by_owner.parts.is_empty() {
+            // Where there is nothing to merge, somebody must say so.
+            by_owner.parts.push((HOME, Vec::new()));
         }
-        let part = |(shard, rows): (&ShardId, &Vec<usize>)| {
+        let part = |(shard, rows): &(ShardId, Vec<usize>)| {
             let text = PartText::Rewritten(Arc::from(merge.with_rows(rows)?));
             Ok(Part { text, ..Part::untouched(*shard) })
         };
         Ok(Action::Spread(Box::new(Spread {
-            parts: shards.iter().zip(&by_part).map(part).collect::<Result<_>>()?,
+            parts: by_owner.parts.iter().map(part).collect::<Result<_>>()?,
             parameters: None,
             typed: Vec::new(),
             verb: "MERGE",
@@ -202,30 +197,23 @@ impl Router<'_> {
         self.check_literals(relation)?;
         let text = self.cut(rows)?;
         self.prove_rows(&text, rows)?;
-        let (mut shards, mut by_part) = (Vec::<ShardId>::new(), Vec::<Vec<&RowText>>::new());
+        let mut by_owner = ByOwner::default();
         let mut order = Vec::with_capacity(rows.len());
         for (row, row_text) in rows.iter().zip(&text.rows) {
-            let owner = self.owner(row, &positions, &key)?;
-            let part = shards.iter().position(|shard| *shard == owner).unwrap_or(shards.len());
-            if part == shards.len() {
-                shards.push(owner);
-                by_part.push(Vec::new());
-            }
-            by_part[part].push(row_text);
-            order.push(part);
+            order.push(by_owner.add(self.owner(row, &positions, &key)?, row_text));
         }
-        let part = |(shard, rows): (&ShardId, &Vec<&RowText>)| Part {
+        let part = |(shard, rows): &(ShardId, Vec<&RowText>)| Part {
             shard: *shard,
             text: PartText::Rewritten(Arc::from(text.with_rows(self.request.text, rows.iter().copied()))),
             ownership: None,
         };
-        let named = |rows: &Vec<&RowText>| {
+        let named = |(_, rows): &(ShardId, Vec<&RowText>)| {
             let all = text.parameters.iter().chain(rows.iter().flat_map(|row| &row.parameters));
             all.copied().collect()
         };
         Ok(Action::Spread(Box::new(Spread {
-            parts: shards.iter().zip(&by_part).map(part).collect(),
-            parameters: Some(by_part.iter().map(named).collect()),
+            parts: by_owner.parts.iter().map(part).collect(),
+            parameters: Some(by_owner.parts.iter().map(named).collect()),
             typed: self.ambiguous_parameters(),
             verb: "INSERT 0",
             order: RowOrder::OfInput(order),
@@ -283,6 +271,30 @@ impl Router<'_> {
             }
         }
         ambiguous
+    }
+}
+
+/// New rows by the shards that own them, which come in the order of their first rows.
+#[derive(Debug)]
+struct ByOwner<R> {
+    parts: Vec<(ShardId, Vec<R>)>,
+}
+
+impl<R> Default for ByOwner<R> {
+    fn default() -> Self {
+        Self { parts: Vec::new() }
+    }
+}
+
+impl<R> ByOwner<R> {
+    /// Adds a row, and gives the number of its part.
+    fn add(&mut self, owner: ShardId, row: R) -> usize {
+        let part = self.parts.iter().position(|(shard, _)| *shard == owner).unwrap_or(self.parts.len());
+        match self.parts.get_mut(part) {
+            Some((_, rows)) => rows.push(row),
+            None => self.parts.push((owner, vec![row])),
+        }
+        part
     }
 }
 

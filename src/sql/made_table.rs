@@ -1,7 +1,7 @@
 //! CREATE TABLE AS, taken apart: the table, its rows, and how they come into it.
 
 use pg_query::NodeEnum;
-use pg_query::protobuf::RangeVar;
+use pg_query::protobuf::{CreateTableAsStmt, Node, ObjectType, RangeVar, SelectStmt};
 
 use super::facts::RelationName;
 use super::tree::{leading_comments, parse_one, written};
@@ -19,12 +19,27 @@ pub struct MadeTable {
     pub copy: String,
 }
 
-/// Takes the text of a CREATE TABLE AS apart.
+/// SELECT INTO as the CREATE TABLE AS that it is; `None` for any other SELECT, and for those that set operations connect.
+pub(super) fn as_create_table(select: &SelectStmt) -> Option<CreateTableAsStmt> {
+    select.into_clause.as_ref()?;
+    let mut query = select.clone();
+    let into = query.into_clause.take();
+    let query = Some(Box::new(Node { node: Some(NodeEnum::SelectStmt(Box::new(query))) }));
+    let mut create = CreateTableAsStmt { query, into, ..CreateTableAsStmt::default() };
+    create.set_objtype(ObjectType::ObjectTable);
+    Some(create)
+}
+
+/// Takes the text of a CREATE TABLE AS, or of a SELECT INTO, apart.
 ///
 /// # Errors
 /// Refuses IF NOT EXISTS: the rows must not go into a table that is there.
 pub fn made_table(text: &str) -> Result<MadeTable> {
-    let NodeEnum::CreateTableAsStmt(mut create) = parse_one(text)? else { return Err(unlike()) };
+    let mut create = match parse_one(text)? {
+        NodeEnum::CreateTableAsStmt(create) => create,
+        NodeEnum::SelectStmt(select) => Box::new(as_create_table(&select).ok_or_else(unlike)?),
+        _ => return Err(unlike()),
+    };
     if create.if_not_exists {
         return Err(Error::refuse(
             "CREATE TABLE IF NOT EXISTS ... AS cannot be done with rows of several shards",
@@ -72,6 +87,10 @@ mod tests {
             assert!(made.without_data.contains(part), "{}", made.without_data);
         }
         assert_eq!(made_table("CREATE UNLOGGED TABLE s.t AS VALUES (1)").unwrap().copy, "COPY \"s\".\"t\" FROM STDIN");
+        let made = made_table("SELECT k, 'x' INTO TEMP \"T\" FROM t WHERE a = 1").unwrap();
+        assert_eq!(made.query, "SELECT k, 'x' FROM t WHERE a = 1");
+        assert_eq!(made.without_data, "CREATE TEMPORARY TABLE \"T\" AS SELECT k, 'x' FROM t WHERE a = 1  WITH NO DATA");
+        assert!(made_table("SELECT k FROM t").is_err());
         assert!(made_table("CREATE TABLE IF NOT EXISTS t AS SELECT 1").is_err());
     }
 }

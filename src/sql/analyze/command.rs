@@ -7,6 +7,7 @@ use super::scope::{Env, Scope};
 use super::{Analyzer, inner, node_name, string, strings};
 use crate::sql::code::{self, CodeClass, Unit};
 use crate::sql::facts::{Ddl, DiscardTarget, Effects, Facets, StatementKind};
+use crate::sql::made_table::as_create_table;
 
 /// `CURSOR_OPT_HOLD` of PostgreSQL's `parsenodes.h`.
 const CURSOR_OPT_HOLD: i32 = 0x0020;
@@ -44,6 +45,9 @@ impl<'a> Analyzer<'a> {
     }
 
     fn top_select(&mut self, select: &pg::SelectStmt, env: Env<'_>) -> StatementKind {
+        if let Some(create) = as_create_table(select) {
+            return self.create_table_as(&create, env);
+        }
         self.select(select, env);
         if self.statement.effects.contains(Effects::DDL) {
             self.inexplicable("SELECT INTO")

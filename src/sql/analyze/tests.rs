@@ -659,7 +659,7 @@ fn unknown_parts_are_named() {
     let cases = [
         ("EXPLAIN MERGE INTO a USING b ON a.k = b.k WHEN MATCHED THEN DELETE", "EXPLAIN of MERGE"),
         ("WITH d AS (INSERT INTO a VALUES (1)) INSERT INTO b VALUES (1)", "more than one INSERT"),
-        ("SELECT 1 INTO q", "a table made from a query"),
+        ("SELECT 1 INTO q UNION SELECT 2", "a table made from a query"),
         ("CREATE MATERIALIZED VIEW q AS SELECT 1", "a table made from a query"),
         ("SELECT JSON_VALUE('{}', '$')", "JsonFuncExpr"),
         ("SELEKT", "text that PostgreSQL 18's grammar does not know"),
