@@ -87,20 +87,20 @@ const RELATIONS: &str = "
      WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
        AND n.nspname !~ '^pg_(toast|temp)'";
 
-/// Their columns. A default is computed unless the stored expression is a bare constant, and evaluated once for a statement
+/// Their columns. A column without a default has that of its domain. A default is computed unless the stored expression is a bare constant, and evaluated once for a statement
 /// if it calls a stable function or has a keyword such as CURRENT_DATE. The collations "C" and "POSIX" have
 /// the OIDs 950 and 951, the database's has 100, which is theirs if libc provides it under one of their names (before
 /// version 15 there is no other provider).
 const COLUMNS: &str = "
     SELECT n.nspname::text, c.relname::text, a.attname::text, a.atttypid, a.atttypmod,
-           a.attidentity <> '' OR a.attgenerated <> '' OR coalesce(d.adbin::text NOT LIKE '{CONST %', false),
+           a.attidentity <> '' OR a.attgenerated <> '' OR coalesce(x.bin::text NOT LIKE '{CONST %', false),
            a.attcollation IN (950, 951) OR a.attcollation = 100 AND (
                SELECT b.datcollate IN ('C', 'POSIX') AND coalesce(to_jsonb(b) ->> 'datlocprovider', 'c') = 'c'
                  FROM pg_catalog.pg_database b WHERE b.datname = pg_catalog.current_database()),
-           a.attgenerated = '' AND coalesce(d.adbin::text ~ '{SQLVALUEFUNCTION ' OR EXISTS (
-               SELECT FROM pg_catalog.regexp_matches(d.adbin::text, ':funcid ([0-9]+)', 'g') f, pg_catalog.pg_proc p
+           a.attgenerated = '' AND coalesce(x.bin::text ~ '{SQLVALUEFUNCTION ' OR EXISTS (
+               SELECT FROM pg_catalog.regexp_matches(x.bin::text, ':funcid ([0-9]+)', 'g') f, pg_catalog.pg_proc p
                 WHERE p.oid = f[1]::oid AND p.provolatile = 's'), false),
-           CASE WHEN a.attidentity <> '' OR pg_catalog.pg_get_expr(d.adbin, d.adrelid) ~ '^nextval[(]''[^'']*''::regclass[)]$'
+           CASE WHEN a.attidentity <> '' OR d.adbin IS NOT NULL AND pg_catalog.pg_get_expr(d.adbin, d.adrelid) ~ '^nextval[(]''[^'']*''::regclass[)]$'
                 THEN (SELECT pg_catalog.format('%I.%I', sn.nspname, s.relname)
                         FROM pg_catalog.pg_depend p
                         JOIN pg_catalog.pg_class s ON s.relkind = 'S'
@@ -113,16 +113,18 @@ const COLUMNS: &str = "
                                   ELSE p.classid = 'pg_catalog.pg_attrdef'::regclass AND p.objid = d.oid
                                        AND p.refclassid = 'pg_catalog.pg_class'::regclass END
                        LIMIT 1)
-                WHEN pg_catalog.pg_get_expr(d.adbin, d.adrelid) ~ 'nextval[(]' THEN ''
+                WHEN pg_catalog.pg_get_expr(x.bin, a.attrelid) ~ 'nextval[(]' THEN ''
            END,
            a.attidentity = 'a', a.attgenerated <> '',
-           CASE WHEN a.attgenerated = '' THEN pg_catalog.pg_get_expr(d.adbin, d.adrelid) END,
-           a.attcollation NOT IN (0, 100) AND a.attcollation <> (SELECT t.typcollation FROM pg_catalog.pg_type t WHERE t.oid = a.atttypid),
+           CASE WHEN a.attgenerated = '' THEN pg_catalog.pg_get_expr(x.bin, a.attrelid) END,
+           a.attcollation NOT IN (0, 100) AND (t.typtype = 'd' OR a.attcollation <> t.typcollation),
            a.attnotnull
       FROM pg_catalog.pg_attribute a
       JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
       JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+      JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
       LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+      CROSS JOIN LATERAL (SELECT coalesce(d.adbin, t.typdefaultbin) AS bin) x
      WHERE a.attnum > 0 AND NOT a.attisdropped
        AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
        AND n.nspname !~ '^pg_(toast|temp)'

@@ -181,6 +181,9 @@ impl Client {
     }
 
     /// What each of some queries says, which are parts of a statement.
+    ///
+    /// # Errors
+    /// Refuses temporary tables whose columns have collations of their own: what they gave would not have them any more.
     async fn ask_all(
         &mut self,
         schema: &Schema,
@@ -188,11 +191,36 @@ impl Client {
         described: &Described,
         task: &Task<'_>,
     ) -> Step<Vec<Said>> {
+        if let Some(question) = self.collations_of_temporary(task) {
+            self.link(HOME, Access::Primary { writes: false }).await?;
+            self.ask(HOME, &Question::query(&question)).await?;
+            if !self.answer(HOME).await?.into_rows().is_empty() {
+                return Err(collated_temporary().into());
+            }
+        }
         let mut said = Vec::with_capacity(queries.len());
         for query in queries {
             said.push(self.step(schema, query, Form::Text, Some(described), task).await?);
         }
         Ok(said)
+    }
+
+    /// A query that gives rows if temporary tables of the statement have columns with collations of their own.
+    fn collations_of_temporary(&self, task: &Task<'_>) -> Option<String> {
+        let names = task.statement.relations.iter().map(|used| &used.name.name);
+        let names: Vec<String> = names
+            .filter(|name| self.temporary.names.contains(*name))
+            .map(|name| postgres_protocol::escape::escape_literal(name))
+            .collect();
+        (!names.is_empty()).then(|| {
+            format!(
+                "SELECT 1 FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid \
+                 JOIN pg_catalog.pg_type t ON t.oid = a.atttypid WHERE c.relnamespace = pg_catalog.pg_my_temp_schema() \
+                 AND c.relname::text IN ({}) AND a.attcollation NOT IN (0, 100) \
+                 AND (t.typtype = 'd' OR a.attcollation <> t.typcollation) LIMIT 1",
+                names.join(", ")
+            )
+        })
     }
 
     /// Ends a write that was done in a transaction of its own, and answers.
@@ -465,6 +493,14 @@ fn too_many_at_once(count: usize) -> Error {
     Error::new(Origin::Client, Kind::LimitExceeded, "too many rows for one INSERT with ON CONFLICT")
         .detail(format!("The query gives {count} rows; {ROWS_AT_ONCE_MAX} can be inserted at once on other shards."))
         .hint("Insert fewer rows at a time.")
+}
+
+fn collated_temporary() -> Error {
+    Error::refuse(
+        "cannot ask for the rows of other tables before they are written",
+        "A temporary table has a column with a collation of its own.",
+    )
+    .hint("Read the rows first, and send them as VALUES.")
 }
 
 fn too_many_met(count: usize) -> Error {

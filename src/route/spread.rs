@@ -89,6 +89,9 @@ impl Router<'_> {
                 numbered.iter().all(|column| column.sequence.as_ref().is_some_and(|own| !own.name.is_empty()));
             return if has_own { self.sources(index, &numbered)?.ok_or_else(differ) } else { Err(differ()) };
         }
+        if let Some(column) = defaults.iter().find(|column| column.moment_default) {
+            return Err(moment_default(&column.name));
+        }
         match self.on_each("MERGE", index, shards) {
             Err(error) if error.kind == Kind::NotSupported => {
                 let is_refused = |other: &Error| other.kind == Kind::NotSupported;

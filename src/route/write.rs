@@ -10,11 +10,11 @@ use super::{HOME, Parameter, Router};
 use crate::shardmap::{KeyType, KeyValue, Keyspace, Known};
 use crate::sql::collected::collect;
 use crate::sql::facts::{
-    ColumnUse, Effects, InsertShape, InsertSource, Operand, RelationName, Selected, StatementKind,
+    ColumnUse, Effects, InsertShape, InsertSource, Operand, RelationName, RelationUse, Selected, StatementKind,
 };
 use crate::sql::merge_defaults::{defaults_of_merge, with_defaults};
 use crate::sql::moment::{Moment, fixed, names_moment};
-use crate::sql::schema::{Column, Relation};
+use crate::sql::schema::{Column, Relation, Resolved};
 use crate::sql::sources::{MergeNumbers, as_merge, sources};
 use crate::sql::subqueries::subqueries;
 use crate::types::{Error, Kind, Origin, Result, ShardId};
@@ -67,12 +67,16 @@ impl<'a> Router<'a> {
     /// Whether a value of other relations than the one at `index` may have a collation of its own, which it would not have any
     /// more where it was asked for first.
     fn has_collations(&self, index: usize) -> bool {
-        let has_collation = |target: &Target<'_>| {
-            target.relation().is_some_and(|relation| relation.columns.iter().any(|column| column.own_collation))
+        // Those of temporary tables are not known here, but to their server.
+        let has_collation = |used: &RelationUse| match self.request.schema.resolve(&used.name) {
+            Resolved::User { relation, .. } => relation.columns.iter().any(|column| column.own_collation),
+            Resolved::System => true,
+            Resolved::Unknown => false,
         };
-        let text = self.statement().text(self.request.text);
-        let mut others = self.targets.iter().enumerate().filter(|(other, _)| *other != index);
-        text.to_ascii_uppercase().contains("COLLATE") || others.any(|(_, target)| has_collation(target))
+        let statement = self.statement();
+        let text = statement.text(self.request.text);
+        let mut others = statement.relations.iter().enumerate().filter(|(other, _)| *other != index);
+        text.to_ascii_uppercase().contains("COLLATE") || others.any(|(_, used)| has_collation(used))
     }
 
     /// The plan of a write that meets rows which not every shard has, as `error` says: those are asked for first.

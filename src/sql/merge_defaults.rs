@@ -10,11 +10,18 @@ use crate::types::{Error, Result};
 /// The columns of a MERGE's target that it sets, or leaves, to their defaults, each once for every action.
 ///
 /// # Errors
-/// A text that is no MERGE, which would be a bug.
+/// Refuses DEFAULT as a part of a row that is assigned.
 pub fn defaults_of_merge<'r>(text: &str, relation: &'r Relation) -> Result<Vec<&'r Column>> {
     let merge = parse_merge(text)?;
     let mut defaults = Vec::new();
     for action in merge.merge_when_clauses.iter().filter_map(action) {
+        if action.target_list.iter().filter_map(assigned_value).any(is_row_with_default) {
+            return Err(Error::refuse(
+                "the statement cannot be done by several shards",
+                "It assigns DEFAULT as a part of a row.",
+            )
+            .hint("Assign the columns one by one."));
+        }
         let is_default = |(place, column): &(usize, &Column)| match value_of(action, column, *place) {
             Some(value) => matches!(value.node, Some(NodeEnum::SetToDefault(_))),
             None => action.command_type() == CmdType::CmdInsert,
@@ -90,6 +97,17 @@ fn value_of<'m>(action: &'m MergeWhenClause, column: &Column, place: usize) -> O
         listed => listed.iter().position(|listed| is_named(listed, &column.name))?,
     };
     action.values.get(place)
+}
+
+/// Whether a value is one of a row that has DEFAULT in it: `(a, b) = (1, DEFAULT)`.
+pub(super) fn is_row_with_default(value: &Node) -> bool {
+    let Some(NodeEnum::MultiAssignRef(assigned)) = &value.node else { return false };
+    match assigned.source.as_deref() {
+        Some(Node { node: Some(NodeEnum::RowExpr(row)) }) => {
+            row.args.iter().any(|value| matches!(value.node, Some(NodeEnum::SetToDefault(_))))
+        }
+        _ => false,
+    }
 }
 
 fn parse_merge(text: &str) -> Result<MergeStmt> {

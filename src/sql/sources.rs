@@ -180,27 +180,89 @@ pub(super) fn given_arrays(source: &mut Node) -> Option<Vec<&mut String>> {
     given_casts(source)?.into_iter().map(array_text).collect()
 }
 
-/// The names of the types of the arrays' elements.
-pub(super) fn given_types(source: &mut Node) -> Option<Vec<String>> {
+/// The names of the types of the columns, as far as they are those of the arrays' elements.
+pub(super) fn given_types(source: &mut Node) -> Option<Vec<Option<String>>> {
+    let bare: Vec<bool> = given_select(source)?.target_list.iter().map(is_bare).collect();
     let name = |cast: &mut TypeCast| match cast.type_name.as_ref()?.names.last()?.node.as_ref()? {
         NodeEnum::String(name) => Some(name.sval.clone()),
         _ => None,
     };
-    given_casts(source)?.into_iter().map(name).collect()
+    let names = given_casts(source)?.into_iter().map(name);
+    Some(names.zip(bare).map(|(name, is_bare)| name.filter(|_| is_bare)).collect())
 }
 
 fn given_casts(source: &mut Node) -> Option<Vec<&mut TypeCast>> {
-    let Some(NodeEnum::RangeSubselect(query)) = &mut source.node else { return None };
-    let Some(NodeEnum::SelectStmt(select)) = query.subquery.as_mut()?.node.as_mut() else { return None };
-    let [Node { node: Some(NodeEnum::RangeFunction(function)) }] = select.from_clause.as_mut_slice() else {
-        return None;
-    };
-    if function.alias.as_ref()?.aliasname != ROWS || select.where_clause.is_some() {
-        return None;
-    }
-    let [Node { node: Some(NodeEnum::List(only)) }] = function.functions.as_mut_slice() else { return None };
+    let select = given_select(source)?;
+    let Some(NodeEnum::RangeFunction(function)) = &mut select.from_clause.first_mut()?.node else { return None };
+    let Some(NodeEnum::List(only)) = &mut function.functions.first_mut()?.node else { return None };
     let Some(NodeEnum::FuncCall(call)) = only.items.first_mut()?.node.as_mut() else { return None };
     call.args.iter_mut().map(as_cast).collect()
+}
+
+/// The query that gives rows, if it is just what [`given`] makes: nobody else's may be taken for it.
+fn given_select(source: &mut Node) -> Option<&mut SelectStmt> {
+    let Some(NodeEnum::RangeSubselect(query)) = &mut source.node else { return None };
+    if query.lateral || query.alias.as_ref().is_none_or(|alias| !alias.colnames.is_empty()) {
+        return None;
+    }
+    let Some(NodeEnum::SelectStmt(select)) = query.subquery.as_mut()?.node.as_mut() else { return None };
+    let is_plain = **select == plain_select(select.target_list.clone(), select.from_clause.clone());
+    let [Node { node: Some(NodeEnum::RangeFunction(function)) }] = select.from_clause.as_slice() else { return None };
+    let width = unnested(function)?;
+    let names: Vec<Node> = (1..=width).map(|place| string(&inner_name(place))).collect();
+    let is_named = function.alias.as_ref().is_some_and(|alias| alias.aliasname == ROWS && alias.colnames == names);
+    let gives = select.target_list.len() == width
+        && select.target_list.iter().enumerate().all(|(place, target)| is_value_of(target, place + 1));
+    (is_plain && is_named && gives).then_some(select)
+}
+
+/// How many arrays a function in FROM unnests, if that is all that it does.
+fn unnested(function: &RangeFunction) -> Option<usize> {
+    let is_more = function.lateral || function.ordinality || function.is_rowsfrom || !function.coldeflist.is_empty();
+    let [Node { node: Some(NodeEnum::List(only)) }] = function.functions.as_slice() else { return None };
+    let [Node { node: Some(NodeEnum::FuncCall(call)) }, Node { node: None }] = only.items.as_slice() else {
+        return None;
+    };
+    let is_plain = call.funcname == [string("unnest")] && call.over.is_none() && !call.func_variadic;
+    let is_array = |argument: &Node| match &argument.node {
+        Some(NodeEnum::TypeCast(cast)) => has_no_modifier(cast),
+        _ => false,
+    };
+    (is_plain && !is_more && call.args.iter().all(is_array)).then_some(call.args.len())
+}
+
+/// Whether a target is the column of the rows at this place, perhaps cast to its type.
+fn is_value_of(target: &Node, place: usize) -> bool {
+    let is_own = |value: &Node| match &value.node {
+        Some(NodeEnum::ColumnRef(column)) => column.fields == [string(ROWS), string(&inner_name(place))],
+        _ => false,
+    };
+    let Some(NodeEnum::ResTarget(target)) = &target.node else { return false };
+    match target.val.as_deref() {
+        Some(Node { node: Some(NodeEnum::TypeCast(cast)) }) => {
+            has_no_modifier(cast) && cast.arg.as_deref().is_some_and(is_own)
+        }
+        Some(value) => is_own(value),
+        None => false,
+    }
+}
+
+fn has_no_modifier(cast: &TypeCast) -> bool {
+    cast.type_name.as_ref().is_some_and(|type_name| type_name.typmods.is_empty())
+}
+
+fn is_bare(target: &Node) -> bool {
+    match &target.node {
+        Some(NodeEnum::ResTarget(target)) => {
+            matches!(target.val.as_deref(), Some(Node { node: Some(NodeEnum::ColumnRef(_)) }))
+        }
+        _ => false,
+    }
+}
+
+/// What a column of the rows is called inside.
+fn inner_name(place: usize) -> String {
+    format!("c{place}")
 }
 
 fn as_cast(argument: &mut Node) -> Option<&mut TypeCast> {
@@ -279,7 +341,9 @@ fn each_source(statement: &mut NodeEnum, visit: Visitor<'_>) -> Result<()> {
 
 fn in_item(item: &mut Node, restricted: bool, place: &mut usize, visit: Visitor<'_>) -> Result<()> {
     if let Some(NodeEnum::JoinExpr(join)) = &mut item.node {
-        let restricted = restricted && join.jointype() == JoinType::JoinInner;
+        // An alias of the join hides the names below it.
+        let is_named = join.alias.is_some() || join.join_using_alias.is_some();
+        let restricted = restricted && join.jointype() == JoinType::JoinInner && !is_named;
         let mut sides = [join.larg.as_deref_mut(), join.rarg.as_deref_mut()].into_iter().flatten();
         return sides.try_for_each(|side| in_item(side, restricted, place, visit));
     }
@@ -420,7 +484,7 @@ fn given(name: Option<&str>, rows: &SourceRows<'_>, schema: &Schema) -> Result<N
     }
     let (mut arrays, mut targets, mut inner_names) = (Vec::new(), Vec::new(), Vec::new());
     for (place, (column, oid)) in rows.names.iter().zip(&rows.answer.columns).enumerate() {
-        let inner = format!("c{}", place + 1);
+        let inner = inner_name(place + 1);
         let (array, value) = column_of(&rows.answer, place, *oid, &inner, schema)?;
         arrays.push(array);
         targets.push(target(column, Some(value)));

@@ -11,6 +11,7 @@ use super::{Analyzer, inner, node_name};
 use crate::sql::facts::{
     ColumnUse, Effects, InsertShape, InsertSource, Operand, ParameterContext, Selected, StatementKind,
 };
+use crate::sql::merge_defaults::is_row_with_default;
 
 impl<'a> Analyzer<'a> {
     /// A query below the top of a statement.
@@ -307,7 +308,10 @@ impl<'a> Analyzer<'a> {
         for target in targets {
             match (inner(target), relation) {
                 (Some(NodeEnum::ResTarget(assigned)), Some(relation)) => {
-                    if matches!(assigned.val.as_deref().and_then(inner), Some(NodeEnum::SetToDefault(_))) {
+                    let is_default = |value: &Node| {
+                        matches!(value.node, Some(NodeEnum::SetToDefault(_))) || is_row_with_default(value)
+                    };
+                    if assigned.val.as_deref().is_some_and(is_default) {
                         // Whatever the column's default calls.
                         self.effect(Effects::VOLATILE | Effects::ADVANCES_SEQUENCE);
                     }

@@ -110,7 +110,7 @@ impl OwnedMerge {
         let key = key_of_source(&merge, schema, placement)?;
         let source = merge.source_relation.as_deref_mut().ok_or_else(not_given)?;
         let types = given_types(source).ok_or_else(not_given)?;
-        let typed = |place: usize| Ok((place, types.get(place).cloned().ok_or_else(not_given)?));
+        let typed = |place: usize| Ok((place, types.get(place).cloned().flatten().ok_or_else(not_given)?));
         let key = key.into_iter().map(typed).collect::<Result<_>>()?;
         let arrays = given_arrays(source).ok_or_else(not_given)?;
         let columns =
@@ -166,6 +166,9 @@ fn key_of_source(merge: &MergeStmt, schema: &Schema, placement: Placement<'_>) -
     let scope = prove(merge, schema, placement, &inserts_own_key)?;
     let key = scope.relations.first().and_then(|target| target.shard_key.as_ref());
     let key = key.ok_or_else(|| refuse("a target that is not sharded"))?;
+    if key.columns.iter().any(|(_, oid)| !scope.equal_means_same_shard(*oid, *oid)) {
+        return Err(refuse("a shard key whose equal values may be on different shards"));
+    }
     let names: Vec<&str> = key.columns.iter().map(|(name, _)| name.as_str()).collect();
     let columns = &scope.relations.get(SOURCE).ok_or_else(not_given)?.columns;
     let place = |name: &String| columns.iter().position(|column| column.name == *name).ok_or_else(not_given);
