@@ -87,10 +87,10 @@ const RELATIONS: &str = "
      WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
        AND n.nspname !~ '^pg_(toast|temp)'";
 
-/// Their columns. A column without a default has that of its domain. A default is computed unless the stored expression is a bare constant, and evaluated once for a statement
-/// if it calls a stable function or has a keyword such as CURRENT_DATE. The collations "C" and "POSIX" have
-/// the OIDs 950 and 951, the database's has 100, which is theirs if libc provides it under one of their names (before
-/// version 15 there is no other provider).
+/// Their columns. A column without a default has that of its domain. A default is computed unless the stored expression is
+/// a bare constant, and evaluated once for a statement if it calls a stable function or has a keyword such as CURRENT_DATE.
+/// The collations "C" and "POSIX" have the OIDs 950 and 951, the database's has 100, which is theirs if libc provides it under
+/// one of their names (before version 15 there is no other provider).
 const COLUMNS: &str = "
     SELECT n.nspname::text, c.relname::text, a.attname::text, a.atttypid, a.atttypmod,
            a.attidentity <> '' OR a.attgenerated <> '' OR coalesce(x.bin::text NOT LIKE '{CONST %', false),

@@ -12,7 +12,7 @@ use crate::route::HOME;
 use crate::route::plan::{Access, Action, Spread};
 use crate::sql::facts::{Effects, StatementKind};
 use crate::sql::moment::{Moment, fixed, with_moment_defaults};
-use crate::sql::numbering::{Numbered, Numbering};
+use crate::sql::numbering::{Numbered, Numbering, next_number, values_for};
 use crate::sql::schema::Schema;
 use crate::types::{Error, Result};
 use crate::wire::backend;
@@ -65,9 +65,7 @@ impl Client {
 
     /// The next numbers of a sequence, as the client's session would take them.
     async fn take_numbers(&mut self, column: &Numbered) -> Step<Vec<i64>> {
-        let sequence = postgres_protocol::escape::escape_literal(&column.sequence);
-        let count = column.rows.len();
-        let question = format!("SELECT pg_catalog.nextval({sequence}) FROM pg_catalog.generate_series(1, {count})");
+        let question = values_for(column.rows.len(), &[next_number(&column.sequence)]);
         let rows = self.values_at_home(&Question::query(&question)).await?;
         Ok(rows.iter().map(|row| number(row)).collect::<Result<_>>()?)
     }

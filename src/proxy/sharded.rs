@@ -242,20 +242,8 @@ impl Client {
         }
         let mut unowned = Vec::new();
         let named = self.named_shard(statement.text(text), &map)?;
-        let has_own_path = self.has_own_path();
-        let role = &*self.user.name;
-        let request = route::Request {
-            text,
-            statement,
-            literals,
-            parameters,
-            map: &map,
-            schema,
-            named,
-            role,
-            has_own_path,
-            temporary: &self.temporary.names,
-        };
+        let request =
+            route::Request { literals, parameters, named, ..self.bare_request(statement, text, &map, schema) };
         let planned = route::plan_noting(&request, &mut unowned);
         if unowned.is_empty() {
             return self.inside_block(planned?, &request);
@@ -354,38 +342,36 @@ impl Client {
     /// The shard whose server knows all tables of a statement.
     pub fn describer(&self, schema: &Schema, task: &Task<'_>) -> Result<ShardId> {
         let map = self.database.map().ok_or_else(|| Error::internal("a sharded database without a shard map"))?;
-        route::describer(&route::Request {
-            text: task.text,
-            statement: task.statement,
+        route::describer(&self.bare_request(task.statement, task.text, &map, schema))
+    }
+
+    /// A statement of the session without values, and without a shard that the client names.
+    fn bare_request<'r>(
+        &'r self,
+        statement: &'r Statement,
+        text: &'r str,
+        map: &'r ShardMap,
+        schema: &'r Schema,
+    ) -> route::Request<'r> {
+        route::Request {
+            text,
+            statement,
             literals: &[],
             parameters: &[],
-            map: &map,
+            map,
             schema,
             named: None,
             role: &self.user.name,
             has_own_path: self.has_own_path(),
             temporary: &self.temporary.names,
-        })
+        }
     }
 
     fn plan_gathered(&self, schema: &Schema, task: &Task<'_>) -> Result<Plan> {
         let map = self.database.map().ok_or_else(|| Error::internal("a sharded database without a shard map"))?;
-        let (role, has_own_path) = (&*self.user.name, self.has_own_path());
-        let statement = task.statement;
         let plan = |text: &str, literals: &[LiteralSpan], parameters: &[Parameter<'_>]| {
-            let (map, named) = (&map, None);
-            route::plan_gathered(&route::Request {
-                text,
-                statement,
-                literals,
-                parameters,
-                map,
-                schema,
-                named,
-                role,
-                has_own_path,
-                temporary: &self.temporary.names,
-            })
+            let bare = self.bare_request(task.statement, text, &map, schema);
+            route::plan_gathered(&route::Request { literals, parameters, ..bare })
         };
         let Asked::Batch(requests) = task.asked else { return plan(task.values.text, task.values.literals, &[]) };
         let (prepared, bind) = bound(requests)?;

@@ -9,6 +9,7 @@ use crate::shardmap::{KeyType, KeyValue, Keyspace, ShardMap};
 use crate::sql::analyze::{CopyData, copy_data, with_columns};
 use crate::sql::facts::Effects;
 use crate::sql::moment::names_moment;
+use crate::sql::numbering::{next_number, values_for};
 use crate::sql::schema::{Column, Relation};
 use crate::sql::type_names::type_names;
 use crate::types::{Error, Result, ShardId};
@@ -43,7 +44,7 @@ pub struct Added {
 impl Added {
     /// A query of the values for so many rows.
     pub fn question(&self, rows: usize) -> String {
-        format!("SELECT {} FROM pg_catalog.generate_series(1, {rows})", self.values.join(", "))
+        values_for(rows, &self.values)
     }
 }
 
@@ -186,9 +187,7 @@ impl Router<'_> {
     /// SQL for the value that a column gets by default, in the column's type.
     fn default_of(&self, column: &Column) -> Result<String> {
         let value = match (numbers_of(column), &column.default) {
-            (Some(sequence), _) => {
-                format!("pg_catalog.nextval({})", postgres_protocol::escape::escape_literal(sequence))
-            }
+            (Some(sequence), _) => next_number(sequence),
             (None, Some(default)) => default.clone(),
             (None, None) => return Err(differing_default(&column.name)),
         };

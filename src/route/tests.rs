@@ -102,13 +102,7 @@ fn map() -> ShardMap {
 }
 
 fn schema() -> Schema {
-    let class = |volatility, builtin| FunctionClass {
-        builtin,
-        volatility,
-        aggregate: false,
-        window: false,
-        returns_set: false,
-    };
+    let class = |volatility, builtin| FunctionClass { builtin, ..FunctionClass::built_in(volatility) };
     let functions = [
         ("lower", class(Volatility::Immutable, true)),
         ("count", FunctionClass { aggregate: true, ..class(Volatility::Immutable, true) }),
@@ -940,13 +934,7 @@ fn a_named_shard_replaces_the_search_and_no_check() {
 fn code_runs_where_it_is_proven_or_declared_to_do_no_harm() {
     use crate::sql::code::{CodeClasses, Definition, Unit, read};
     let mut known = schema();
-    let class = FunctionClass {
-        builtin: false,
-        volatility: Volatility::Stable,
-        aggregate: false,
-        window: false,
-        returns_set: false,
-    };
+    let class = FunctionClass { builtin: false, ..FunctionClass::built_in(Volatility::Stable) };
     let bodies = [
         ("twice", "SELECT $1 * 2"),
         ("four_times", "BEGIN RETURN twice(twice($1)); END"),

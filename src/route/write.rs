@@ -15,8 +15,9 @@ use crate::sql::facts::{
 use crate::sql::merge_defaults::{defaults_of_merge, with_defaults};
 use crate::sql::moment::{Moment, fixed, names_moment};
 use crate::sql::schema::{Column, Relation, Resolved};
-use crate::sql::sources::{MergeNumbers, as_merge, sources};
+use crate::sql::sources::{MergeNumbers, sources};
 use crate::sql::subqueries::subqueries;
+use crate::sql::update_as_merge::as_merge;
 use crate::types::{Error, Kind, Origin, Result, ShardId};
 
 /// OIDs of date, time, timestamp, timestamptz and timetz.
@@ -377,11 +378,12 @@ impl<'a> Router<'a> {
                     return Err(differing_default(&column.name));
                 }
             }
-            None => {
+            None if statement.kind == StatementKind::Update => {
                 if let Some(merge) = as_merge(text)? {
                     return Ok(Action::Instead(merge.into()));
                 }
             }
+            None => {}
         }
         self.check_clock(relation)?;
         self.request.map.shard_ids().try_for_each(|shard| self.check_shard(shard))?;

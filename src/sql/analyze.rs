@@ -37,6 +37,7 @@ use super::facts::{
 };
 use super::scan::{LiteralSpan, scan};
 use super::schema::{Relation, Resolved, Schema};
+use super::tree;
 
 /// The facts of `text`. A text that does not parse is one statement of kind [`StatementKind::Unparsed`].
 pub fn analyze(text: &str, standard_conforming_strings: bool, schema: &Schema) -> Facts {
@@ -231,8 +232,7 @@ impl<'a> Analyzer<'a> {
         if range.relpersistence == "t" || range.schemaname.starts_with("pg_temp") {
             self.makes(Facets::TEMPORARY);
         }
-        let schema = (!range.schemaname.is_empty()).then(|| range.schemaname.clone());
-        RelationName { schema, name: range.relname.clone() }
+        tree::relation_name(range)
     }
 
     fn relation_effects(&mut self, name: &RelationName, written: bool) {

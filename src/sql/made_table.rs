@@ -4,7 +4,7 @@ use pg_query::NodeEnum;
 use pg_query::protobuf::{CreateTableAsStmt, Node, ObjectType, RangeVar, SelectStmt};
 
 use super::facts::RelationName;
-use super::tree::{leading_comments, parse_one, written};
+use super::tree::{leading_comments, parse_one, relation_name, written};
 use crate::types::{Error, Result};
 
 /// A table that is made from a query.
@@ -51,10 +51,7 @@ pub fn made_table(text: &str) -> Result<MadeTable> {
     let into = create.into.as_deref_mut().ok_or_else(unlike)?;
     into.skip_data = true;
     let table = into.rel.as_ref().ok_or_else(unlike)?;
-    let name = RelationName {
-        schema: (!table.schemaname.is_empty()).then(|| table.schemaname.clone()),
-        name: table.relname.clone(),
-    };
+    let name = relation_name(table);
     let copy = format!("COPY {} FROM STDIN", quoted(table));
     let query = format!("{}{}", leading_comments(text), written(query)?);
     Ok(MadeTable { name, query, without_data: written(NodeEnum::CreateTableAsStmt(create))?, copy })

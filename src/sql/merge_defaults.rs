@@ -4,7 +4,7 @@ use pg_query::NodeEnum;
 use pg_query::protobuf::{CmdType, MergeStmt, MergeWhenClause, Node, OverridingKind};
 
 use super::schema::{Column, Relation};
-use super::tree::{expression, leading_comments, parse_one, target, written};
+use super::tree::{expression, is_default, is_of_row_with_default, leading_comments, parse_one, target, written};
 use crate::types::{Error, Result};
 
 /// The columns of a MERGE's target that it sets, or leaves, to their defaults, each once for every action.
@@ -15,18 +15,18 @@ pub fn defaults_of_merge<'r>(text: &str, relation: &'r Relation) -> Result<Vec<&
     let merge = parse_merge(text)?;
     let mut defaults = Vec::new();
     for action in merge.merge_when_clauses.iter().filter_map(action) {
-        if action.target_list.iter().filter_map(assigned_value).any(is_row_with_default) {
+        if action.target_list.iter().filter_map(assigned_value).any(is_of_row_with_default) {
             return Err(Error::refuse(
                 "the statement cannot be done by several shards",
                 "It assigns DEFAULT as a part of a row.",
             )
             .hint("Assign the columns one by one."));
         }
-        let is_default = |(place, column): &(usize, &Column)| match value_of(action, column, *place) {
-            Some(value) => matches!(value.node, Some(NodeEnum::SetToDefault(_))),
+        let gets_default = |(place, column): &(usize, &Column)| match value_of(action, column, *place) {
+            Some(value) => is_default(value),
             None => action.command_type() == CmdType::CmdInsert,
         };
-        defaults.extend(relation.columns.iter().enumerate().filter(is_default).map(|(_, column)| column));
+        defaults.extend(relation.columns.iter().enumerate().filter(gets_default).map(|(_, column)| column));
     }
     Ok(defaults)
 }
@@ -67,7 +67,7 @@ fn put_into_row(action: &mut MergeWhenClause, relation: &Relation, own_place: us
             action.values.push(value.clone());
         }
         Some(place) => match action.values.get_mut(place) {
-            Some(own) if matches!(own.node, Some(NodeEnum::SetToDefault(_))) => *own = value.clone(),
+            Some(own) if is_default(own) => *own = value.clone(),
             Some(_) | None => return,
         },
     }
@@ -80,7 +80,7 @@ fn put_into_assignment(action: &mut MergeWhenClause, column: &str, value: &Node)
     for target in action.target_list.iter_mut().filter(|target| is_named(target, column)) {
         if let Some(NodeEnum::ResTarget(target)) = &mut target.node
             && let Some(own) = target.val.as_deref_mut()
-            && matches!(own.node, Some(NodeEnum::SetToDefault(_)))
+            && is_default(own)
         {
             *own = value.clone();
         }
@@ -97,17 +97,6 @@ fn value_of<'m>(action: &'m MergeWhenClause, column: &Column, place: usize) -> O
         listed => listed.iter().position(|listed| is_named(listed, &column.name))?,
     };
     action.values.get(place)
-}
-
-/// Whether a value is one of a row that has DEFAULT in it: `(a, b) = (1, DEFAULT)`.
-pub(super) fn is_row_with_default(value: &Node) -> bool {
-    let Some(NodeEnum::MultiAssignRef(assigned)) = &value.node else { return false };
-    match assigned.source.as_deref() {
-        Some(Node { node: Some(NodeEnum::RowExpr(row)) }) => {
-            row.args.iter().any(|value| matches!(value.node, Some(NodeEnum::SetToDefault(_))))
-        }
-        _ => false,
-    }
 }
 
 fn parse_merge(text: &str) -> Result<MergeStmt> {

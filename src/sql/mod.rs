@@ -9,6 +9,7 @@
 //! * [`computed`] writes computed keys into INSERTs.
 //! * [`merge_defaults`] writes defaults into the rows that a MERGE inserts.
 //! * [`subqueries`] writes the answers of subqueries into writes, [`sources`] the rows of the tables that they read.
+//! * [`update_as_merge`] makes MERGEs of UPDATEs.
 //! * [`cursor`] reads statements about cursors.
 //! * [`schema`] is what is known of the database that the statement speaks of: functions, relations, types.
 //! * `tree` reads and writes the tree of one statement.
@@ -37,4 +38,5 @@ pub mod subqueries;
 mod template;
 mod tree;
 pub mod type_names;
+pub mod update_as_merge;
 pub mod values;

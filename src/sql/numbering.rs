@@ -4,6 +4,16 @@
 use super::tree::{ValuesInsert, integer};
 use crate::types::Result;
 
+/// SQL for the next number of a sequence, whose name is as SQL writes it.
+pub fn next_number(sequence: &str) -> String {
+    format!("pg_catalog.nextval({})", postgres_protocol::escape::escape_literal(sequence))
+}
+
+/// A query of these values for so many rows.
+pub fn values_for(rows: usize, values: &[String]) -> String {
+    format!("SELECT {} FROM pg_catalog.generate_series(1, {rows})", values.join(", "))
+}
+
 /// The numbers that an INSERT needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Numbering {

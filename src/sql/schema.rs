@@ -63,6 +63,14 @@ pub struct FunctionClass {
     pub returns_set: bool,
 }
 
+impl FunctionClass {
+    /// A function of PostgreSQL's own for tests, that gives a value for a row.
+    #[cfg(test)]
+    pub fn built_in(volatility: Volatility) -> Self {
+        Self { builtin: true, volatility, aggregate: false, window: false, returns_set: false }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Volatility {
     Immutable,

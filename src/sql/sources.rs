@@ -1,32 +1,26 @@
 //! Writes that meet rows which a shard does not have: those of FROM in an UPDATE, of USING in a DELETE or a MERGE. Such
 //! *sources* are asked for their rows first, and then the rows stand in the statement itself, which every shard can be given.
 
+mod given;
+
 use pg_query::NodeEnum;
 use pg_query::protobuf::{
-    AConst, Alias, BoolExpr, BoolExprType, CmdType, CoercionForm, ColumnRef, FuncCall, JoinExpr, JoinType, List,
-    MergeMatchKind, MergeStmt, MergeWhenClause, Node, OverridingKind, RangeFunction, RangeSubselect, RangeVar,
-    SelectStmt, TypeCast, a_const,
+    BoolExpr, BoolExprType, ColumnRef, JoinType, MergeStmt, Node, RangeFunction, RangeVar, SelectStmt,
 };
 
+use self::given::{given, is_given};
 use super::facts::RelationName;
 use super::merge_defaults;
-use super::schema::{Column, Relation, Schema, Sequence};
-use super::subqueries::{Answer, array_of_column, boolean, drop_with, statement_with};
-use super::tree::{all_columns, leading_comments, parse_one, plain_select, string, target, written};
-use super::type_names::{TypeNames, type_names};
+use super::numbering::{next_number, values_for};
+use super::schema::{Column, Relation, Schema};
+use super::subqueries::{Answer, drop_with, statement_with};
+use super::tree::{all_columns, and_terms, leading_comments, parse_one, plain_select, relation_name, string, written};
 use crate::types::{Error, Result};
 
-/// What the rows are called inside of the query that gives them.
-const ROWS: &str = "given";
+pub(super) use self::given::{given_arrays, given_types};
 
 /// The OID of bigint, which sequences give.
 const INT8: u32 = 20;
-
-/// The OID of text, in whose arrays any value can stand.
-const TEXT: u32 = 25;
-
-/// The type whose arrays have another delimiter than a comma.
-const BOX: u32 = 603;
 
 /// The rows of a source, with the names of its columns.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -62,12 +56,8 @@ impl MergeNumbers {
     /// A query of the numbers for so many rows; `None` if there is nothing to number.
     pub fn question(&self, rows: usize) -> Option<String> {
         let sequences = self.columns.iter().filter_map(|column| column.sequence.as_ref());
-        let next = |sequence: &Sequence| {
-            format!("pg_catalog.nextval({})", postgres_protocol::escape::escape_literal(&sequence.name))
-        };
-        let next: Vec<String> = sequences.map(next).collect();
-        let is_needed = !next.is_empty() && rows > 0;
-        is_needed.then(|| format!("SELECT {} FROM pg_catalog.generate_series(1, {rows})", next.join(", ")))
+        let next: Vec<String> = sequences.map(|sequence| next_number(&sequence.name)).collect();
+        (!next.is_empty() && rows > 0).then(|| values_for(rows, &next))
     }
 
     /// Gives the source's rows their numbers, and the rows that are inserted those of theirs.
@@ -174,149 +164,6 @@ impl Sources {
     }
 }
 
-/// The columns of rows that [`with_rows`] has put into a statement: their values as an array's text, in the order of the
-/// source's columns. `None` for any other source.
-pub(super) fn given_arrays(source: &mut Node) -> Option<Vec<&mut String>> {
-    given_casts(source)?.into_iter().map(array_text).collect()
-}
-
-/// The names of the types of the columns, as far as they are those of the arrays' elements.
-pub(super) fn given_types(source: &mut Node) -> Option<Vec<Option<String>>> {
-    let bare: Vec<bool> = given_select(source)?.target_list.iter().map(is_bare).collect();
-    let name = |cast: &mut TypeCast| match cast.type_name.as_ref()?.names.last()?.node.as_ref()? {
-        NodeEnum::String(name) => Some(name.sval.clone()),
-        _ => None,
-    };
-    let names = given_casts(source)?.into_iter().map(name);
-    Some(names.zip(bare).map(|(name, is_bare)| name.filter(|_| is_bare)).collect())
-}
-
-fn given_casts(source: &mut Node) -> Option<Vec<&mut TypeCast>> {
-    let select = given_select(source)?;
-    let Some(NodeEnum::RangeFunction(function)) = &mut select.from_clause.first_mut()?.node else { return None };
-    let Some(NodeEnum::List(only)) = &mut function.functions.first_mut()?.node else { return None };
-    let Some(NodeEnum::FuncCall(call)) = only.items.first_mut()?.node.as_mut() else { return None };
-    call.args.iter_mut().map(as_cast).collect()
-}
-
-/// The query that gives rows, if it is just what [`given`] makes: nobody else's may be taken for it.
-fn given_select(source: &mut Node) -> Option<&mut SelectStmt> {
-    let Some(NodeEnum::RangeSubselect(query)) = &mut source.node else { return None };
-    if query.lateral || query.alias.as_ref().is_none_or(|alias| !alias.colnames.is_empty()) {
-        return None;
-    }
-    let Some(NodeEnum::SelectStmt(select)) = query.subquery.as_mut()?.node.as_mut() else { return None };
-    let is_plain = **select == plain_select(select.target_list.clone(), select.from_clause.clone());
-    let [Node { node: Some(NodeEnum::RangeFunction(function)) }] = select.from_clause.as_slice() else { return None };
-    let width = unnested(function)?;
-    let names: Vec<Node> = (1..=width).map(|place| string(&inner_name(place))).collect();
-    let is_named = function.alias.as_ref().is_some_and(|alias| alias.aliasname == ROWS && alias.colnames == names);
-    let gives = select.target_list.len() == width
-        && select.target_list.iter().enumerate().all(|(place, target)| is_value_of(target, place + 1));
-    (is_plain && is_named && gives).then_some(select)
-}
-
-/// How many arrays a function in FROM unnests, if that is all that it does.
-fn unnested(function: &RangeFunction) -> Option<usize> {
-    let is_more = function.lateral || function.ordinality || function.is_rowsfrom || !function.coldeflist.is_empty();
-    let [Node { node: Some(NodeEnum::List(only)) }] = function.functions.as_slice() else { return None };
-    let [Node { node: Some(NodeEnum::FuncCall(call)) }, Node { node: None }] = only.items.as_slice() else {
-        return None;
-    };
-    let is_plain = call.funcname == [string("unnest")] && call.over.is_none() && !call.func_variadic;
-    let is_array = |argument: &Node| match &argument.node {
-        Some(NodeEnum::TypeCast(cast)) => has_no_modifier(cast),
-        _ => false,
-    };
-    (is_plain && !is_more && call.args.iter().all(is_array)).then_some(call.args.len())
-}
-
-/// Whether a target is the column of the rows at this place, perhaps cast to its type.
-fn is_value_of(target: &Node, place: usize) -> bool {
-    let is_own = |value: &Node| match &value.node {
-        Some(NodeEnum::ColumnRef(column)) => column.fields == [string(ROWS), string(&inner_name(place))],
-        _ => false,
-    };
-    let Some(NodeEnum::ResTarget(target)) = &target.node else { return false };
-    match target.val.as_deref() {
-        Some(Node { node: Some(NodeEnum::TypeCast(cast)) }) => {
-            has_no_modifier(cast) && cast.arg.as_deref().is_some_and(is_own)
-        }
-        Some(value) => is_own(value),
-        None => false,
-    }
-}
-
-fn has_no_modifier(cast: &TypeCast) -> bool {
-    cast.type_name.as_ref().is_some_and(|type_name| type_name.typmods.is_empty())
-}
-
-fn is_bare(target: &Node) -> bool {
-    match &target.node {
-        Some(NodeEnum::ResTarget(target)) => {
-            matches!(target.val.as_deref(), Some(Node { node: Some(NodeEnum::ColumnRef(_)) }))
-        }
-        _ => false,
-    }
-}
-
-/// What a column of the rows is called inside.
-fn inner_name(place: usize) -> String {
-    format!("c{place}")
-}
-
-fn as_cast(argument: &mut Node) -> Option<&mut TypeCast> {
-    match &mut argument.node {
-        Some(NodeEnum::TypeCast(cast)) => Some(cast),
-        _ => None,
-    }
-}
-
-fn array_text(cast: &mut TypeCast) -> Option<&mut String> {
-    match cast.arg.as_mut()?.node.as_mut()? {
-        NodeEnum::AConst(AConst { val: Some(a_const::Val::Sval(text)), .. }) => Some(&mut text.sval),
-        _ => None,
-    }
-}
-
-/// An UPDATE with FROM may find several rows for one of its own, and takes any of them. As a MERGE it does the same, or fails
-/// where there are several. `None` for any other statement.
-///
-/// # Errors
-/// Refuses RETURNING, which MERGE has not.
-pub fn as_merge(text: &str) -> Result<Option<String>> {
-    let NodeEnum::UpdateStmt(update) = parse_one(text)? else { return Ok(None) };
-    let update = *update;
-    let Some(source) = update.from_clause.into_iter().reduce(cross_join) else { return Ok(None) };
-    if update.returning_clause.is_some() {
-        return Err(Error::refuse(
-            "cannot write a reference table in this way",
-            "Which of several rows of FROM it takes may differ from shard to shard.",
-        )
-        .hint("Leave RETURNING out, and read the rows afterwards."));
-    }
-    let mut action = MergeWhenClause { target_list: update.target_list, ..MergeWhenClause::default() };
-    action.set_match_kind(MergeMatchKind::MergeWhenMatched);
-    action.set_command_type(CmdType::CmdUpdate);
-    // The grammar's own value: a zero is none, and ends the process where it is written as text.
-    action.set_override(OverridingKind::OverridingNotSet);
-    let merge = MergeStmt {
-        relation: update.relation,
-        source_relation: Some(Box::new(source)),
-        join_condition: Some(update.where_clause.unwrap_or_else(|| Box::new(Node { node: Some(boolean(true)) }))),
-        merge_when_clauses: vec![Node { node: Some(NodeEnum::MergeWhenClause(Box::new(action))) }],
-        with_clause: update.with_clause,
-        ..MergeStmt::default()
-    };
-    Ok(Some(format!("{}{}", leading_comments(text), written(NodeEnum::MergeStmt(Box::new(merge)))?)))
-}
-
-fn cross_join(left: Node, right: Node) -> Node {
-    let mut join = JoinExpr { larg: Some(Box::new(left)), rarg: Some(Box::new(right)), ..JoinExpr::default() };
-    join.set_jointype(JoinType::JoinInner);
-    Node { node: Some(NodeEnum::JoinExpr(Box::new(join))) }
-}
-
 /// Sees a source, learns its number, and whether the statement's WHERE restricts its rows.
 type Visitor<'v> = &'v mut dyn FnMut(&mut Node, usize, bool) -> Result<()>;
 
@@ -396,11 +243,6 @@ fn has_columns_of(expression: &Node, relation: Option<&str>) -> bool {
     }
 }
 
-/// Whether rows stand there that were asked for already.
-fn is_given(source: &Node) -> bool {
-    given_arrays(&mut source.clone()).is_some()
-}
-
 /// The condition that a row of the sources must fulfil to matter.
 fn restriction(statement: &NodeEnum) -> Option<Node> {
     match statement {
@@ -412,14 +254,9 @@ fn restriction(statement: &NodeEnum) -> Option<Node> {
 
 /// The query of all rows of a source that can matter.
 fn query_of(source: Node, condition: Option<&Node>) -> SelectStmt {
-    let mut own = Vec::new();
-    if let (Some(name), Some(condition)) = (name_of(&source), condition) {
-        terms(condition, &mut |term| {
-            if has_columns_of(term, Some(name)) {
-                own.push(term.clone());
-            }
-        });
-    }
+    let is_own = |term: &&Node| name_of(&source).is_some_and(|name| has_columns_of(term, Some(name)));
+    let terms = condition.map(and_terms).unwrap_or_default();
+    let own: Vec<Node> = terms.into_iter().filter(is_own).cloned().collect();
     let mut select = plain_select(vec![all_columns()], vec![source]);
     select.where_clause = (!own.is_empty()).then(|| {
         let mut all = BoolExpr { args: own, ..BoolExpr::default() };
@@ -427,16 +264,6 @@ fn query_of(source: Node, condition: Option<&Node>) -> SelectStmt {
         Box::new(Node { node: Some(NodeEnum::BoolExpr(Box::new(all))) })
     });
     select
-}
-
-/// The conditions that AND connects.
-fn terms(condition: &Node, visit: &mut dyn FnMut(&Node)) {
-    match &condition.node {
-        Some(NodeEnum::BoolExpr(bool)) if bool.boolop() == BoolExprType::AndExpr => {
-            bool.args.iter().for_each(|term| terms(term, visit));
-        }
-        _ => visit(condition),
-    }
 }
 
 /// The name that columns of an item of FROM are qualified with.
@@ -468,68 +295,10 @@ fn with_name(query: &Node) -> Option<String> {
     }
 }
 
-fn relation_name(table: &RangeVar) -> RelationName {
-    RelationName {
-        schema: (!table.schemaname.is_empty()).then(|| table.schemaname.clone()),
-        name: table.relname.clone(),
-    }
-}
-
-/// Rows as an item of FROM. One array for each column, whatever their number, is far less to parse than so many rows of VALUES,
-/// and no rows are rows, too.
-fn given(name: Option<&str>, rows: &SourceRows<'_>, schema: &Schema) -> Result<Node> {
-    let name = name.ok_or_else(nameless)?;
-    if rows.names.is_empty() {
-        return Err(refuse("A source of it has no columns."));
-    }
-    let (mut arrays, mut targets, mut inner_names) = (Vec::new(), Vec::new(), Vec::new());
-    for (place, (column, oid)) in rows.names.iter().zip(&rows.answer.columns).enumerate() {
-        let inner = inner_name(place + 1);
-        let (array, value) = column_of(&rows.answer, place, *oid, &inner, schema)?;
-        arrays.push(array);
-        targets.push(target(column, Some(value)));
-        inner_names.push(string(&inner));
-    }
-    // Only without a schema it may have several arguments.
-    let mut call = FuncCall { funcname: vec![string("unnest")], args: arrays, ..FuncCall::default() };
-    call.set_funcformat(CoercionForm::CoerceExplicitCall);
-    let call = Node { node: Some(NodeEnum::FuncCall(Box::new(call))) };
-    let function = RangeFunction {
-        functions: vec![Node { node: Some(NodeEnum::List(List { items: vec![call, Node { node: None }] })) }],
-        alias: Some(Alias { aliasname: ROWS.to_owned(), colnames: inner_names }),
-        ..RangeFunction::default()
-    };
-    let from = Node { node: Some(NodeEnum::RangeFunction(function)) };
-    let select = plain_select(targets, vec![from]);
-    let query = RangeSubselect {
-        subquery: Some(Box::new(Node { node: Some(NodeEnum::SelectStmt(Box::new(select))) })),
-        alias: Some(Alias { aliasname: name.to_owned(), colnames: Vec::new() }),
-        ..RangeSubselect::default()
-    };
-    Ok(Node { node: Some(NodeEnum::RangeSubselect(Box::new(query))) })
-}
-
-/// A column's values as an array, and what gives a value of the column's type of an element that is called so.
-fn column_of(answer: &Answer<'_>, place: usize, oid: u32, name: &str, schema: &Schema) -> Result<(Node, NodeEnum)> {
-    let types = named(oid, schema)?;
-    // Arrays of arrays are read as arrays of more dimensions.
-    let as_text = types.is_array || oid == BOX;
-    let elements = if as_text { named(TEXT, schema)? } else { types.clone() };
-    let array = Node { node: Some(NodeEnum::AConst(array_of_column(answer, place)?)) };
-    let array = Node { node: Some(elements.cast(array, true)) };
-    let element = NodeEnum::ColumnRef(ColumnRef { fields: vec![string(ROWS), string(name)], location: 0 });
-    let value = if as_text { types.cast(Node { node: Some(element) }, false) } else { element };
-    Ok((array, value))
-}
-
-fn named(oid: u32, schema: &Schema) -> Result<TypeNames> {
-    type_names(oid, schema)
-        .ok_or_else(|| refuse("A source of it has a column of a type that cannot be written as text."))
-}
-
 /// What stands for a source while the rest of the statement is looked at.
 fn stand_in() -> Node {
-    let table = RangeVar { relname: ROWS.to_owned(), relpersistence: "p".to_owned(), inh: true, ..RangeVar::default() };
+    let table =
+        RangeVar { relname: "source".to_owned(), relpersistence: "p".to_owned(), inh: true, ..RangeVar::default() };
     Node { node: Some(NodeEnum::RangeVar(table)) }
 }
 
@@ -544,6 +313,7 @@ fn refuse(detail: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use super::super::schema::Sequence;
     use super::*;
 
     fn asked(text: &str) -> Option<Vec<String>> {
@@ -614,30 +384,6 @@ mod tests {
             SourceRows { names: vec!["k".into()], answer: Answer { columns: vec![16_500], rows: Vec::new() } };
         assert!(found.with_rows(text, vec![unknown], &[], &Schema::default()).is_err());
         assert!(found.with_rows(text, vec![SourceRows::default()], &[], &Schema::default()).is_err());
-    }
-
-    #[test]
-    fn an_update_becomes_a_merge() {
-        for (text, merge) in [
-            (
-                "/* c */ UPDATE ONLY t AS x SET a = u.b, (b, c) = (1, DEFAULT) FROM u WHERE x.k = u.k OR $1",
-                Some(
-                    "/* c */MERGE INTO ONLY t x USING u ON x.k = u.k OR $1 WHEN MATCHED THEN UPDATE SET a = u.b, (b, c) = (1, DEFAULT)",
-                ),
-            ),
-            (
-                "WITH w AS (SELECT 1) UPDATE t SET a = 1 FROM w, u LEFT JOIN v USING (k), (VALUES (1)) s (z)",
-                Some(
-                    "WITH w AS (SELECT 1) MERGE INTO t USING w CROSS JOIN (u LEFT JOIN v USING (k)) CROSS JOIN (VALUES (1)) s(z) ON true \
-                      WHEN MATCHED THEN UPDATE SET a = 1",
-                ),
-            ),
-            ("UPDATE t SET a = 1", None),
-            ("DELETE FROM t USING u", None),
-        ] {
-            assert_eq!(as_merge(text).unwrap().as_deref(), merge, "{text}");
-        }
-        assert!(as_merge("UPDATE t SET a = 1 FROM u RETURNING 1").is_err());
     }
 
     #[test]

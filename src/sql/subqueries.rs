@@ -8,12 +8,9 @@ use pg_query::protobuf::{
 
 use super::schema::Schema;
 use super::tree::{leading_comments, parse_one, string, written};
-use super::type_names::type_names;
+use super::type_names::{BOX, type_names};
 use crate::types::{Error, Kind, Origin, Result};
 use crate::wire;
-
-/// The type whose arrays have another delimiter than a comma.
-const BOX: u32 = 603;
 
 /// What a subquery gave.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,11 +1,12 @@
 //! Between texts and parse trees of one statement.
 
 use pg_query::protobuf::{
-    AConst, AStar, ColumnRef, Float, InsertStmt, LimitOption, List, Node, OverridingKind, ParseResult, RawStmt,
-    ResTarget, SelectStmt, SetOperation, a_const,
+    AConst, AStar, BoolExprType, ColumnRef, Float, InsertStmt, LimitOption, List, Node, OverridingKind, ParseResult,
+    RangeVar, RawStmt, ResTarget, SelectStmt, SetOperation, a_const,
 };
 use pg_query::{DeparseOptions, NodeEnum, ParserOptions};
 
+use super::facts::RelationName;
 use crate::types::{Error, Kind, Origin, Result};
 
 /// The tree of the only statement of a text.
@@ -31,6 +32,51 @@ pub fn written(statement: NodeEnum) -> Result<String> {
     let tree = ParseResult { version: 0, stmts: vec![RawStmt { stmt, ..RawStmt::default() }] };
     pg_query::deparse(&tree, DeparseOptions::default())
         .map_err(|error| Error::internal("a statement cannot be written as text").source(error))
+}
+
+/// The name of a table in a statement.
+pub fn relation_name(table: &RangeVar) -> RelationName {
+    let schema = (!table.schemaname.is_empty()).then(|| table.schemaname.clone());
+    RelationName { schema, name: table.relname.clone() }
+}
+
+/// The conditions that AND connects.
+pub fn and_terms(condition: &Node) -> Vec<&Node> {
+    match &condition.node {
+        Some(NodeEnum::BoolExpr(bool)) if bool.boolop() == BoolExprType::AndExpr => {
+            bool.args.iter().flat_map(and_terms).collect()
+        }
+        _ => vec![condition],
+    }
+}
+
+/// The clause of a query, if it has one, that makes other rows of those of FROM and WHERE, or leaves some out.
+pub fn clause_beyond_rows(select: &SelectStmt) -> Option<&'static str> {
+    let clauses = [
+        (select.op() != SetOperation::SetopNone, "UNION, INTERSECT or EXCEPT"),
+        (select.with_clause.is_some(), "WITH"),
+        (!select.distinct_clause.is_empty(), "DISTINCT"),
+        (!select.group_clause.is_empty() || select.having_clause.is_some(), "GROUP BY or HAVING"),
+        (!select.window_clause.is_empty(), "WINDOW"),
+        (select.limit_count.is_some() || select.limit_offset.is_some(), "LIMIT or OFFSET"),
+        (!select.sort_clause.is_empty(), "ORDER BY"),
+        (!select.locking_clause.is_empty(), "FOR UPDATE or another locking clause"),
+    ];
+    clauses.into_iter().find(|(present, _)| *present).map(|(_, clause)| clause)
+}
+
+/// Whether DEFAULT stands in the place of a value.
+pub fn is_default(value: &Node) -> bool {
+    matches!(value.node, Some(NodeEnum::SetToDefault(_)))
+}
+
+/// Whether an assigned value is one of a row that has DEFAULT in it: `(a, b) = (1, DEFAULT)`.
+pub fn is_of_row_with_default(value: &Node) -> bool {
+    let Some(NodeEnum::MultiAssignRef(assigned)) = &value.node else { return false };
+    match assigned.source.as_deref() {
+        Some(Node { node: Some(NodeEnum::RowExpr(row)) }) => row.args.iter().any(is_default),
+        _ => false,
+    }
 }
 
 /// A literal of any size; the grammar has a Float for integers beyond 32 bits, and both are written alike.

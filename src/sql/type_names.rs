@@ -7,6 +7,9 @@ use super::schema::Schema;
 use super::tree::string;
 use crate::wire::oids::FIRST_NORMAL_OID;
 
+/// The type whose arrays have another delimiter than a comma.
+pub(super) const BOX: u32 = 603;
+
 /// A type's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TypeNames {

@@ -11,7 +11,7 @@ use super::{Analyzer, inner, node_name};
 use crate::sql::facts::{
     ColumnUse, Effects, InsertShape, InsertSource, Operand, ParameterContext, Selected, StatementKind,
 };
-use crate::sql::merge_defaults::is_row_with_default;
+use crate::sql::tree::{is_default, is_of_row_with_default};
 
 impl<'a> Analyzer<'a> {
     /// A query below the top of a statement.
@@ -308,10 +308,7 @@ impl<'a> Analyzer<'a> {
         for target in targets {
             match (inner(target), relation) {
                 (Some(NodeEnum::ResTarget(assigned)), Some(relation)) => {
-                    let is_default = |value: &Node| {
-                        matches!(value.node, Some(NodeEnum::SetToDefault(_))) || is_row_with_default(value)
-                    };
-                    if assigned.val.as_deref().is_some_and(is_default) {
+                    if assigned.val.as_deref().is_some_and(|value| is_default(value) || is_of_row_with_default(value)) {
                         // Whatever the column's default calls.
                         self.effect(Effects::VOLATILE | Effects::ADVANCES_SEQUENCE);
                     }

@@ -6,6 +6,7 @@ use pg_query::{Node, NodeEnum, protobuf as pg};
 use super::scope::{Env, Scope};
 use super::{Analyzer, inner, string, strings};
 use crate::sql::facts::{Ddl, Effects, ForeignKey, RelationName, StatementKind, Uniqueness};
+use crate::sql::tree::relation_name;
 
 /// What the parts of CREATE TABLE and ALTER TABLE add up to.
 #[derive(Default)]
@@ -368,11 +369,10 @@ fn compares_by_equality(operator: &Node) -> bool {
 
 fn foreign_key(constraint: &Constraint, columns: Vec<String>) -> Option<ForeignKey> {
     let table = constraint.pktable.as_ref()?;
-    let schema = (!table.schemaname.is_empty()).then(|| table.schemaname.clone());
     // The codes of pg_constraint: a no action, r restrict, c cascade, n set null, d set default.
     let on_update = matches!(constraint.fk_upd_action.as_str(), "c" | "n" | "d");
     let on_delete = matches!(constraint.fk_del_action.as_str(), "n" | "d");
-    let referenced = RelationName { schema, name: table.relname.clone() };
+    let referenced = relation_name(table);
     let referenced_columns = strings(&constraint.pk_attrs).into_iter().map(str::to_owned).collect();
     Some(ForeignKey { columns, referenced, referenced_columns, assigns: on_update || on_delete })
 }

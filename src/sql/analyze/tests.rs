@@ -7,13 +7,8 @@ use crate::sql::schema::{Column, FunctionClass, Volatility};
 
 fn schema() -> Schema {
     use Volatility::*;
-    let class = |builtin, volatility, aggregate| FunctionClass {
-        builtin,
-        volatility,
-        aggregate,
-        window: false,
-        returns_set: false,
-    };
+    let class =
+        |builtin, volatility, aggregate| FunctionClass { builtin, aggregate, ..FunctionClass::built_in(volatility) };
     let functions = [
         ("lower", class(true, Immutable, false)),
         ("btrim", class(true, Immutable, false)),

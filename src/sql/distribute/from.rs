@@ -11,8 +11,7 @@ use std::borrow::Cow;
 
 use pg_query::NodeEnum;
 use pg_query::protobuf::{
-    AExpr, AExprKind, Alias, BoolExprType, ColumnRef, JoinExpr, JoinType, Node, RangeFunction, RangeSubselect,
-    RangeVar, SelectStmt, SetOperation,
+    AExprKind, Alias, ColumnRef, JoinExpr, JoinType, Node, RangeFunction, RangeSubselect, RangeVar, SelectStmt,
 };
 
 use super::super::facts::RelationName;
@@ -22,6 +21,7 @@ use super::expression::Contents;
 use super::scope::{Bound, Placement, Scope, ScopeRelation, ShardKey};
 use super::targets::{Target, Targets};
 use super::{TablePlacement, refuse};
+use crate::sql::tree::{and_terms, clause_beyond_rows, relation_name};
 use crate::types::{Error, Result};
 
 /// Reads the FROM clause of a SELECT with at least one sharded table.
@@ -139,7 +139,7 @@ impl<'s> Reader<'s> {
     }
 
     fn table(&mut self, table: &RangeVar) -> Result<Side> {
-        let name = RelationName { schema: some_name(&table.schemaname), name: table.relname.clone() };
+        let name = relation_name(table);
         let columns = self.columns(&name)?;
         let shard_key = self.shard_key(&name, columns)?;
         let place = self.scope.relations.len();
@@ -155,13 +155,7 @@ impl<'s> Reader<'s> {
         let Some(NodeEnum::SelectStmt(select)) = query.subquery.as_ref().and_then(|query| query.node.as_ref()) else {
             return Err(refused());
         };
-        let is_more = select.limit_count.is_some()
-            || select.limit_offset.is_some()
-            || select.with_clause.is_some()
-            || select.op() != SetOperation::SetopNone
-            || !select.sort_clause.is_empty()
-            || !select.locking_clause.is_empty();
-        if is_more {
+        if clause_beyond_rows(select).is_some() || select.into_clause.is_some() {
             return Err(refused());
         }
         let columns = match select.values_lists.as_slice() {
@@ -185,14 +179,6 @@ impl<'s> Reader<'s> {
     /// The columns of a subquery that reads nothing but rows which every shard has.
     fn same_everywhere(&self, select: &SelectStmt) -> Result<Vec<Column>> {
         let refused = || refuse("a subquery in FROM");
-        let is_more = select.into_clause.is_some()
-            || select.having_clause.is_some()
-            || !select.distinct_clause.is_empty()
-            || !select.group_clause.is_empty()
-            || !select.window_clause.is_empty();
-        if is_more {
-            return Err(refused());
-        }
         let mut inner = Self { scope: Scope::new(self.scope.schema), placement: self.placement };
         for item in &select.from_clause {
             if !inner.item(item)?.sharded.is_empty() {
@@ -442,17 +428,12 @@ fn next_reached(equalities: &[(usize, usize)], reached: &[usize]) -> Option<usiz
 
 /// The pairs of columns that a condition equates by `=`, among the terms that AND connects.
 pub(super) fn column_equalities(condition: &Node) -> Vec<(&ColumnRef, &ColumnRef)> {
-    match &condition.node {
-        Some(NodeEnum::BoolExpr(bool)) if bool.boolop() == BoolExprType::AndExpr => {
-            bool.args.iter().flat_map(column_equalities).collect()
-        }
-        Some(NodeEnum::AExpr(operation)) => equated_columns(operation).into_iter().collect(),
-        // Any other condition equates nothing that could be relied on.
-        _ => Vec::new(),
-    }
+    and_terms(condition).into_iter().filter_map(equated_columns).collect()
 }
 
-fn equated_columns(operation: &AExpr) -> Option<(&ColumnRef, &ColumnRef)> {
+/// Any other condition than an equality equates nothing that could be relied on.
+fn equated_columns(term: &Node) -> Option<(&ColumnRef, &ColumnRef)> {
+    let Some(NodeEnum::AExpr(operation)) = &term.node else { return None };
     let is_equality =
         operation.kind() == AExprKind::AexprOp && expression::operator(operation).is_ok_and(|operator| operator == "=");
     let sides = (operation.lexpr.as_ref()?.node.as_ref()?, operation.rexpr.as_ref()?.node.as_ref()?);
@@ -473,8 +454,4 @@ fn alias(table: &RangeVar) -> Result<String> {
         Some(alias) if alias.colnames.is_empty() => Ok(alias.aliasname.clone()),
         Some(_) => Err(refuse("column aliases of a table")),
     }
-}
-
-fn some_name(name: &str) -> Option<String> {
-    (!name.is_empty()).then(|| name.to_owned())
 }

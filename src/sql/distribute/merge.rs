@@ -216,13 +216,7 @@ mod tests {
         let column = |name: &str, type_oid| Column { name: name.into(), type_oid, ..Column::plain() };
         let columns = vec![column("k", 20), column("l", 25), column("a", 25)];
         schema.relations.insert(("public".into(), "t".into()), Relation { columns, ..Relation::default() });
-        let class = FunctionClass {
-            builtin: true,
-            volatility: Volatility::Immutable,
-            aggregate: false,
-            window: false,
-            returns_set: true,
-        };
+        let class = FunctionClass { returns_set: true, ..FunctionClass::built_in(Volatility::Immutable) };
         schema.functions.insert("unnest".into(), class);
         schema
     }

@@ -9,8 +9,7 @@ use std::borrow::Cow;
 
 use pg_query::NodeEnum;
 use pg_query::protobuf::{
-    DeleteStmt, InsertStmt, Node, OnConflictClause, RangeVar, ResTarget, ReturningClause, SelectStmt, SetOperation,
-    UpdateStmt,
+    DeleteStmt, InsertStmt, Node, OnConflictClause, RangeVar, ResTarget, ReturningClause, SelectStmt, UpdateStmt,
 };
 
 use super::super::facts::RelationName;
@@ -20,7 +19,7 @@ use super::merge::prove_merge;
 use super::scope::{Bound, Placement, Scope, ScopeRelation};
 use super::targets::{Target, Targets};
 use super::{TablePlacement, from, refuse};
-use crate::sql::tree::parse_one;
+use crate::sql::tree::{clause_beyond_rows, parse_one, relation_name};
 use crate::types::{Error, Result};
 
 /// Proves that an INSERT, UPDATE, DELETE or MERGE can be done by each shard for itself. Of an INSERT, any rows may be
@@ -119,7 +118,9 @@ fn query_keeps_shards(
     schema: &Schema,
     placement: Placement<'_>,
 ) -> Result<()> {
-    refuse_more_than_rows(select)?;
+    if let Some(clause) = clause_beyond_rows(select) {
+        return Err(refuse(format!("{clause} in the query of an INSERT")));
+    }
     let mut scope = from::resolve(select, schema, placement)?;
     scope.evaluated_by_row = true;
     if let Some(condition) = &select.where_clause {
@@ -131,24 +132,6 @@ fn query_keeps_shards(
     }
     let target = Written::of(insert.relation.as_ref(), &insert.cols, schema, placement)?;
     target.keeps_key(&selected(&targets, &scope)?, &scope)
-}
-
-/// What makes other rows of rows, or leaves some out.
-fn refuse_more_than_rows(select: &SelectStmt) -> Result<()> {
-    let clauses = [
-        (select.op() != SetOperation::SetopNone, "UNION, INTERSECT or EXCEPT"),
-        (select.with_clause.is_some(), "WITH"),
-        (!select.distinct_clause.is_empty(), "DISTINCT"),
-        (!select.group_clause.is_empty() || select.having_clause.is_some(), "GROUP BY or HAVING"),
-        (!select.window_clause.is_empty(), "WINDOW"),
-        (select.limit_count.is_some() || select.limit_offset.is_some(), "LIMIT or OFFSET"),
-        (!select.sort_clause.is_empty(), "ORDER BY"),
-        (!select.locking_clause.is_empty(), "FOR UPDATE or another locking clause"),
-    ];
-    match clauses.into_iter().find(|(present, _)| *present) {
-        Some((_, clause)) => Err(refuse(format!("{clause} in the query of an INSERT"))),
-        None => Ok(()),
-    }
 }
 
 /// The columns that a query gives, place by place; `None` for what is computed.
@@ -191,7 +174,7 @@ impl<'s> Written<'s> {
         schema: &'s Schema,
         placement: Placement<'_>,
     ) -> Result<Self> {
-        let name = relation_name(target)?;
+        let name = relation_name(target.ok_or_else(|| refuse("a statement without a target"))?);
         let (TablePlacement::Sharded { keyspace, key_columns }, Resolved::User { relation, .. }) =
             (placement(&name), schema.resolve(&name))
         else {
@@ -242,15 +225,9 @@ impl<'s> Written<'s> {
     }
 }
 
-pub(super) fn relation_name(target: Option<&RangeVar>) -> Result<RelationName> {
-    let target = target.ok_or_else(|| refuse("a statement without a target"))?;
-    let schema = (!target.schemaname.is_empty()).then(|| target.schemaname.clone());
-    Ok(RelationName { schema, name: target.relname.clone() })
-}
-
 fn target_scope<'s>(insert: &InsertStmt, schema: &'s Schema) -> Result<Scope<'s>> {
     let target = insert.relation.as_ref().ok_or_else(|| refuse("a statement without a target"))?;
-    let name = relation_name(Some(target))?;
+    let name = relation_name(target);
     let Resolved::User { relation, .. } = schema.resolve(&name) else {
         return Err(refuse(format!("the table \"{}\", whose columns are not known", name.name)));
     };
@@ -323,13 +300,7 @@ mod tests {
             let relation = Relation { columns, ..Relation::default() };
             schema.relations.insert(("public".into(), table.into()), relation);
         }
-        let class = |volatility, returns_set| FunctionClass {
-            builtin: true,
-            volatility,
-            aggregate: false,
-            window: false,
-            returns_set,
-        };
+        let class = |volatility, returns_set| FunctionClass { returns_set, ..FunctionClass::built_in(volatility) };
         for (name, volatility, returns_set) in [
             ("lower", Volatility::Immutable, false),
             ("now", Volatility::Stable, false),

@@ -8,14 +8,13 @@
 use std::ops::Range;
 
 use pg_query::protobuf::{
-    AExpr, AExprKind, BoolExpr, BoolExprType, ColumnRef, JoinType, LimitOption, SelectStmt, SetOperation, TypeCast,
-    TypeName, a_const,
+    AExpr, AExprKind, BoolExpr, ColumnRef, JoinType, LimitOption, SelectStmt, SetOperation, TypeCast, TypeName, a_const,
 };
 use pg_query::{Node, NodeEnum};
 
 use super::query::{Reader, string};
 use crate::sql::moment::names_moment;
-use crate::sql::tree::written;
+use crate::sql::tree::{and_terms, written};
 use crate::types::{Error, Result};
 
 /// One query level's items of FROM, in order.
@@ -84,14 +83,19 @@ impl Reader<'_> {
         visible: &Range<usize>,
         restricted: &Range<usize>,
     ) -> Result<()> {
-        let Some(condition) = condition else { return Ok(()) };
-        if let Some(NodeEnum::BoolExpr(and)) = &condition.node
-            && and.boolop() == BoolExprType::AndExpr
-        {
-            return and.args.iter().try_for_each(|part| self.restrict(Some(part), level, visible, restricted));
-        }
+        let mut terms = condition.map(and_terms).unwrap_or_default().into_iter();
+        terms.try_for_each(|term| self.restrict_by(term, level, visible, restricted))
+    }
+
+    fn restrict_by(
+        &mut self,
+        term: &Node,
+        level: &Level,
+        visible: &Range<usize>,
+        restricted: &Range<usize>,
+    ) -> Result<()> {
         let mut search = Search { reader: self, level, visible, found: None };
-        let Some(local) = search.condition(condition) else { return Ok(()) };
+        let Some(local) = search.condition(term) else { return Ok(()) };
         let Some(place) = search.found.filter(|place| restricted.contains(place)) else { return Ok(()) };
         let occurrence = level.items.get(place).and_then(|item| item.occurrence);
         if let Some(occurrence) = occurrence.and_then(|occurrence| self.occurrences.get_mut(occurrence)) {

@@ -8,8 +8,8 @@ use pg_query::{Node, NodeEnum, ParserOptions, protobuf as pg};
 use super::condition::{Level, LevelItem, restricted};
 use super::text::{Item, Text};
 use super::{refuse, verdict};
-use crate::sql::facts::RelationName;
 use crate::sql::schema::{Relation, Resolved, Schema, View};
+use crate::sql::tree::relation_name;
 use crate::types::{Error, Result};
 
 /// How deep views may stand in each other.
@@ -421,10 +421,7 @@ impl<'a> Reader<'a> {
             return Err(refuse("a table's name with that of its database"));
         }
         let schema = self.schema;
-        let name = RelationName {
-            schema: (!range.schemaname.is_empty()).then(|| range.schemaname.clone()),
-            name: range.relname.clone(),
-        };
+        let name = relation_name(range);
         match schema.resolve(&name) {
             Resolved::User { schema: own, relation } if relation.is_view => self.view(range, own, relation),
             Resolved::User { schema: own, relation } => self.table(range, own, relation),

@@ -59,13 +59,7 @@ fn schema() -> Schema {
         schema.relations.insert(("public".into(), name.into()), view);
     }
     for name in ["count", "row_to_json", "now", "f", "rank", "md5", "date"] {
-        let class = FunctionClass {
-            builtin: name != "f",
-            volatility: Volatility::Stable,
-            aggregate: false,
-            window: false,
-            returns_set: false,
-        };
+        let class = FunctionClass { builtin: name != "f", ..FunctionClass::built_in(Volatility::Stable) };
         schema.functions.insert(name.into(), class);
     }
     schema
