@@ -112,7 +112,7 @@ impl Client {
             return Ok(Linked::No);
         }
         if let Some(at) = self.place_of(shard) {
-            return Ok(Linked::Ready(at));
+            return Ok(if self.is_out_of_place(at, access) { Linked::No } else { Linked::Ready(at) });
         }
         let node = self.node_for(shard, access);
         let (pool, stats) = self.pool(shard, node)?;
@@ -125,7 +125,11 @@ impl Client {
 
     /// Links a server where something is to be waited for.
     async fn link_later(&mut self, shard: ShardId, access: Access) -> Step<usize> {
-        let held = self.place_of(shard);
+        let mut held = self.place_of(shard);
+        if let Some(at) = held.filter(|at| self.is_out_of_place(*at, access)) {
+            self.leave_replica(at).await?;
+            held = None;
+        }
         if std::mem::take(&mut self.canceled) {
             return Err(self.cancel_unsent(held).await);
         }
@@ -143,6 +147,27 @@ impl Client {
             self.join_block(at).await?;
         }
         Ok(at)
+    }
+
+    /// Whether a held server is a replica that an earlier statement of the unit read from, and the next one needs the
+    /// primary: it writes, or a block has begun in between, which may write yet.
+    fn is_out_of_place(&self, at: usize, access: Access) -> bool {
+        let link = &self.links[at];
+        let wants_primary = access != Access::Read || self.block.is_some();
+        wants_primary && !link.is_primary() && !link.is_in_transaction() && !self.keeps_servers()
+    }
+
+    /// Gives a replica back in the middle of a unit.
+    async fn leave_replica(&mut self, at: usize) -> Step {
+        if self.links[at].is_unsettled() {
+            self.own_replies(at).await?;
+        }
+        if self.handle.has_cancels() {
+            self.await_cancels().await;
+        }
+        let link = self.links.swap_remove(at);
+        self.leave_server(link);
+        Ok(())
     }
 
     fn place_of(&self, shard: ShardId) -> Option<usize> {

@@ -111,7 +111,11 @@ impl Client {
                 break;
             }
         }
-        match if own { self.end_own(own, performed).await } else { performed } {
+        if own {
+            performed = self.end_own(own, performed).await;
+            self.end_cursors(performed.is_ok());
+        }
+        match performed {
             Ok(()) | Err(Stop::Told) => {}
             Err(stop) => return Err(stop),
         }
@@ -120,7 +124,7 @@ impl Client {
         Ok(())
     }
 
-    /// Whether statements of one query that write must be held together by a block of Weir's own.
+    /// Whether statements of one query that write, or declare cursors, must be held together by a block of Weir's own.
     ///
     /// # Errors
     /// Refuses what would be understood otherwise when it stands alone: DDL outside of a block, and writes outside of one
@@ -129,7 +133,7 @@ impl Client {
         use TransactionCommand::{Begin, Commit, Rollback};
         let controls = |statement: &Statement| matches!(statement.kind, StatementKind::Transaction(_));
         let controlled = statements.iter().any(controls);
-        let (mut in_block, mut writes) = (self.block.is_some(), false);
+        let (mut in_block, mut together) = (self.block.is_some(), false);
         for statement in statements {
             let effects = statement.effects;
             match &statement.kind {
@@ -138,10 +142,11 @@ impl Client {
                 _ if in_block => {}
                 _ if effects.contains(Effects::DDL) => return Err(several_writes()),
                 _ if controlled && effects.contains(Effects::WRITES_ROWS) => return Err(several_writes()),
-                _ => writes |= effects.contains(Effects::WRITES_ROWS),
+                StatementKind::DeclareCursor { .. } => together |= !controlled,
+                _ => together |= effects.contains(Effects::WRITES_ROWS),
             }
         }
-        Ok(writes)
+        Ok(together)
     }
 
     /// Serves a batch on a sharded database.

@@ -3,7 +3,7 @@
 use weir::wire::backend::{self, tag};
 use weir::wire::frontend::{self, Target};
 
-use super::answer::{arguments, ask, extended, extended_in, simple};
+use super::answer::{Answer, arguments, ask, extended, extended_in, simple};
 use super::shop::{Pair, RANGE, Shop, fill};
 use crate::harness::{Message, RawClient, Setup};
 
@@ -99,6 +99,38 @@ fn cursors_are_as_those_of_one_postgresql() {
             assert_eq!((&ours.rows, &ours.command), (&theirs.rows, &theirs.command), "{sql}");
             assert_eq!(described(ours.columns), described(theirs.columns.clone()), "{sql}");
         }
+    }
+}
+
+/// Several statements of one query are one transaction, which is over with the query.
+const TOGETHER: &[&str] = &[
+    "DECLARE c CURSOR FOR SELECT customer_id FROM customers ORDER BY 1; FETCH 2 FROM c; FETCH 1 FROM c",
+    "FETCH c",
+    "DECLARE c CURSOR FOR SELECT customer_id FROM customers ORDER BY 1; FETCH 1 FROM c; CLOSE c; FETCH c",
+    "DECLARE c CURSOR WITH HOLD FOR SELECT customer_id FROM customers ORDER BY 1; FETCH 1 FROM c",
+    "BEGIN; FETCH 1 FROM c; DECLARE d CURSOR WITH HOLD FOR SELECT max(total) FROM orders; COMMIT",
+    "FETCH 1 FROM c; FETCH 1 FROM d; CLOSE ALL",
+    "DECLARE c CURSOR WITH HOLD FOR SELECT 1; SELECT 1/0 FROM customers",
+    "FETCH c",
+    "DECLARE c SCROLL CURSOR WITH HOLD FOR SELECT count(*) FROM customers WHERE name = 'Zoe'; \
+     UPDATE customers SET name = 'Zoe' WHERE customer_id IN (1, 11); FETCH c; SELECT count(*) FROM customers WHERE name = 'Zoe'",
+    "FETCH PRIOR FROM c",
+    "SELECT count(*) FROM customers; BEGIN; DECLARE e SCROLL CURSOR FOR SELECT 1; FETCH e",
+    "FETCH PRIOR FROM e; UPDATE customers SET name = 'Una' WHERE customer_id IN (1, 11); COMMIT",
+    "FETCH e",
+];
+
+#[test]
+fn cursors_of_several_statements_end_with_them() {
+    let mut pair = Pair::start(RANGE);
+    for sql in TOGETHER {
+        let [ours, theirs] = [&mut pair.sharded, &mut pair.single].map(|client| simple(client, sql));
+        let told = |answers: &[Answer]| -> Vec<_> {
+            let told =
+                |answer: &Answer| (answer.rows.clone(), answer.command.clone(), answer.sqlstate().map(str::to_owned));
+            answers.iter().map(told).collect()
+        };
+        assert_eq!(told(&ours), told(&theirs), "{sql}");
     }
 }
 

@@ -79,6 +79,7 @@ fn reads_of_replicas_see_the_sessions_own_writes() {
     split.on_replicas("SELECT pg_wal_replay_resume()");
     await_answer(&split, NAMES, "Eva,Flo");
     story(&mut writer, &[(NAMES, "Eva,Flo")]);
+    blocks_behind_reads(&split);
     new_tables(&split);
     lost_replicas(split);
 }
@@ -99,6 +100,31 @@ fn primary_only(split: &Split) {
     split.primary(0).execute("CREATE SEQUENCE numbers");
     story(&mut split.client(), &[("SELECT nextval('numbers')", "1"), ("SELECT nextval('numbers')", "2")]);
     story(&mut split.client(), &[("SELECT pg_is_in_recovery()", "f"), ("SELECT pg_try_advisory_xact_lock(1)", "t")]);
+}
+
+/// A read in front of BEGIN in one query string may be a replica's; the block is the primaries'.
+fn blocks_behind_reads(split: &Split) {
+    for (id, name) in [(1, "Hal"), (11, "Ivo")] {
+        let read = format!("SELECT name FROM customers WHERE customer_id = {id}");
+        let write = format!("UPDATE customers SET name = '{name}' WHERE customer_id = {id}");
+        for sql in [
+            format!("{read}; BEGIN; {write}; {read}; COMMIT"),
+            format!("{NAMES}; BEGIN; {write}; {NAMES}; COMMIT"),
+            format!("{NAMES}; BEGIN; {NAMES}; {write}; COMMIT"),
+            format!("{NAMES}; SET work_mem = '5MB'; BEGIN; {read}; {write}; COMMIT; {NAMES}"),
+        ] {
+            let mut client = split.client();
+            await_answer(split, "SELECT count(*) FROM customers", "4");
+            let answers = super::answer::simple(&mut client, &sql);
+            assert!(answers.iter().any(|answer| answer.command == "UPDATE 1"), "{sql}: {answers:?}");
+            assert_eq!(answers.last().map(|answer| answer.error.clone()), Some(None), "{sql}: {answers:?}");
+            story(&mut client, &[(&read, name)]);
+        }
+    }
+    let mut client = split.client();
+    must(&mut client, "UPDATE customers SET name = 'Eva' WHERE customer_id = 1");
+    must(&mut client, "UPDATE customers SET name = 'Flo' WHERE customer_id = 11");
+    await_answer(split, NAMES, "Eva,Flo");
 }
 
 /// A table that was just made can be read by anybody, however far the replicas are.
