@@ -80,6 +80,7 @@ pub mod sharded;
 pub mod simple;
 pub mod spread;
 pub mod sql_names;
+mod sql_prepared;
 mod steps;
 pub mod survey;
 mod temporary;

@@ -128,6 +128,7 @@ fn described(statement: usize, text: &str, action: Action, map: &ShardMap) -> Ve
             PartText::Rewritten(text) => text.to_string(),
         },
     };
+    let whole = |engine| Routed { statement, engine, shard: None, text: text.trim().to_owned() };
     match action {
         Action::One { part: only, .. } => vec![part("one shard", &only)],
         Action::Fan { parts, .. } => parts.iter().map(|each| part("merge", each)).collect(),
@@ -176,8 +177,10 @@ fn described(statement: usize, text: &str, action: Action, map: &ShardMap) -> Ve
         }
         Action::CopyOut { parts, .. } => parts.iter().map(|each| part("copy", each)).collect(),
         Action::CopyIn(copy) => copy.shards().into_iter().map(|shard| part("copy", &Part::untouched(shard))).collect(),
-        Action::Cursor => vec![Routed { statement, engine: "cursor", shard: None, text: text.trim().to_owned() }],
-        Action::Session => vec![Routed { statement, engine: "session", shard: None, text: text.trim().to_owned() }],
+        Action::Cursor => vec![whole("cursor")],
+        Action::Prepare => vec![whole("kept for the session")],
+        Action::Execute => vec![whole("as what it executes")],
+        Action::Session => vec![whole("session")],
     }
 }
 

@@ -135,7 +135,7 @@ impl Client {
         let controlled = statements.iter().any(controls);
         let (mut in_block, mut together) = (self.block.is_some(), false);
         for statement in statements {
-            let effects = statement.effects;
+            let effects = self.effects_of(statement);
             match &statement.kind {
                 StatementKind::Transaction(Begin { .. }) => in_block = true,
                 StatementKind::Transaction(Commit { .. } | Rollback { .. }) => in_block = false,
@@ -147,6 +147,13 @@ impl Client {
             }
         }
         Ok(together)
+    }
+
+    /// The effects of a statement, or of the one that it executes, where the session has that already.
+    fn effects_of(&self, statement: &Statement) -> Effects {
+        let executed = statement.executes.as_ref().and_then(|name| self.names.get(name.as_bytes()));
+        let all = |prepared: &Prepared| prepared.facts.statements.iter().map(|each| each.effects).collect();
+        executed.map_or(statement.effects, |prepared| all(prepared))
     }
 
     /// Serves a batch on a sharded database.
@@ -445,6 +452,8 @@ impl Client {
             Action::CopyIn(copy) => Box::pin(self.copy_in(*copy, task)).await,
             Action::MakeTable(make) => Box::pin(self.make_table(schema, *make, task)).await,
             Action::Cursor => Box::pin(self.cursor(schema, task)).await,
+            Action::Prepare => Box::pin(self.prepare_by_sql(schema, task)).await,
+            Action::Execute => Box::pin(self.execute_by_sql(schema, task)).await,
             Action::Session => self.session_statement(task).await,
         }
     }
@@ -587,6 +596,8 @@ fn fits_batch(plan: &Plan, requests: &[Request<'_>]) -> bool {
         | Action::CopyIn(_)
         | Action::MakeTable(_)
         | Action::Cursor
+        | Action::Prepare
+        | Action::Execute
         | Action::Session => is_plain(requests),
     }
 }

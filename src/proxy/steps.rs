@@ -24,7 +24,7 @@ use crate::sql::facts::{Effects, RelationName, StatementKind};
 use crate::sql::schema::Schema;
 use crate::sql::sources::{SourceRows, Sources};
 use crate::sql::subqueries::{Answer, answered};
-use crate::types::{Error, Kind, Origin, Result};
+use crate::types::{Error, Kind, Origin, Result, ShardId};
 use crate::wire::backend::{self, tag};
 use crate::wire::frame::{self, Sender};
 use crate::wire::frontend::{self, Bind, Target};
@@ -44,7 +44,7 @@ const ROWS_AT_ONCE_MAX: usize = 50_000;
 /// What a statement takes and gives.
 pub struct Described {
     pub preface: Preface,
-    parameter_types: Vec<u32>,
+    pub parameter_types: Vec<u32>,
 }
 
 /// What one step said.
@@ -338,11 +338,12 @@ impl Client {
             Asked::Batch(requests) => bound(requests)?.0.parameter_types.clone(),
             Asked::Query(_) | Asked::Step => Vec::new(),
         };
-        let mut bytes = BytesMut::new();
-        frontend::parse(&mut bytes, b"", &frontend::definition(text, &declared));
-        frontend::describe(&mut bytes, Target::Statement(b""));
-        frontend::sync(&mut bytes);
-        self.ask(shard, &Question::messages(bytes)).await?;
+        self.described_by(shard, description(text, &declared)).await
+    }
+
+    /// What the only statement that messages describe takes and gives, by the word of a shard's server.
+    pub async fn described_by(&mut self, shard: ShardId, messages: BytesMut) -> Step<Described> {
+        self.ask(shard, &Question::messages(messages)).await?;
         let mut preface = Preface::default();
         let mut failure = None;
         loop {
@@ -448,6 +449,15 @@ impl Client {
             _ => Box::pin(self.perform(schema, plan, &task)).await,
         }
     }
+}
+
+/// The messages that ask what a text takes and gives.
+pub fn description(text: &str, declared: &[u32]) -> BytesMut {
+    let mut bytes = BytesMut::new();
+    frontend::parse(&mut bytes, b"", &frontend::definition(text, declared));
+    frontend::describe(&mut bytes, Target::Statement(b""));
+    frontend::sync(&mut bytes);
+    bytes
 }
 
 impl Said {

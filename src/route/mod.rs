@@ -157,6 +157,13 @@ struct Router<'a> {
 impl<'a> Router<'a> {
     fn action(&mut self) -> Result<Action> {
         let statement = self.statement();
+        if matches!(statement.kind, StatementKind::Prepare { .. }) {
+            return Ok(Action::Prepare);
+        }
+        if statement.executes.is_some() {
+            self.check_understood()?;
+            return Ok(Action::Execute);
+        }
         if statement.kind == StatementKind::Select
             && !statement.set_configs.is_empty()
             && let Some(action) = session::set_config(

@@ -64,6 +64,10 @@ pub enum Action {
     MakeTable(Box<MakeTable>),
     /// DECLARE, FETCH, MOVE and CLOSE: Weir keeps the rows of cursors.
     Cursor,
+    /// PREPARE: the client keeps the statement under its name.
+    Prepare,
+    /// EXECUTE, or EXPLAIN of one: what it executes is planned when its values are known.
+    Execute,
     /// Session state (SET and its kin): on every server that the session has or gets.
     Session,
 }

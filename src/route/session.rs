@@ -172,8 +172,6 @@ pub(super) fn unparsed(text: &str) -> Error {
 /// The refusal of a kind of statement that is not done on a sharded database.
 pub(super) fn refusal(kind: &StatementKind) -> Error {
     let (what, detail) = match kind {
-        StatementKind::Prepare { .. } => ("PREPARE", "The prepared statement would exist on one shard only."),
-        StatementKind::Execute => ("EXECUTE", "What the prepared statement does is not in the text."),
         StatementKind::Standalone => {
             ("this command", "It is about databases, tablespaces, settings or replication of one server.")
         }
@@ -183,7 +181,6 @@ pub(super) fn refusal(kind: &StatementKind) -> Error {
     };
     let error = Error::refuse(format!("{what} is not supported on a sharded database"), detail);
     match kind {
-        StatementKind::Prepare { .. } | StatementKind::Execute => error.hint("Use protocol-level prepared statements."),
         StatementKind::Standalone => error.hint("Run it on the servers themselves."),
         _ => error,
     }

@@ -31,6 +31,7 @@ pub mod made_table;
 pub mod merge_defaults;
 pub mod moment;
 pub mod numbering;
+pub mod prepared;
 pub mod scan;
 pub mod schema;
 pub mod sources;

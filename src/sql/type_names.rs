@@ -37,18 +37,23 @@ pub fn type_names(oid: u32, schema: &Schema) -> Option<TypeNames> {
 impl TypeNames {
     /// As SQL writes it.
     pub fn written(&self) -> String {
-        let [namespace, name] = self.names.each_ref().map(|name| postgres_protocol::escape::escape_identifier(name));
+        let names = self.unmistakable().iter().map(|name| postgres_protocol::escape::escape_identifier(name));
         let array = if self.is_array && self.is_enum { "[]" } else { "" };
-        format!("{namespace}.{name}{array}")
+        format!("{}{array}", names.collect::<Vec<_>>().join("."))
+    }
+
+    /// The names without those that the parser's writer mistakes: with its schema, it takes bpchar and bit for char and bit,
+    /// which without a length is one of 1.
+    fn unmistakable(&self) -> &[String] {
+        let is_of_length = ["bpchar", "bit"].contains(&self.names[1].as_str()) && !self.is_enum;
+        &self.names[usize::from(is_of_length)..]
     }
 
     /// `value::type`, or an array of the type where `of_elements`.
     pub(super) fn cast(&self, value: Node, of_elements: bool) -> NodeEnum {
         let bound = || Node { node: Some(NodeEnum::Integer(Integer { ival: -1 })) };
         let array_bounds = if of_elements || self.is_array && self.is_enum { vec![bound()] } else { Vec::new() };
-        // With its schema, the parser's writer takes it for char or bit, which without a length is one of 1.
-        let is_of_length = ["bpchar", "bit"].contains(&self.names[1].as_str()) && !self.is_enum;
-        let names = self.names.iter().skip(usize::from(is_of_length)).map(|name| string(name)).collect();
+        let names = self.unmistakable().iter().map(|name| string(name)).collect();
         let type_name = Some(TypeName { names, typemod: -1, array_bounds, ..TypeName::default() });
         NodeEnum::TypeCast(Box::new(TypeCast { arg: Some(Box::new(value)), type_name, location: 0 }))
     }

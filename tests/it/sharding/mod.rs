@@ -25,6 +25,7 @@ mod shard_by_shard;
 mod shop;
 mod sources;
 mod spread;
+mod sql_prepared;
 mod temporary;
 mod tools;
 mod tpch;

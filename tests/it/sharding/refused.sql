@@ -14,7 +14,6 @@ SELECT * FROM nowhere
 EXPLAIN (FORMAT json) SELECT * FROM customers
 EXPLAIN SELECT ctid FROM customers
 SELECT customer_id INTO copied FROM customers
-PREPARE p AS SELECT * FROM customers
 DO $$ BEGIN PERFORM 1; END $$
 SET search_path = public, pg_catalog
 SET ROLE weir
