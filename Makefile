@@ -5,13 +5,15 @@ DEMO_DIR ?= /var/tmp/weir-demo
 # Tests start real servers: more threads than cores only make them wait for each other.
 TEST_THREADS ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: help setup setup-bench lint test demo demo-clean bench bench-layers bench-shards soak fuzz suites clean
+.PHONY: help setup setup-bench lint test demo demo-clean release bench bench-release bench-layers bench-shards soak fuzz suites clean
 
 help:
 	@echo "make demo          start two shards, their replicas and Weir, with a shop to query (Ctrl-C stops it)"
 	@echo "make demo-clean    remove the demo's data"
+	@echo "make release       the program as it is meant to run, optimised for what a load executes: target/release-pgo/weir"
 	@echo "make test          everything that must hold: format, lints, all tests against real servers"
 	@echo "make bench         what pooling costs, beside PgBouncer and HAProxy (BENCH=--quick for a short run, BENCH=--help)"
+	@echo "make bench-release the same, for the program of 'make release' beside a plain release build"
 	@echo "make bench-instructions  how many instructions a transaction takes, by function (BENCH=--help has options)"
 	@echo "make bench-curves  what a transaction costs with more clients, pools, statements, shards, keys"
 	@echo "make bench-shards  what three shards cost beside one PostgreSQL: COPY, writes, transactions, reads over shards"
@@ -37,12 +39,22 @@ demo: setup
 demo-clean:
 	$(CARGO) run --locked --release -- demo clean --dir $(DEMO_DIR)
 
+release:
+	@./scripts/setup.sh release
+	scripts/release.sh
+
 setup-bench: setup
 	@./scripts/setup.sh bench
 
 bench: setup-bench
 	$(CARGO) build --locked --release
 	benches/pool.py $(BENCH)
+
+# The same with the program of `make release` (WEIR=path: another one) beside the plain build.
+WEIR ?= target/release-pgo/weir
+bench-release: setup-bench
+	$(CARGO) build --locked --release
+	benches/pool.py --weir release=$(WEIR):1 --weir plain=target/release/weir:1 $(BENCH)
 
 bench-instructions: setup-bench
 	$(CARGO) build --locked --release

@@ -55,7 +55,8 @@ def start(its_stage, program):
         rows = {{ keyspace = "account", key = "key" }}
         accounts = {{ keyspace = "account", key = "key" }}
         """)
-    weir = its_stage.weir("weir", program, server, pool_size=4, workers=1, shards=SHARDS, shard_map=shard_map)
+    weir = its_stage.weir("weir", program, server, pool_size=4, workers=1, shards=SHARDS, shard_map=shard_map,
+                          database='repeatable_read = "all_shards"')
     return weir, server
 
 
@@ -139,6 +140,13 @@ class Both:
         for what, sql in [("read of one row", "SELECT balance FROM accounts WHERE key = 1"),
                           ("read of two rows, on two shards", "SELECT balance FROM accounts WHERE key IN (1, 2, 3, 4)")]:
             self.compare(what, lambda client, sql=sql: stage.query(client, sql), rounds=500, unit="ms")
+            for level in ("READ COMMITTED", "REPEATABLE READ"):
+                self.compare(f"  in a block, {level}", lambda client, sql=sql, level=level: self.block(client, level, sql),
+                             rounds=500, unit="ms")
+
+    def block(self, client, level, sql):
+        for each in (f"BEGIN ISOLATION LEVEL {level} READ ONLY", sql, "COMMIT"):
+            stage.query(client, each)
 
 
 def window(below):

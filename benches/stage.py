@@ -130,9 +130,9 @@ class Stage(contextlib.ExitStack):
         return wait_until_it_answers(Peer("haproxy", HOST, port, pid, server_per_client=True))
 
     def weir(self, name, program, server, pool_size, workers, *, under=(), users=(), settings="", shards=("only",),
-             shard_map=None):
+             shard_map=None, database=""):
         """Weir, run by the command `under` where there is one. Each shard is a database of the one server; without a
-        shard map there is one shard."""
+        shard map there is one shard. `database` has more settings of it."""
         port = free_port()
         more_users = "".join(f'\n[[users]]\nname = "{user}"\nauth = "trust"' for user in users)
         all_shards = "".join(f'\n[[databases.{DATABASE}.shards]]\nname = "{shard}"\nprimary = "{server.host}:{server.port}"'
@@ -153,7 +153,8 @@ class Stage(contextlib.ExitStack):
             password = "{SCRAM_USER}"{more_users}
             [databases.{DATABASE}]
             pool_size = {pool_size}
-            {f'shard_map = "{shard_map}"' if shard_map else ""}{all_shards}
+            {f'shard_map = "{shard_map}"' if shard_map else ""}
+            {database}{all_shards}
             """)
         pid = self.start(name, [*under, os.path.abspath(program), "serve", "--config", config])
         return wait_until_it_answers(Peer(name, HOST, port, pid, scram_port=port, scram_pid=pid))

@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # Installs what building and testing Weir needs beside Rust, where it is missing. Safe to run again.
-# `setup.sh bench` also installs the poolers that Weir is measured beside, and what measures.
+# `setup.sh bench` also installs the poolers that Weir is measured beside, and what measures; `setup.sh release` what
+# scripts/release.sh needs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # Build tools and libclang are for PostgreSQL's parser (libpg_query), Python for a driver that the tests use.
 packages=(build-essential libclang-dev python3 python3-venv)
 [ "${1:-}" != bench ] || packages+=(pgbouncer haproxy valgrind strace)
+wants_profdata=$([ "${1:-}" = release ] && printf yes || printf no)
 
 fail() {
     printf 'setup: %s\n' "$@" >&2
@@ -33,8 +35,16 @@ has_postgresql() {
         compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null
 }
 
+# What merges the compiler's counts; of LLVM 19 or newer.
+has_profdata() {
+    [ -x "$(rustc --print sysroot)/lib/rustlib/$(rustc -vV | sed -n 's/^host: //p')/bin/llvm-profdata" ] ||
+        compgen -c llvm-profdata- | grep -Eq '^llvm-profdata-(19|[2-9][0-9])$'
+}
+
 missing_packages() {
     local package
+    [ "$wants_profdata" = no ] || has_profdata ||
+        apt-cache pkgnames llvm- | grep -E '^llvm-[0-9]+$' | sort -V | tail -n 1
     has_postgresql || printf 'postgresql\n'
     for package in "${packages[@]}"; do
         is_installed "$package" || printf '%s\n' "$package"

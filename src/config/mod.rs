@@ -128,6 +128,15 @@ pub enum TwoPhaseMode {
     Required,
 }
 
+/// How far a REPEATABLE READ transaction sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RepeatableRead {
+    /// It may use one shard.
+    OneShard,
+    /// It has a snapshot of all shards, taken at one moment.
+    AllShards,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogLevel {
     Error,
@@ -187,6 +196,7 @@ pub struct Database {
     pub shard_local: BTreeSet<String>,
     pub sequence_state: SequenceState,
     pub two_phase: TwoPhaseMode,
+    pub repeatable_read: RepeatableRead,
     /// At least one, exactly one without a shard map. A shard's place is its [`crate::types::ShardId`]; the first is
     /// the home shard.
     pub shards: Vec<Shard>,

@@ -16,8 +16,8 @@ use super::mistake::{File, Mistake, Mistakes};
 use super::section::{Located, Section, Wrong, boolean, count, did_you_mean, name, positive, string, word};
 use super::units::{duration, duration_or_none, node_address, positive_duration, size, socket_address};
 use super::{
-    AuthMethod, CONSOLE_DATABASE, Config, Database, General, LogLevel, Password, Pool, PoolMode, Secret, SequenceState,
-    Shard, TwoPhaseMode, User, WEIR_PORT, peers, shard_map,
+    AuthMethod, CONSOLE_DATABASE, Config, Database, General, LogLevel, Password, Pool, PoolMode, RepeatableRead,
+    Secret, SequenceState, Shard, TwoPhaseMode, User, WEIR_PORT, peers, shard_map,
 };
 
 /// How a file's text is got.
@@ -39,6 +39,9 @@ const SEQUENCE_STATES: &[(&str, SequenceState)] = &[("affinity", SequenceState::
 const TWO_PHASE_MODES: &[(&str, TwoPhaseMode)] =
     &[("off", TwoPhaseMode::Off), ("auto", TwoPhaseMode::Auto), ("required", TwoPhaseMode::Required)];
 
+const REPEATABLE_READS: &[(&str, RepeatableRead)] =
+    &[("one_shard", RepeatableRead::OneShard), ("all_shards", RepeatableRead::AllShards)];
+
 const LOG_LEVELS: &[(&str, LogLevel)] = &[
     ("error", LogLevel::Error),
     ("warn", LogLevel::Warn),
@@ -58,7 +61,7 @@ pub(super) fn read_config(path: &Path, read: Read<'_>, mistakes: &Mistakes) -> O
     let users = read_users(&mut root);
     let general = read_general(&mut root, &users);
     let pool = read_pool(&mut root);
-    let databases = read_databases(&mut root, &pool, read);
+    let databases = read_databases(&mut root, &pool, general.catalog.is_some(), read);
     let peers = peers::read(&mut root, general.peer_id);
     root.finish();
     Some(Config { peers, general, pool, users: users.into_iter().map(|user| user.value).collect(), databases })
@@ -225,15 +228,15 @@ fn is_scram_secret(text: &str) -> bool {
     })
 }
 
-fn read_databases(root: &mut Section<'_>, pool: &Pool, read: Read<'_>) -> Vec<Database> {
+fn read_databases(root: &mut Section<'_>, pool: &Pool, shares_catalog: bool, read: Read<'_>) -> Vec<Database> {
     let sections = root.take_section("databases", "[databases]").named_sections(|name| format!("[databases.{name}]"));
     if sections.is_empty() {
         root.file.absence(0, "there is no database", Some("add a table [databases.NAME]".to_owned()));
     }
-    sections.into_iter().map(|(name, section)| read_database(name.value, section, pool, read)).collect()
+    sections.into_iter().map(|(name, section)| read_database(name.value, section, pool, shares_catalog, read)).collect()
 }
 
-fn read_database(name: &str, mut section: Section<'_>, pool: &Pool, read: Read<'_>) -> Database {
+fn read_database(name: &str, mut section: Section<'_>, pool: &Pool, shares_catalog: bool, read: Read<'_>) -> Database {
     if name == CONSOLE_DATABASE {
         section.mistake(format!("the name {CONSOLE_DATABASE} is the console's"));
     }
@@ -251,11 +254,25 @@ fn read_database(name: &str, mut section: Section<'_>, pool: &Pool, read: Read<'
         shard_local: values(section.take_list("shard_local", function_name).unwrap_or_default()).into_iter().collect(),
         sequence_state: section.take("sequence_state", word(SEQUENCE_STATES)).unwrap_or(SequenceState::Affinity),
         two_phase: section.take("two_phase", word(TWO_PHASE_MODES)).unwrap_or(TwoPhaseMode::Auto),
+        repeatable_read: read_repeatable_read(&mut section, shares_catalog),
         shard_map: read_shard_map(&mut section, shard_names, read),
         shards: shards.into_iter().filter_map(|(_, shard)| shard).collect(),
     };
     section.finish();
     database
+}
+
+/// How far a REPEATABLE READ transaction sees. Weirs that share a catalog do not keep each other out while a snapshot of all
+/// shards is taken.
+fn read_repeatable_read(section: &mut Section<'_>, shares_catalog: bool) -> RepeatableRead {
+    let Some(Located { value, offset }) = section.take_located("repeatable_read", word(REPEATABLE_READS)) else {
+        return RepeatableRead::OneShard;
+    };
+    if value == RepeatableRead::AllShards && shares_catalog {
+        let message = "repeatable_read = \"all_shards\" needs a Weir that shares its catalog with no other";
+        section.file.mistake(offset, message, Some("leave out catalog in [weir], or take \"one_shard\"".to_owned()));
+    }
+    value
 }
 
 /// The map that the database names. Without one there must be exactly one shard.

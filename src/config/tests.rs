@@ -129,6 +129,7 @@ harmless_functions = ["app.audit", "app.stamp"]
 shard_local = ["app.report"]
 sequence_state = "pin"
 two_phase = "required"
+repeatable_read = "all_shards"
 pool_size = 3
 [[databases.app.shards]]
 name = "only"
@@ -148,6 +149,7 @@ dbname = "other"
     assert_eq!(config.users[0].pool_mode, Some(PoolMode::Statement));
     assert_eq!(config.databases[0].sequence_state, SequenceState::Pin);
     assert_eq!(config.databases[0].two_phase, TwoPhaseMode::Required);
+    assert_eq!(config.databases[0].repeatable_read, RepeatableRead::AllShards);
     assert!(config.databases[0].harmless_functions.iter().eq(["app.audit", "app.stamp"]));
     assert!(config.databases[0].shard_local.iter().eq(["app.report"]));
     assert_eq!(config.databases[0].shards[0].primary, NodeAddress { host: "::1".to_owned(), port: 5433 });
@@ -299,6 +301,20 @@ fn a_syntax_error_hides_only_what_it_makes_uncertain() {
             "weir.toml:6: duplicate key",
             "weir.toml:8: string values must be quoted, expected literal string",
         ],
+    );
+}
+
+/// Weirs that share a catalog do not keep each other out.
+#[test]
+fn a_snapshot_of_all_shards_needs_a_catalog_of_ones_own() {
+    let database = "[databases.app]\nrepeatable_read = \"all_shards\"\n[[databases.app.shards]]\nname = \"a\"\nprimary = \"a:1\"\n";
+    let users = "[[users]]\nname = \"ann\"\npassword = \"x\"\n";
+    assert_eq!(mistakes(&format!("{users}{database}"), ""), Vec::<String>::new());
+    let shared = format!("[weir]\ncatalog = \"postgres://u@h/db\"\n{users}{database}");
+    assert_eq!(
+        mistakes(&shared, ""),
+        ["weir.toml:7: repeatable_read = \"all_shards\" needs a Weir that shares its catalog with no other \
+         (leave out catalog in [weir], or take \"one_shard\")"]
     );
 }
 

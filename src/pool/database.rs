@@ -7,12 +7,13 @@ use std::sync::{Arc, Mutex};
 use arc_swap::{ArcSwap, Guard};
 use tokio::sync::Notify;
 
+use super::cuts::Cuts;
 use super::entangled::Entangled;
 use super::freshness::Freshness;
 use super::listener::Listener;
 use super::shared::{Limits, MailSender, NodeIndex, PoolId, Shared};
 use crate::auth::Password;
-use crate::config::{self, PoolMode, SequenceState, TwoPhaseMode};
+use crate::config::{self, PoolMode, RepeatableRead, SequenceState, TwoPhaseMode};
 use crate::shardmap::{Key, ShardMap};
 use crate::sql::schema::Schema;
 use crate::types::{Epoch, Error, Result, ShardId};
@@ -49,6 +50,9 @@ pub struct Database {
     pub shard_local: BTreeSet<String>,
     pub sequence_state: SequenceState,
     pub two_phase: TwoPhaseMode,
+    pub repeatable_read: RepeatableRead,
+    /// Keeps others out while a snapshot of all shards is taken.
+    pub cuts: Cuts,
     pub limits: Limits,
     pub shards: Vec<Shard>,
     /// The shard map; `None` for an unsharded database.
@@ -94,6 +98,8 @@ impl Database {
             shard_local: declared.shard_local.clone(),
             sequence_state: declared.sequence_state,
             two_phase: declared.two_phase,
+            repeatable_read: declared.repeatable_read,
+            cuts: Cuts::default(),
             limits,
             shards,
             map: map.map(ArcSwap::from_pointee),

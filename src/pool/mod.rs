@@ -8,6 +8,7 @@
 //! * [`freshness`]: how far replicas are, for read-your-writes.
 
 pub mod attach;
+pub mod cuts;
 pub mod database;
 pub mod entangled;
 pub mod freshness;

@@ -10,7 +10,7 @@ use super::sharded::Task;
 use crate::route::HOME;
 use crate::route::plan::Access;
 use crate::session::cursors::Cursors;
-use crate::session::transaction::Transaction;
+use crate::session::transaction::{Snapshots, Transaction};
 use crate::sql::code::CodeClass;
 use crate::sql::facts::{Isolation, TransactionCommand};
 use crate::types::{Error, Kind, Origin, Result, ShardId};
@@ -60,8 +60,7 @@ impl Client {
             Some(block) if block.is_failed() => return Err(self.why_failed()),
             Some(_) => self.warn(ACTIVE_TRANSACTION, "there is already a transaction in progress"),
             None => {
-                let one_snapshot = matches!(isolation, Some(Isolation::RepeatableRead | Isolation::Serializable));
-                self.block = Some(Transaction::begin(text, one_snapshot));
+                self.block = Some(Transaction::begin(text, Snapshots::of(isolation)));
             }
         }
         self.complete("BEGIN");
@@ -163,7 +162,7 @@ impl Client {
     pub fn begin_own(&mut self) -> bool {
         let own = self.block.is_none();
         if own {
-            self.block = Some(Transaction::begin("BEGIN", false));
+            self.block = Some(Transaction::begin("BEGIN", Snapshots::PerStatement));
         }
         own
     }

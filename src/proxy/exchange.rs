@@ -180,6 +180,9 @@ impl Client {
         if !self.links[at].server.session.ledger.owes_nothing() {
             self.own_replies(at).await?;
         }
+        if let Some(block) = &mut self.block {
+            block.ask();
+        }
         let link = &mut self.links[at];
         link.stats.received(question.bytes.len());
         let server = &mut link.server;

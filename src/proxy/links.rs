@@ -20,7 +20,7 @@ use crate::route::plan::Access;
 use crate::session::ledger::Event;
 use crate::session::request::Adopted;
 use crate::session::settings::Settings;
-use crate::session::transaction::Transaction;
+use crate::session::transaction::{Snapshots, Transaction};
 use crate::sql::code::CodeClass;
 use crate::sql::facts::Facets;
 use crate::telemetry::PoolStats;
@@ -83,8 +83,9 @@ impl Client {
     /// As [`Client::link_apart`], and the refusal of a shard that the open block must not use, or of one for which the
     /// shard map changed while a server was waited for.
     pub async fn link(&mut self, shard: ShardId, access: Access) -> Step<usize> {
-        if let Some(block) = &mut self.block {
-            block.take_part(shard)?;
+        if self.block.is_some() {
+            self.cut_if_wanted().await?;
+            self.block.as_mut().map_or(Ok(()), |block| block.take_part(shard))?;
         }
         let planned = self.database.epoch();
         let at = self.link_apart(shard, access).await?;
@@ -338,7 +339,7 @@ impl Client {
         let (pool, stats) = self.pool(shard, node)?;
         let (server, waited) = match self.idle_server(&pool, shard) {
             Some(server) => (server, Duration::ZERO),
-            None => Box::pin(self.wait_for_server(&pool)).await?,
+            None => self.wait_for_server(&pool).await?,
         };
         stats.server_assigned(waited);
         Ok(Link { server, pool, stats, asked: None })
@@ -458,7 +459,7 @@ impl Client {
             return Stop::Fatal(error.hint("Connect again: what the session had on this server is lost."));
         }
         if in_transaction && self.block.is_none() {
-            self.block = Some(Transaction::begin("BEGIN", false));
+            self.block = Some(Transaction::begin("BEGIN", Snapshots::PerStatement));
         }
         if let Some(block) = &mut self.block {
             block.lose();

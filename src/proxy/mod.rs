@@ -45,6 +45,7 @@ pub mod control;
 pub mod copy_in;
 mod copy_out;
 mod cursors;
+mod cut;
 pub mod deadlock;
 pub mod everywhere;
 pub mod exchange;

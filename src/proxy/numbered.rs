@@ -33,6 +33,7 @@ impl Client {
     /// Puts the time at which the transaction began on the home shard into a statement, and does that.
     pub async fn at_one_moment(&mut self, schema: &Schema, task: &Task<'_>) -> Step {
         // No rows are read, so that a snapshot of another shard is in nobody's way.
+        self.cut_if_wanted().await?;
         self.link_apart(HOME, Access::Primary { writes: false }).await?;
         self.ask(HOME, &Question::query(MOMENT)).await?;
         let rows = self.answer(HOME).await?.into_rows();
@@ -75,6 +76,7 @@ impl Client {
     pub async fn values_at_home(&mut self, question: &Question) -> Step<Vec<Bytes>> {
         self.state.sequences.asked |= Effects::ADVANCES_SEQUENCE;
         // No rows are read, so that a snapshot of another shard is in nobody's way.
+        self.cut_if_wanted().await?;
         self.link_apart(HOME, Access::Primary { writes: true }).await?;
         self.ask(HOME, question).await?;
         match self.answer(HOME).await {

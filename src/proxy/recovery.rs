@@ -117,6 +117,7 @@ async fn resolve(connections: &mut Connections<'_>, transaction: &TwoPhase) -> R
     let Some(database) = instance.database(&transaction.database) else {
         return Err(Error::internal(format!("database \"{}\" is not configured", transaction.database)));
     };
+    let _committing = database.cuts.committing().await;
     let decision = instance.catalog.decide(&transaction.id, Decision::Abort).await?;
     let mut finished = true;
     for (position, shard) in transaction.shards.iter().enumerate() {

@@ -10,6 +10,7 @@ use super::simple::Ended;
 use super::values::Values;
 use crate::route::plan::Access;
 use crate::route::{self, Named, OWN_SETTINGS};
+use crate::session::transaction::Snapshots;
 use crate::sql::analyze::{Assignment, assignments};
 use crate::sql::facts::{DiscardTarget, Statement, StatementKind};
 use crate::types::{Error, Kind, Origin, Result};
@@ -135,9 +136,9 @@ impl Client {
             _ => return,
         };
         if let Some(block) = &mut self.block
-            && assignments(task.text).iter().any(needs_one_snapshot)
+            && let Some(snapshots) = assignments(task.text).iter().find_map(isolates)
         {
-            block.require_one_snapshot();
+            block.isolate(snapshots);
         }
         self.tell_later(name, task.text, local);
     }
@@ -148,6 +149,7 @@ impl Client {
         let configured = route::configured(task.text, &parameters);
         let configured = configured.ok_or_else(|| Error::internal("a call of set_config() that is none"))?;
         let sql = configured.sql();
+        self.cut_if_wanted().await?;
         let first = self.first_concerned().await?;
         let server = &self.links[first].server;
         let question =
@@ -193,7 +195,12 @@ fn is_concerned(link: &Link, in_block: bool) -> bool {
     !in_block || link.is_in_transaction()
 }
 
-/// REPEATABLE READ and SERIALIZABLE, whether by SET TRANSACTION or by name.
-fn needs_one_snapshot(set: &Assignment) -> bool {
-    set.name == "transaction_isolation" && !set.value.as_deref().is_some_and(route::is_per_statement)
+/// What REPEATABLE READ and SERIALIZABLE ask for, whether by SET TRANSACTION or by name. A level that is not known may be either.
+fn isolates(set: &Assignment) -> Option<Snapshots> {
+    match set.value.as_deref() {
+        _ if set.name != "transaction_isolation" => None,
+        Some(level) if route::is_per_statement(level) => None,
+        Some(level) if level.eq_ignore_ascii_case("repeatable read") => Some(Snapshots::Repeatable),
+        _ => Some(Snapshots::Serializable),
+    }
 }

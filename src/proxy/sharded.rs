@@ -50,6 +50,7 @@ pub const HOME: ShardId = ShardId(0);
 impl Client {
     /// Serves a simple Query on a sharded database.
     pub async fn sharded_query(&mut self, schema: &Schema, message: &[u8], text: &str) -> Step {
+        self.pass_cuts().await;
         self.learn_temporary().await?;
         let mut literals = Vec::new();
         let facts = self.known.facts(schema, text, &mut literals);
@@ -164,6 +165,7 @@ impl Client {
         mut requests: Vec<Request<'_>>,
         complete: bool,
     ) -> Step {
+        self.pass_cuts().await;
         self.learn_temporary().await?;
         if self.serve_portals(&mut requests)? {
             return Ok(());
@@ -393,6 +395,8 @@ impl Client {
 
     /// Does what the plan says.
     pub async fn perform(&mut self, schema: &Schema, plan: Plan, task: &Task<'_>) -> Step {
+        // It may follow from a commit of this very unit.
+        self.pass_cuts().await;
         if let StatementKind::Transaction(command) = &task.statement.kind {
             self.preface(task, &Preface::default());
             self.block_command(command, task).await?;

@@ -36,6 +36,7 @@ impl Client {
             // Nothing runs there but what ends the failure.
             Some(TransactionStatus::Failed) => Ok(()),
             Some(TransactionStatus::Idle | TransactionStatus::InTransaction) => {
+                self.cut_if_wanted().await?;
                 self.ask(HOME, &Question::query(NAMES)).await?;
                 let rows = self.answer(HOME).await?.into_rows();
                 self.temporary.names = rows.iter().map(|row| name(row)).collect::<Result<_>>()?;

@@ -78,6 +78,9 @@ impl Client {
             return Err(stop);
         }
         fault::point("prepared").await;
+        let database = Arc::clone(&self.database);
+        // Whoever takes a snapshot of all shards sees all of this or nothing.
+        let _committing = database.cuts.committing().await;
         let decision = self.decide(&transaction.id, Decision::Commit).await;
         fault::point("decided").await;
         match decision {

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use postgres_protocol::escape::escape_identifier;
 
 use crate::route::OWN_SETTINGS;
+use crate::sql::facts::Isolation;
 use crate::types::{Error, Kind, Origin, Result, ShardId};
 use crate::wire::TransactionStatus;
 
@@ -37,23 +38,56 @@ pub struct Transaction {
     writers: Vec<ShardId>,
     /// Names of relations whose columns it may have changed, which nobody else sees before it commits.
     altered: BTreeSet<String>,
-    /// REPEATABLE READ or SERIALIZABLE: one snapshot cannot span shards.
-    one_snapshot: bool,
-    /// The first shard on which a statement ran; settings and savepoints take no snapshot.
-    snapshot: Option<ShardId>,
+    snapshots: Snapshots,
+    seen: Seen,
+    /// Weir itself asked a server of the block something, which took a snapshot there.
+    asked: bool,
+}
+
+/// How many snapshots a transaction has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Snapshots {
+    /// READ COMMITTED: one for each statement and shard.
+    PerStatement,
+    /// REPEATABLE READ.
+    Repeatable,
+    /// SERIALIZABLE.
+    Serializable,
+}
+
+/// What a transaction has snapshots of. Settings and savepoints take none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seen {
+    Nothing,
+    /// The first shard on which a statement ran.
+    One(ShardId),
+    /// All shards, as of one moment.
+    Cut,
+}
+
+impl Snapshots {
+    /// As the isolation level says that BEGIN names.
+    pub fn of(isolation: Option<Isolation>) -> Self {
+        match isolation {
+            None | Some(Isolation::ReadUncommitted | Isolation::ReadCommitted) => Self::PerStatement,
+            Some(Isolation::RepeatableRead) => Self::Repeatable,
+            Some(Isolation::Serializable) => Self::Serializable,
+        }
+    }
 }
 
 impl Transaction {
     /// A block that the client opened with `begin`, its own words.
-    pub fn begin(begin: &str, one_snapshot: bool) -> Self {
+    pub fn begin(begin: &str, snapshots: Snapshots) -> Self {
         Self {
             steps: vec![Step::Begin(begin.to_owned())],
             failed: false,
             lost: false,
             writers: Vec::new(),
             altered: BTreeSet::new(),
-            one_snapshot,
-            snapshot: None,
+            snapshots,
+            seen: Seen::Nothing,
+            asked: false,
         }
     }
 
@@ -76,9 +110,24 @@ impl Transaction {
         self.failed
     }
 
-    /// The block's isolation became REPEATABLE READ or SERIALIZABLE after BEGIN.
-    pub fn require_one_snapshot(&mut self) {
-        self.one_snapshot = true;
+    /// The block's isolation changed after BEGIN.
+    pub fn isolate(&mut self, snapshots: Snapshots) {
+        self.snapshots = snapshots;
+    }
+
+    /// Whether it is to see one snapshot, which may be of all shards, and has seen nothing yet.
+    pub fn is_unseen_repeatable(&self) -> bool {
+        self.snapshots == Snapshots::Repeatable && self.seen == Seen::Nothing && !self.asked
+    }
+
+    /// Weir itself asks a server of the block something.
+    pub fn ask(&mut self) {
+        self.asked = true;
+    }
+
+    /// All shards have a snapshot of one moment.
+    pub fn have_cut(&mut self) {
+        self.seen = Seen::Cut;
     }
 
     /// The shards that may have been written, in the order of their first writes.
@@ -116,15 +165,18 @@ impl Transaction {
 
     /// Notes that a statement of the transaction runs on `shard`, or says why it must not.
     pub fn take_part(&mut self, shard: ShardId) -> Result<()> {
-        match self.snapshot {
-            Some(first) if first != shard && self.one_snapshot => Err(Error::refuse(
+        match self.seen {
+            Seen::One(first) if first != shard && self.snapshots != Snapshots::PerStatement => Err(Error::refuse(
                 "a REPEATABLE READ or SERIALIZABLE transaction cannot read a second shard",
                 format!("The transaction has a snapshot of shard {first}, this statement needs shard {shard}."),
             )
-            .hint("Use READ COMMITTED, which takes one snapshot per statement and shard.")),
-            Some(_) => Ok(()),
-            None => {
-                self.snapshot = Some(shard);
+            .hint(
+                "Use READ COMMITTED, which takes one snapshot per statement and shard, or REPEATABLE READ with \
+                 repeatable_read = \"all_shards\" in the database's configuration.",
+            )),
+            Seen::One(_) | Seen::Cut => Ok(()),
+            Seen::Nothing => {
+                self.seen = Seen::One(shard);
                 Ok(())
             }
         }
@@ -262,7 +314,7 @@ mod tests {
     const TWO: ShardId = ShardId(1);
 
     fn block() -> Transaction {
-        Transaction::begin("BEGIN READ WRITE", false)
+        Transaction::begin("BEGIN READ WRITE", Snapshots::PerStatement)
     }
 
     #[test]
@@ -305,14 +357,25 @@ mod tests {
         let mut block = block();
         block.take_part(ONE).unwrap();
         block.take_part(TWO).unwrap();
-        let mut strict = Transaction::begin("BEGIN ISOLATION LEVEL SERIALIZABLE", true);
+        let mut strict = Transaction::begin("BEGIN ISOLATION LEVEL SERIALIZABLE", Snapshots::Serializable);
         strict.take_part(TWO).unwrap();
         strict.take_part(TWO).unwrap();
         assert_eq!(strict.take_part(ONE).unwrap_err().kind, Kind::NotSupported);
-        let mut later = Transaction::begin("BEGIN", false);
-        later.require_one_snapshot();
+        let mut later = Transaction::begin("BEGIN", Snapshots::PerStatement);
+        assert!(!later.is_unseen_repeatable());
+        later.isolate(Snapshots::Repeatable);
+        assert!(later.is_unseen_repeatable());
+        let mut cut = later.clone();
+        let mut asked = later.clone();
+        asked.ask();
+        assert!(!asked.is_unseen_repeatable());
         later.take_part(ONE).unwrap();
+        assert!(!later.is_unseen_repeatable());
         assert_eq!(later.take_part(TWO).unwrap_err().kind, Kind::NotSupported);
+        cut.have_cut();
+        cut.take_part(ONE).unwrap();
+        cut.take_part(TWO).unwrap();
+        assert!(!cut.is_unseen_repeatable());
     }
 
     #[test]

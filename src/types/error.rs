@@ -80,6 +80,8 @@ pub enum Kind {
     LimitExceeded,
     /// The shard map moved on while the statement ran.
     StaleEpoch,
+    /// No snapshot of all shards can be taken now.
+    NoSnapshot,
     /// Transactions wait for each other on different shards.
     Deadlock,
     /// Nobody knows yet whether a transaction is committed.
@@ -122,6 +124,7 @@ impl Kind {
         Self::UnknownObject,
         Self::LimitExceeded,
         Self::StaleEpoch,
+        Self::NoSnapshot,
         Self::Deadlock,
         Self::InDoubt,
         Self::Shutdown,
@@ -159,6 +162,7 @@ impl Kind {
             Self::UnknownObject => "unknown_object",
             Self::LimitExceeded => "limit_exceeded",
             Self::StaleEpoch => "stale_epoch",
+            Self::NoSnapshot => "no_snapshot",
             Self::Deadlock => "deadlock",
             Self::InDoubt => "in_doubt",
             Self::Shutdown => "shutdown",
@@ -276,7 +280,7 @@ impl Kind {
             Kind::Cardinality => SqlState::CARDINALITY_VIOLATION,
             Kind::UnknownObject => SqlState::UNDEFINED_OBJECT,
             Kind::LimitExceeded => SqlState::CONFIGURATION_LIMIT_EXCEEDED,
-            Kind::StaleEpoch => SqlState::SERIALIZATION_FAILURE,
+            Kind::StaleEpoch | Kind::NoSnapshot => SqlState::SERIALIZATION_FAILURE,
             Kind::Deadlock => SqlState::DEADLOCK_DETECTED,
             Kind::InDoubt => SqlState::TRANSACTION_RESOLUTION_UNKNOWN,
             Kind::Shutdown => SqlState::ADMIN_SHUTDOWN,

@@ -6,6 +6,7 @@ mod copy_in;
 mod copy_out;
 mod corpus;
 mod cursors;
+mod cuts;
 mod differential;
 mod everywhere;
 mod faults;

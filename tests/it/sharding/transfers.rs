@@ -1,5 +1,6 @@
 //! Transfers between accounts on three shards while Weir and the shards' servers are killed: the total never changes, what
-//! was acknowledged is there, what failed is not, and nothing stays in doubt.
+//! was acknowledged is there, what failed is not, and nothing stays in doubt. Who looks at all shards as of one moment sees no
+//! transfer by half.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -57,7 +58,7 @@ struct Bank {
 impl Bank {
     fn open() -> Self {
         let shards: Vec<Node> = NAMES.iter().map(|name| start_primary(name)).collect();
-        let database = Database::new("bank").sharded_by(MAP);
+        let database = Database::new("bank").sharded_by(MAP).option("repeatable_read = \"all_shards\"");
         let database = shards.iter().zip(NAMES).fold(database, |made, (node, name)| {
             endpoint_of(node, "postgres").execute("CREATE DATABASE bank");
             made.nodes(name, node, &[], "bank")
@@ -89,6 +90,15 @@ impl Bank {
             })
         };
         (0..TELLERS).map(teller).collect()
+    }
+
+    /// Somebody looks at all accounts as of one moment until `stop` says so. Gives how often that could be done.
+    fn onlooker(&self, stop: &Arc<AtomicBool>) -> thread::JoinHandle<usize> {
+        let (stop, door) = (Arc::clone(stop), Arc::clone(&self.door));
+        thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(watch(&door, &stop))
+        })
     }
 
     /// Does some harm, at a random moment or at a point of somebody's commit, and mends it.
@@ -191,6 +201,43 @@ async fn work(
     }
 }
 
+/// Looks at all accounts in REPEATABLE READ transactions: the total never wavers, and no transfer has one side.
+async fn watch(door: &Mutex<Endpoint>, stop: &AtomicBool) -> usize {
+    let mut looks = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let endpoint = door.lock().expect("no teller panicked").clone();
+        let Ok(client) = endpoint.connect().await else {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            continue;
+        };
+        while !stop.load(Ordering::Relaxed) && !client.is_closed() {
+            let seen = look(&client).await;
+            let _perhaps_lost = client.simple_query("ROLLBACK").await;
+            if let Ok(seen) = seen {
+                assert_eq!(seen, [(ACCOUNTS * OPENING_BALANCE).to_string(), "0".to_owned()]);
+                looks += 1;
+            }
+        }
+    }
+    looks
+}
+
+async fn look(client: &Client) -> Result<[String; 2], Error> {
+    client.simple_query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    let total = first_value(client, "SELECT sum(balance) FROM accounts").await?;
+    let one_sided = "SELECT count(*) FROM (SELECT transfer FROM moves GROUP BY transfer HAVING count(*) <> 2) t";
+    Ok([total, first_value(client, one_sided).await?])
+}
+
+async fn first_value(client: &Client, sql: &str) -> Result<String, Error> {
+    let answer = client.simple_query(sql).await?;
+    let row = answer.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0),
+        _ => None,
+    });
+    Ok(row.expect("a row").to_owned())
+}
+
 async fn attempt(client: &Client, transfer: i64, random: &mut StdRng) -> Fate {
     let amount = random.random_range(1..50_i64);
     let mut accounts = [random.random_range(1..=ACCOUNTS), random.random_range(1..=ACCOUNTS)];
@@ -233,20 +280,25 @@ fn is_certain(error: &Error) -> bool {
 fn rounds(seed: u64, count: u64) {
     let mut bank = Bank::open();
     let mut random = StdRng::seed_from_u64(seed);
+    let mut looks = 0;
     for round in 0..count {
         let stop = Arc::new(AtomicBool::new(false));
         let tellers = bank.tellers(seed + round, &stop);
+        let onlooker = bank.onlooker(&stop);
         thread::sleep(Duration::from_millis(random.random_range(100..600)));
         let harm = bank.harm(&mut random);
         stop.store(true, Ordering::Relaxed);
         tellers.into_iter().for_each(|teller| teller.join().expect("a teller's work ends"));
+        looks += onlooker.join().expect("what the onlooker saw adds up");
         bank.audit(&format!("seed {seed}, round {round}, {harm}"));
     }
     let book = bank.book.lock().expect("no teller panicked");
     let count_of = |fate: Fate| book.values().filter(|known| **known == fate).count();
     let (done, undone, open) = (count_of(Fate::Done), count_of(Fate::Undone), count_of(Fate::Open));
-    println!("{count} rounds: {done} transfers acknowledged, {undone} failed, {open} with an open end");
-    assert!(done > 0);
+    println!(
+        "{count} rounds: {done} transfers acknowledged, {undone} failed, {open} with an open end; {looks} looks at all of them"
+    );
+    assert!(done > 0 && looks > 0);
 }
 
 #[test]
