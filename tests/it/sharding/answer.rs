@@ -22,7 +22,7 @@ pub struct Answer {
 }
 
 /// An ErrorResponse.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Failure {
     pub sqlstate: String,
     pub message: String,
