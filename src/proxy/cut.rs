@@ -1,6 +1,7 @@
 //! REPEATABLE READ over several shards: every shard's snapshot is taken at one moment, see [`crate::pool::cuts`].
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::client::Client;
 use super::exchange::Question;
@@ -13,6 +14,9 @@ use crate::pool::server::server_error;
 use crate::route::plan::Access;
 use crate::session::transaction::Transaction;
 use crate::types::{Error, Result, ShardId};
+
+/// How long the shards may take to answer. Others wait with the cut.
+const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 
 /// Any query takes the transaction's snapshot.
 const SNAPSHOT: &str = "SELECT";
@@ -46,24 +50,34 @@ impl Client {
             self.own_replies(at).await?;
         }
         let shut = database.cuts.shut().await?;
-        self.check_nothing_is_half_committed(&database).await?;
-        for shard in &shards {
+        let taken = tokio::time::timeout(ANSWER_LIMIT, self.take_snapshots(&database, &shards)).await;
+        drop(shut);
+        match taken.unwrap_or_else(|_| Err(in_between("A shard did not answer in time.").into())) {
+            Ok(()) => {
+                self.block.iter_mut().for_each(Transaction::have_cut);
+                Ok(())
+            }
+            Err(Stop::Gone) => Err(Stop::Gone),
+            Err(stop) => {
+                self.stop_all(&shards).await;
+                Err(stop)
+            }
+        }
+    }
+
+    /// Not cancel safe: servers may have something to say still, see [`Client::stop_all`].
+    async fn take_snapshots(&mut self, database: &Database, shards: &[ShardId]) -> Step {
+        self.check_nothing_is_half_committed(database).await?;
+        for shard in shards {
             self.ask(*shard, &Question::query(SNAPSHOT)).await?;
         }
         let mut failure = None;
-        for shard in &shards {
+        for shard in shards {
             if let Some(body) = self.drain(*shard).await? {
                 failure.get_or_insert_with(|| server_error(*shard, &body));
             }
         }
-        drop(shut);
-        if let Some(error) = failure {
-            return Err(Stop::Failed(error));
-        }
-        if let Some(block) = &mut self.block {
-            block.have_cut();
-        }
-        Ok(())
+        failure.map_or(Ok(()), |error| Err(Stop::Failed(error)))
     }
 
     /// What recovery has yet to finish is on some shards only. (What nobody has decided is on none; and whoever decides waits.)
