@@ -124,6 +124,11 @@ impl Database {
         self.map.as_ref().map(ArcSwap::load_full)
     }
 
+    /// The same, to look at: workers that do so at one time do not disturb each other, as they would by counting references.
+    pub fn map_here(&self) -> Option<Guard<Arc<ShardMap>>> {
+        self.map.as_ref().map(ArcSwap::load)
+    }
+
     /// The version of the shard map of now.
     pub fn epoch(&self) -> Option<Epoch> {
         self.map.as_ref().map(|map| map.load().epoch())

@@ -20,7 +20,7 @@ use crate::sql::analyze::assignments;
 use crate::sql::facts::{DiscardTarget, Effects, Facets, Facts, Statement, StatementKind, TransactionCommand};
 use crate::sql::scan::LiteralSpan;
 use crate::sql::schema::Schema;
-use crate::types::{Error, Result, ShardId};
+use crate::types::{Epoch, Error, Result, ShardId};
 use crate::wire::frontend::{Bind, Format};
 
 /// How a statement was sent, and so how its answer has to look.
@@ -48,23 +48,60 @@ pub struct Task<'t> {
 pub const HOME: ShardId = ShardId(0);
 
 impl Client {
+    /// The shard that answers a Query, and the version of the map that says so, where that is plain to see.
+    pub fn shard_by_key(&self, schema: &Schema, facts: &Facts, values: &Values<'_>) -> Option<(ShardId, Epoch)> {
+        let [statement] = facts.statements.as_slice() else { return None };
+        if self.temporary.used || self.block.as_ref().is_some_and(Transaction::is_failed) {
+            return None;
+        }
+        let map = self.database.map_here()?;
+        if !matches!(self.named_shard(values.text, &map), Ok(None)) {
+            return None;
+        }
+        let request =
+            route::Request { literals: values.literals, ..self.bare_request(statement, values.text, &map, schema) };
+        route::by_one_key(&request).map(|shard| (shard, map.epoch()))
+    }
+
+    /// Serves a Query that [`Client::shard_by_key`] found the shard of.
+    pub async fn read_by_key(
+        &mut self,
+        (shard, epoch): (ShardId, Epoch),
+        message: &[u8],
+        facts: &Facts,
+        values: &Values<'_>,
+    ) -> Step {
+        self.pass_cuts().await;
+        if self.database.epoch() != Some(epoch) {
+            return Err(stale_plan().into());
+        }
+        facts.statements.iter().for_each(|statement| self.note(statement, values));
+        self.on_one(shard, Access::Read, &Asked::Query(message), values.text).await?;
+        self.follow_block_status();
+        Ok(())
+    }
+
     /// Serves a simple Query on a sharded database.
-    pub async fn sharded_query(&mut self, schema: &Schema, message: &[u8], text: &str) -> Step {
+    pub async fn sharded_query(
+        &mut self,
+        schema: &Schema,
+        message: &[u8],
+        facts: &Facts,
+        Values { text, literals, .. }: Values<'_>,
+    ) -> Step {
         self.pass_cuts().await;
         self.learn_temporary().await?;
-        let mut literals = Vec::new();
-        let facts = self.known.facts(schema, text, &mut literals);
         self.fits_mode(facts.statements.iter())?;
         match facts.statements.as_slice() {
             [] => self.on_one(HOME, Access::Read, &Asked::Query(message), text).await.map(drop),
             [statement] => {
                 self.is_heard(statement)?;
-                let plan = self.plan(schema, statement, text, &literals, &[]).await?;
-                let values = Values { text, literals: &literals, bound: None };
+                let plan = self.plan(schema, statement, text, literals, &[]).await?;
+                let values = Values { text, literals, bound: None };
                 let task = Task { statement, text: statement.text(text), asked: Asked::Query(message), values };
                 self.perform(schema, plan, &task).await
             }
-            _ => self.sharded_steps(schema, message, text, &facts, &literals).await,
+            _ => self.sharded_steps(schema, message, text, facts, literals).await,
         }
     }
 

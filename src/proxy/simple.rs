@@ -75,17 +75,23 @@ impl Client {
         let Ok(text) = std::str::from_utf8(text) else {
             return self.forward_query(message, &Facts::unreadable(), &Values::default()).await;
         };
-        if self.database.is_sharded() {
-            return Box::pin(self.sharded_query(&schema, message, text)).await;
-        }
         let mut literals = self.worker.spare_literals();
         let facts = self.known.facts(&schema, text, &mut literals);
+        let values = Values { text, literals: &literals, bound: None };
+        if self.database.is_sharded() {
+            match self.shard_by_key(&schema, &facts, &values) {
+                Some(found) => self.read_by_key(found, message, &facts, &values).await?,
+                None => Box::pin(self.sharded_query(&schema, message, &facts, values)).await?,
+            }
+            self.worker.return_literals(literals);
+            return Ok(());
+        }
         drop(schema);
         self.fits_mode(facts.statements.iter())?;
         if self.answer_deallocate(&facts) {
             return Ok(());
         }
-        self.forward_query(message, &facts, &Values { text, literals: &literals, bound: None }).await?;
+        self.forward_query(message, &facts, &values).await?;
         self.worker.return_literals(literals);
         Ok(())
     }

@@ -8,7 +8,7 @@
 //!   several shards, [`fixed`] for statements whose shard the client names.
 //!   [`numbering`] finds rows that need numbers of sequences. [`target`] looks relations up in the map,
 //!   [`access`] says whether a replica may
-//!   answer.
+//!   answer. [`one_key`] is a short cut for the most frequent read.
 
 mod access;
 mod array;
@@ -21,6 +21,7 @@ mod gather;
 mod made_table;
 mod named;
 mod numbering;
+mod one_key;
 pub mod plan;
 mod prune;
 mod rows;
@@ -47,6 +48,7 @@ use crate::wire::frontend::Format;
 
 pub use access::unsharded;
 pub use named::{Named, OWN_SETTINGS};
+pub use one_key::by_one_key;
 pub use schema_change::{changes_columns, may_stand_in_block};
 pub use session::{SEARCH_PATH, check_setting, check_startup, configured, is_per_statement};
 pub use target::describer;
@@ -118,6 +120,14 @@ pub fn plan(request: &Request<'_>) -> Result<Plan> {
 /// # Errors
 /// As [`plan`].
 pub fn plan_noting(request: &Request<'_>, unowned: &mut Vec<UnownedKey>) -> Result<Plan> {
+    if let Some(shard) = by_one_key(request) {
+        let action = Action::One { part: Part::untouched(shard), access: unsharded(request.statement) };
+        return Ok(Plan { epoch: request.map.epoch(), action, explanation: Vec::new() });
+    }
+    plan_in_full(request, unowned)
+}
+
+fn plan_in_full(request: &Request<'_>, unowned: &mut Vec<UnownedKey>) -> Result<Plan> {
     let noted = RefCell::default();
     let mut router = Router { request: *request, targets: Vec::new(), unowned: &noted };
     let action = router.action();

@@ -6,6 +6,7 @@
 mod spread;
 
 use super::*;
+use std::cell::Cell;
 use std::sync::Arc;
 
 use crate::shardmap::{
@@ -215,18 +216,68 @@ fn route_named(text: &str, parameters: &[Parameter<'_>], schema: &Schema, named:
     scan(text, true, &mut Vec::new(), &mut literals).expect(text);
     let facts = analyze(text, true, schema);
     let statement = &facts.statements[0];
-    plan(&Request {
+    let (map, temporary) = (map(), BTreeSet::new());
+    let request = Request {
         text,
         statement,
         literals: &literals,
         parameters,
-        map: &map(),
+        map: &map,
         schema,
         named,
         role: "app",
         has_own_path: false,
-        temporary: &BTreeSet::new(),
-    })
+        temporary: &temporary,
+    };
+    check_short_cut(&request);
+    plan(&request)
+}
+
+thread_local! {
+    static SHORT_CUTS: Cell<usize> = const { Cell::new(0) };
+}
+
+/// The short cut leads where the long way does. (Nothing matches contradictions, which the long way sees.)
+fn check_short_cut(request: &Request<'_>) {
+    let Some(shard) = by_one_key(request) else { return };
+    SHORT_CUTS.set(SHORT_CUTS.get() + 1);
+    let whole = plan_in_full(request, &mut Vec::new()).expect(request.text);
+    let Action::One { part, access } = whole.action else { panic!("{}: {:?}", request.text, whole.action) };
+    let expected = if contradicts_itself(request) { HOME } else { shard };
+    assert_eq!((part.shard, access), (expected, Access::Read), "{}", request.text);
+}
+
+/// Whether the long way finds no shard at all.
+fn contradicts_itself(request: &Request<'_>) -> bool {
+    let mut router = Router { request: *request, targets: Vec::new(), unowned: &RefCell::default() };
+    router.resolve().expect(request.text);
+    router.needed(None).expect(request.text).is_empty()
+}
+
+#[test]
+fn reads_by_one_key_take_a_short_cut() {
+    for (text, shard) in [
+        ("SELECT * FROM n WHERE k = 150", true),
+        ("SELECT count(*), now() FROM n WHERE k = 150 AND v > 5 GROUP BY v", true),
+        ("SELECT * FROM n WHERE k = 150 AND k = 250", true),
+        ("SELECT * FROM n WHERE k = 100 + 50", true),
+        ("SELECT * FROM n WHERE k = 150 OR k = 150", false),
+        ("SELECT * FROM n WHERE k IN (150, 151)", false),
+        ("SELECT * FROM n WHERE k > 150", false),
+        ("SELECT * FROM n WHERE v = 150", false),
+        ("SELECT * FROM n WHERE k = NULL", false),
+        ("SELECT * FROM n WHERE k = 1.5", false),
+        ("SELECT * FROM n WHERE k = 150 FOR UPDATE", false),
+        ("SELECT ctid FROM n WHERE k = 150", false),
+        ("SELECT nextval('s') FROM n WHERE k = 150", false),
+        ("UPDATE n SET v = 1 WHERE k = 150", false),
+        ("EXPLAIN SELECT * FROM n WHERE k = 150", false),
+        ("SELECT * FROM n a JOIN n b ON a.k = b.k WHERE a.k = 150", false),
+    ] {
+        let before = SHORT_CUTS.get();
+        let _planned = route(text);
+        assert_eq!(SHORT_CUTS.get() > before, shard, "{text}");
+    }
 }
 
 fn route(text: &str) -> Result<Plan> {

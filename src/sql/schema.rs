@@ -1,7 +1,9 @@
 //! What is known of a database: which functions are built in and how volatile, which relations run code of users,
 //! how the OIDs of the shards stand for each other. Read from the servers' own catalogs by `pool::inspect`.
 
+use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use super::code::CodeClasses;
@@ -188,6 +190,44 @@ pub enum Resolved<'s> {
     Unknown,
 }
 
+/// A relation's schema and name, owned or not, so that relations can be looked up without copies of these.
+trait RelationKey {
+    fn parts(&self) -> (&str, &str);
+}
+
+impl RelationKey for (String, String) {
+    fn parts(&self) -> (&str, &str) {
+        (&self.0, &self.1)
+    }
+}
+
+impl RelationKey for (&str, &str) {
+    fn parts(&self) -> (&str, &str) {
+        *self
+    }
+}
+
+impl<'k> Borrow<dyn RelationKey + 'k> for (String, String) {
+    fn borrow(&self) -> &(dyn RelationKey + 'k) {
+        self
+    }
+}
+
+// As of the tuple of strings: a map finds its keys by either.
+impl Hash for dyn RelationKey + '_ {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.parts().hash(state);
+    }
+}
+
+impl PartialEq for dyn RelationKey + '_ {
+    fn eq(&self, other: &Self) -> bool {
+        self.parts() == other.parts()
+    }
+}
+
+impl Eq for dyn RelationKey + '_ {}
+
 impl Schema {
     /// The key type with this OID.
     pub fn key_type(&self, oid: u32) -> Option<KeyType> {
@@ -229,7 +269,8 @@ impl Schema {
     }
 
     fn lookup(&self, schema: &str, name: &str) -> Resolved<'_> {
-        match self.relations.get_key_value(&(schema.to_owned(), name.to_owned())) {
+        let name: &dyn RelationKey = &(schema, name);
+        match self.relations.get_key_value(name) {
             Some(((schema, _), relation)) => Resolved::User { schema, relation },
             None => Resolved::Unknown,
         }
