@@ -436,7 +436,7 @@ impl Client {
         self.pass_cuts().await;
         if let StatementKind::Transaction(command) = &task.statement.kind {
             self.preface(task, &Preface::default());
-            self.block_command(command, task).await?;
+            Box::pin(self.block_command(command, task)).await?;
             self.heed_steps().await?;
             return self.answered(task);
         }
@@ -449,7 +449,7 @@ impl Client {
             Action::One { part, access } if !plan.explanation.is_empty() && !matches!(task.asked, Asked::Batch(_)) => {
                 self.write_check(part.shard, access)?;
                 self.note(task.statement, &Values::default());
-                self.explained(&part, access, &plan.explanation, task).await
+                Box::pin(self.explained(&part, access, &plan.explanation, task)).await
             }
             Action::One { part, access } => {
                 self.write_check(part.shard, access)?;
@@ -461,13 +461,28 @@ impl Client {
                 }
                 self.told(ended, task)
             }
+            // In a box of its own: what one shard does needs little room.
+            action => Box::pin(self.perform_otherwise(schema, action, &plan.explanation, task)).await,
+        }
+    }
+
+    /// Does what is more than a statement on one shard.
+    async fn perform_otherwise(
+        &mut self,
+        schema: &Schema,
+        action: Action,
+        explanation: &[String],
+        task: &Task<'_>,
+    ) -> Step {
+        match action {
+            Action::One { .. } => Err(Error::internal("a statement of one shard is taken for another").into()),
             Action::Fan { parts, merge, access } => {
                 if access != Access::Read {
                     self.note(task.statement, &task.values);
                 }
                 self.fan(schema, &parts, &merge, access, task).await
             }
-            Action::Gather(gather) => Box::pin(self.gather(&gather, &plan.explanation, task)).await,
+            Action::Gather(gather) => self.gather(&gather, explanation, task).await,
             Action::Explanation { lines, parts } => Box::pin(self.explain(&lines, &parts, task)).await,
             Action::Spread(spread) => Box::pin(self.spread(&spread, task)).await,
             Action::Everywhere { parts, changes_schema } => {
