@@ -139,10 +139,10 @@ class Both:
     def points(self):
         for what, sql in [("read of one row", "SELECT balance FROM accounts WHERE key = 1"),
                           ("read of two rows, on two shards", "SELECT balance FROM accounts WHERE key IN (1, 2, 3, 4)")]:
-            self.compare(what, lambda client, sql=sql: stage.query(client, sql), rounds=500, unit="ms")
+            self.compare(what, lambda client, sql=sql: stage.query(client, sql), rounds=2000, unit="ms")
             for level in ("READ COMMITTED", "REPEATABLE READ"):
                 self.compare(f"  in a block, {level}", lambda client, sql=sql, level=level: self.block(client, level, sql),
-                             rounds=500, unit="ms")
+                             rounds=2000, unit="ms")
 
     def block(self, client, level, sql):
         for each in (f"BEGIN ISOLATION LEVEL {level} READ ONLY", sql, "COMMIT"):

@@ -13,7 +13,7 @@ use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use crate::types::{Error, Kind, Origin, Result};
 
 /// How long a cut waits for transactions that are being committed on several shards. Others wait with it.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The gate of one database.
 #[derive(Debug, Default)]

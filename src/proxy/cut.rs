@@ -16,7 +16,7 @@ use crate::session::transaction::Transaction;
 use crate::types::{Error, Result, ShardId};
 
 /// How long the shards may take to answer. Others wait with the cut.
-const ANSWER_LIMIT: Duration = Duration::from_secs(2);
+const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 
 /// Any query takes the transaction's snapshot.
 const SNAPSHOT: &str = "SELECT";

@@ -48,7 +48,7 @@ pub struct Task<'t> {
 pub const HOME: ShardId = ShardId(0);
 
 impl Client {
-    /// The shard that answers a Query, and the version of the map that says so, where that is plain to see.
+    /// The shard that a Query goes to, and the version of the map that says so, where that is plain to see.
     pub fn shard_by_key(&self, schema: &Schema, facts: &Facts, values: &Values<'_>) -> Option<(ShardId, Epoch)> {
         let [statement] = facts.statements.as_slice() else { return None };
         if self.temporary.used || self.block.as_ref().is_some_and(Transaction::is_failed) {
@@ -64,7 +64,7 @@ impl Client {
     }
 
     /// Serves a Query that [`Client::shard_by_key`] found the shard of.
-    pub async fn read_by_key(
+    pub async fn on_shard_by_key(
         &mut self,
         (shard, epoch): (ShardId, Epoch),
         message: &[u8],
@@ -75,8 +75,10 @@ impl Client {
         if self.database.epoch() != Some(epoch) {
             return Err(stale_plan().into());
         }
+        let access = facts.statements.iter().map(route::unsharded).fold(Access::Read, Access::and);
+        self.write_check(shard, access)?;
         facts.statements.iter().for_each(|statement| self.note(statement, values));
-        self.on_one(shard, Access::Read, &Asked::Query(message), values.text).await?;
+        self.on_one(shard, access, &Asked::Query(message), values.text).await?;
         self.follow_block_status();
         Ok(())
     }

@@ -80,7 +80,7 @@ impl Client {
         let values = Values { text, literals: &literals, bound: None };
         if self.database.is_sharded() {
             match self.shard_by_key(&schema, &facts, &values) {
-                Some(found) => self.read_by_key(found, message, &facts, &values).await?,
+                Some(found) => self.on_shard_by_key(found, message, &facts, &values).await?,
                 None => Box::pin(self.sharded_query(&schema, message, &facts, values)).await?,
             }
             self.worker.return_literals(literals);

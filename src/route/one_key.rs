@@ -1,23 +1,23 @@
-//! The shortest way to a plan: a read of one sharded table whose key is compared with one value. Nothing is allocated on it
-//! for a plain literal. What it does not recognise goes the long way, which would come to the same shard.
+//! The shortest way to a plan: a SELECT, UPDATE or DELETE of one sharded table whose key is compared with one value. Nothing is
+//! allocated on it for a plain literal. What it does not recognise goes the long way, which would come to the same shard.
 
 use std::cell::RefCell;
 
 use super::target::{Target, lookup};
 use super::value::{Family, Value, find_column};
-use super::{Request, Router, access};
-use crate::route::plan::Access;
+use super::{Request, Router};
 use crate::sql::facts::{Comparison, Condition, Effects, Operand, Statement, StatementKind, Values};
 use crate::types::ShardId;
 
-/// What may have to be refused on one shard, and so goes the long way.
-const LOOKED_AT: Effects = Effects::SYSTEM_RELATIONS.union(Effects::SYSTEM_COLUMNS);
+/// What no shard minds; anything else may have to be refused there.
+const PASSED: Effects =
+    Effects::WRITES_ROWS.union(Effects::STABLE).union(Effects::SHAPES_RESULT).union(Effects::READS_DATES);
 
-/// The only shard that a read needs, where a look at its one table and its one key tells.
+/// The only shard that a statement needs, where a look at its one table and its one key tells.
 pub fn by_one_key(request: &Request<'_>) -> Option<ShardId> {
     let statement = request.statement;
     let [used] = statement.relations.as_slice() else { return None };
-    if !is_plain_read(statement) || used.expanded || has_other_names(request) {
+    if !is_plain(statement) || used.expanded || has_other_names(request) {
         return None;
     }
     let Target::Sharded { keyspace, columns: [column], relation: Some(relation) } = lookup(request, &used.name) else {
@@ -28,7 +28,8 @@ pub fn by_one_key(request: &Request<'_>) -> Option<ShardId> {
     let actual = request.schema.key_type(find_column(&relation.columns, column)?.type_oid)?;
     let is_prunable =
         family == Family::of(actual) && (family != Family::Text || !request.schema.has_nondeterministic_collations);
-    if !is_prunable || relation.is_view || relation.homeless_type.is_some() {
+    let moves_rows = statement.assigned.iter().any(|assigned| assigned.column == *column);
+    if moves_rows || !is_prunable || relation.is_view || relation.homeless_type.is_some() {
         return None;
     }
     let restrictions = statement.restrictions.iter().filter(|restriction| restriction.relations.contains(&0));
@@ -43,11 +44,13 @@ pub fn by_one_key(request: &Request<'_>) -> Option<ShardId> {
     }
 }
 
-/// A SELECT of which nothing is to be known but where its rows are.
-fn is_plain_read(statement: &Statement) -> bool {
-    statement.kind == StatementKind::Select
-        && access::unsharded(statement) == Access::Read
-        && !statement.effects.intersects(LOOKED_AT)
+/// A statement of which nothing is to be known but where its rows are.
+fn is_plain(statement: &Statement) -> bool {
+    matches!(statement.kind, StatementKind::Select | StatementKind::Update | StatementKind::Delete)
+        && PASSED.contains(statement.effects)
+        && statement.makes.is_empty()
+        && statement.set_configs.is_empty()
+        && statement.unknown.is_none()
         && statement.executes.is_none()
         && statement.opaque_names.is_empty()
         && statement.shard_local_names.is_empty()

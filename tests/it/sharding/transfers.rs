@@ -187,12 +187,7 @@ async fn work(
     next: &AtomicI64,
     mut random: StdRng,
 ) {
-    while !stop.load(Ordering::Relaxed) {
-        let endpoint = door.lock().expect("no teller panicked").clone();
-        let Ok(client) = endpoint.connect().await else {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            continue;
-        };
+    while let Some(client) = next_client(door, stop).await {
         while !stop.load(Ordering::Relaxed) && !client.is_closed() {
             let transfer = next.fetch_add(1, Ordering::Relaxed);
             let fate = attempt(&client, transfer, &mut random).await;
@@ -201,15 +196,22 @@ async fn work(
     }
 }
 
+/// A connection to the Weir of now; `None` when it is time to stop.
+async fn next_client(door: &Mutex<Endpoint>, stop: &AtomicBool) -> Option<Client> {
+    while !stop.load(Ordering::Relaxed) {
+        let endpoint = door.lock().expect("no teller panicked").clone();
+        if let Ok(client) = endpoint.connect().await {
+            return Some(client);
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    None
+}
+
 /// Looks at all accounts in REPEATABLE READ transactions: the total never wavers, and no transfer has one side.
 async fn watch(door: &Mutex<Endpoint>, stop: &AtomicBool) -> usize {
     let mut looks = 0;
-    while !stop.load(Ordering::Relaxed) {
-        let endpoint = door.lock().expect("no teller panicked").clone();
-        let Ok(client) = endpoint.connect().await else {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            continue;
-        };
+    while let Some(client) = next_client(door, stop).await {
         while !stop.load(Ordering::Relaxed) && !client.is_closed() {
             let seen = look(&client).await;
             let _perhaps_lost = client.simple_query("ROLLBACK").await;
