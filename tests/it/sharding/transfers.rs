@@ -101,6 +101,22 @@ impl Bank {
         })
     }
 
+    /// The same once, while nobody does harm: it can be done.
+    fn look_at_rest(&self, what: &str) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let deadline = Instant::now() + Duration::from_secs(60);
+            loop {
+                let client = self.weir.endpoint("bank").connect().await.expect("Weir is there");
+                match look(&client).await {
+                    Ok(seen) => return assert_eq!(seen, whole(), "{what}"),
+                    Err(error) => assert!(Instant::now() < deadline, "{what}: {error:?}\n{}", self.weir.log()),
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+    }
+
     /// Does some harm, at a random moment or at a point of somebody's commit, and mends it.
     fn harm(&mut self, random: &mut StdRng) -> String {
         let points = ["begun", "prepared", "decided", "committed_one"];
@@ -216,12 +232,17 @@ async fn watch(door: &Mutex<Endpoint>, stop: &AtomicBool) -> usize {
             let seen = look(&client).await;
             let _perhaps_lost = client.simple_query("ROLLBACK").await;
             if let Ok(seen) = seen {
-                assert_eq!(seen, [(ACCOUNTS * OPENING_BALANCE).to_string(), "0".to_owned()]);
+                assert_eq!(seen, whole());
                 looks += 1;
             }
         }
     }
     looks
+}
+
+/// What is seen when nothing is seen by half: the total, and no transfer with one side.
+fn whole() -> [String; 2] {
+    [(ACCOUNTS * OPENING_BALANCE).to_string(), "0".to_owned()]
 }
 
 async fn look(client: &Client) -> Result<[String; 2], Error> {
@@ -292,15 +313,17 @@ fn rounds(seed: u64, count: u64) {
         stop.store(true, Ordering::Relaxed);
         tellers.into_iter().for_each(|teller| teller.join().expect("a teller's work ends"));
         looks += onlooker.join().expect("what the onlooker saw adds up");
-        bank.audit(&format!("seed {seed}, round {round}, {harm}"));
+        let what = format!("seed {seed}, round {round}, {harm}");
+        bank.audit(&what);
+        bank.look_at_rest(&what);
     }
     let book = bank.book.lock().expect("no teller panicked");
     let count_of = |fate: Fate| book.values().filter(|known| **known == fate).count();
     let (done, undone, open) = (count_of(Fate::Done), count_of(Fate::Undone), count_of(Fate::Open));
     println!(
-        "{count} rounds: {done} transfers acknowledged, {undone} failed, {open} with an open end; {looks} looks at all of them"
+        "{count} rounds: {done} transfers acknowledged, {undone} failed, {open} with an open end; {looks} looks meanwhile"
     );
-    assert!(done > 0 && looks > 0);
+    assert!(done > 0);
 }
 
 #[test]
