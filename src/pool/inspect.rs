@@ -6,6 +6,7 @@ mod numbers;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use rustc_hash::FxHashMap;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
 
@@ -251,7 +252,11 @@ pub async fn inspect(version: u64, members: &[Member], declared: &Declared<'_>) 
 }
 
 /// Adds relations that only another shard has.
-fn add_relations(schema: &mut Schema, others: HashMap<(String, String), Relation>, translation: Option<&Translation>) {
+fn add_relations(
+    schema: &mut Schema,
+    others: FxHashMap<(String, String), Relation>,
+    translation: Option<&Translation>,
+) {
     for (name, mut relation) in others {
         if schema.relations.contains_key(&name) {
             continue;
@@ -296,8 +301,8 @@ async fn functions(client: &Client) -> Result<HashMap<String, FunctionClass>> {
     Ok(rows(client, FUNCTIONS).await?.iter().map(|row| (row.get(0), class(row))).collect())
 }
 
-async fn relations(client: &Client) -> Result<HashMap<(String, String), Relation>> {
-    let mut relations = HashMap::new();
+async fn relations(client: &Client) -> Result<FxHashMap<(String, String), Relation>> {
+    let mut relations = FxHashMap::default();
     let opaque_views: Vec<u32> = rows(client, OPAQUE_VIEWS).await?.iter().map(|row| row.get(0)).collect();
     for row in query(client, RELATIONS, &[&opaque_views]).await? {
         let relation = Relation {

@@ -6,6 +6,8 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use rustc_hash::FxHashMap;
+
 use super::code::CodeClasses;
 use super::facts::RelationName;
 use super::scan::{LiteralSpan, scan};
@@ -21,7 +23,7 @@ pub struct Schema {
     /// Functions by name.
     pub functions: HashMap<String, FunctionClass>,
     /// User relations by schema and name. System relations are not listed.
-    pub relations: HashMap<(String, String), Relation>,
+    pub relations: FxHashMap<(String, String), Relation>,
     /// What the code of users may leave in a session.
     pub code: CodeClasses,
     /// Names of functions that are declared to touch only the shard that they run on.
