@@ -52,7 +52,7 @@ impl Client {
         }
         let shard = self.describer_of(schema, &query)?;
         self.link(shard, Access::Primary { writes: false }).await?;
-        let described = self.described_by(shard, prepared_by_sql(&renamed)).await?;
+        let described = self.described_here(shard, prepared_by_sql(&renamed)).await?;
         self.prove_values(schema, shard, &query, &described).await?;
         let definition = frontend::definition(&query, &described.parameter_types);
         let body = [name.as_bytes(), b"\0", &definition].concat();
@@ -71,6 +71,14 @@ impl Client {
         Ok(())
     }
 
+    /// As [`Client::described_by`]; places in the text, which is not the client's, are left out of an error.
+    async fn described_here(&mut self, shard: ShardId, messages: BytesMut) -> Step<Described> {
+        match self.described_by(shard, messages).await? {
+            Ok(described) => Ok(described),
+            Err(error) => Err(self.passed_on(&without_places(&error))),
+        }
+    }
+
     /// The shard that knows all tables of a text.
     fn describer_of(&self, schema: &Schema, text: &str) -> Result<ShardId> {
         let mut literals = Vec::new();
@@ -84,7 +92,7 @@ impl Client {
     async fn prove_values(&mut self, schema: &Schema, shard: ShardId, query: &str, described: &Described) -> Step {
         let types = &described.parameter_types;
         let text = prepared::with_values(query, types, &vec![None; types.len()], schema)?;
-        let with_values = self.described_by(shard, description(&text, &[])).await?;
+        let with_values = self.described_here(shard, description(&text, &[])).await?;
         if with_values.preface.columns == described.preface.columns {
             return Ok(());
         }
@@ -165,7 +173,7 @@ impl Client {
         }
         let shard = self.describer_of(schema, query)?;
         self.link(shard, Access::Primary { writes: false }).await?;
-        Ok(self.described_by(shard, description(query, declared)).await?.parameter_types)
+        Ok(self.described_here(shard, description(query, declared)).await?.parameter_types)
     }
 
     /// The arguments' values in text format, as PostgreSQL makes them the parameters'.

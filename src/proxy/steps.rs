@@ -338,11 +338,15 @@ impl Client {
             Asked::Batch(requests) => bound(requests)?.0.parameter_types.clone(),
             Asked::Query(_) | Asked::Step => Vec::new(),
         };
-        self.described_by(shard, description(text, &declared)).await
+        match self.described_by(shard, description(text, &declared)).await? {
+            Ok(described) => Ok(described),
+            Err(error) => Err(self.passed_on(&error)),
+        }
     }
 
-    /// What the only statement that messages describe takes and gives, by the word of a shard's server.
-    pub async fn described_by(&mut self, shard: ShardId, messages: BytesMut) -> Step<Described> {
+    /// What the only statement that messages describe takes and gives, by the word of a shard's server; or the body of the
+    /// server's ErrorResponse.
+    pub async fn described_by(&mut self, shard: ShardId, messages: BytesMut) -> Step<Result<Described, Bytes>> {
         self.ask(shard, &Question::messages(messages)).await?;
         let mut preface = Preface::default();
         let mut failure = None;
@@ -360,13 +364,13 @@ impl Client {
             }
         }
         if let Some(error) = failure {
-            return Err(self.passed_on(&error));
+            return Ok(Err(error));
         }
         let parameter_types = match &preface.parameters {
             Some(body) => backend::read_parameter_description(body)?,
             None => Vec::new(),
         };
-        Ok(Described { preface, parameter_types })
+        Ok(Ok(Described { preface, parameter_types }))
     }
 
     /// Does a statement that is a part of the client's own, with the parameters of that where those were `described`.
