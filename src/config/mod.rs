@@ -52,6 +52,8 @@ pub struct General {
     pub http_listen: Option<SocketAddr>,
     /// Threads that serve clients; `None`: one per core.
     pub workers: Option<NonZeroUsize>,
+    /// Whether messages go to the kernel by io_uring, where it has that.
+    pub io_uring: bool,
     /// Where the catalog lives, unless [`General::catalog`] says otherwise.
     pub state_dir: PathBuf,
     /// The PostgreSQL database that has the catalog, as a URL; it may hold a password.

@@ -95,6 +95,7 @@ fn read_general(root: &mut Section<'_>, users: &[Located<User>]) -> General {
         listen: read_listen(&mut section),
         http_listen: section.take("http_listen", socket_address),
         workers: section.take("workers", count).and_then(NonZeroUsize::new),
+        io_uring: section.take("io_uring", boolean).unwrap_or(true),
         state_dir: read_state_dir(&mut section),
         catalog: section.take("catalog", catalog_url),
         admin_users: read_admin_users(&mut section, users),

@@ -100,6 +100,7 @@ fn what_is_absent_has_its_default() {
     assert_eq!(config.general.listen, ["127.0.0.1:6432".parse().unwrap()]);
     assert_eq!(config.general.state_dir, Path::new("dir/weir-state"));
     assert_eq!(config.general.workers, None);
+    assert!(config.general.io_uring);
     assert_eq!(config.pool.server_idle_timeout, Some(Duration::from_secs(600)));
     assert_eq!(config.databases[0].pool_size, 20);
     let shard = &config.databases[0].shards[0];
@@ -110,7 +111,7 @@ fn what_is_absent_has_its_default() {
 #[test]
 fn values_are_real_types() {
     let main = r#"
-weir = { listen = "[::1]:1", workers = 3, state_dir = "/var/lib/weir", log_level = "debug", admin_users = ["bob"] }
+weir = { listen = "[::1]:1", workers = 3, io_uring = false, state_dir = "/var/lib/weir", log_level = "debug", admin_users = ["bob"] }
 [pool]
 pool_mode = "session"
 server_lifetime = "90min"
@@ -140,6 +141,7 @@ dbname = "other"
     let config = load_texts(main, "").unwrap();
     assert_eq!(config.general.state_dir, Path::new("/var/lib/weir"));
     assert_eq!(config.general.workers, NonZeroUsize::new(3));
+    assert!(!config.general.io_uring);
     assert_eq!(config.pool.server_lifetime, Duration::from_secs(5400));
     assert_eq!(config.pool.server_idle_timeout, None);
     assert_eq!(config.pool.query_wait_timeout, Some(Duration::from_millis(250)));

@@ -14,7 +14,7 @@ use bytes::{Buf, BytesMut};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use super::reactor::{Ready, Source};
-use super::{executor, spare};
+use super::{executor, outbox, spare};
 
 /// Bytes asked for with one read: few at first, which is all that a point query needs, then as many as the peer's bursts
 /// call for.
@@ -53,8 +53,15 @@ impl Conn {
     }
 
     /// The connection's socket, for handing it to another thread. Buffers must be empty.
-    pub fn into_std(self) -> io::Result<TcpStream> {
+    ///
+    /// # Errors
+    /// The socket has not taken everything yet, or it could not be unregistered.
+    pub fn into_std(mut self) -> io::Result<TcpStream> {
         debug_assert!(self.input.is_empty() && self.output.is_empty(), "bytes would be lost");
+        self.take_back();
+        if !self.output.is_empty() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         executor::release(&self.stream)?;
         self.stream.try_clone()
     }
@@ -139,8 +146,13 @@ impl Conn {
         !self.source.attempt(Ready::READ, look).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
-    /// Sends `bytes`, or keeps what the socket does not take now; [`Conn::poll_flush`] sends the rest.
+    /// Sends `bytes`, at the end of the executor's turn if they are few, or keeps what the socket does not take;
+    /// [`Conn::poll_flush`] sends the rest.
     pub fn poll_send(&mut self, cx: &mut Context<'_>, mut bytes: &[u8]) -> io::Result<()> {
+        if self.output.is_empty() && outbox::post(&self.source, bytes) {
+            return Ok(());
+        }
+        self.take_back();
         if self.output.is_empty() {
             while !bytes.is_empty() {
                 match self.poll_write(cx, bytes) {
@@ -172,13 +184,41 @@ impl Conn {
         &mut self.output
     }
 
-    /// Bytes that wait to be sent.
+    /// Bytes that wait to be sent, longer than for the executor's turn.
     pub fn unsent(&self) -> usize {
-        self.output.len()
+        self.output.len() + self.source.left_len()
     }
 
-    /// Sends what waits. Ready when nothing waits any more.
+    /// Whether the kernel has everything.
+    pub fn is_all_sent(&self) -> bool {
+        self.unsent() == 0 && !self.source.is_posted()
+    }
+
+    /// Takes back what was posted and not sent: the kernel has the rest.
+    fn take_back(&mut self) {
+        outbox::send_if_posted(&self.source);
+        if let Some(mut left) = self.source.take_left() {
+            left.extend_from_slice(&self.output);
+            self.output = left;
+        }
+    }
+
+    /// Sends what waits, at the end of the executor's turn if it is little. Ready when nothing waits any longer than
+    /// that.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.unsent() > 0 {
+            if !outbox::post(&self.source, &self.output) {
+                return self.poll_flush_now(cx);
+            }
+            self.output.clear();
+        }
+        release_large(&mut self.output);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Sends what waits. Ready when the kernel has everything.
+    fn poll_flush_now(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.take_back();
         while !self.output.is_empty() {
             let sent = ready!(self.poll_write(cx, &self.output))?;
             use_up(&mut self.output, sent);
@@ -187,9 +227,14 @@ impl Conn {
         Poll::Ready(Ok(()))
     }
 
-    /// Sends everything that waits.
+    /// Sends everything that waits, at the end of the executor's turn if it is little.
     pub async fn flush(&mut self) -> io::Result<()> {
         poll_fn(|cx| self.poll_flush(cx)).await
+    }
+
+    /// Sends everything that waits, and returns when the kernel has it: for last words.
+    pub async fn flush_now(&mut self) -> io::Result<()> {
+        poll_fn(|cx| self.poll_flush_now(cx)).await
     }
 
     /// Sends what waits and `bytes` behind it.
@@ -232,6 +277,7 @@ fn is_no_error(error: &io::Error) -> bool {
 
 impl Drop for Conn {
     fn drop(&mut self) {
+        outbox::send_if_posted(&self.source);
         executor::forget(&self.source);
     }
 }

@@ -18,6 +18,7 @@ use std::time::Duration;
 use async_task::{Runnable, Task};
 use rustix::event::{EventfdFlags, eventfd};
 
+use super::outbox;
 use super::reactor::{Reactor, Source};
 
 /// Tasks that run before the sockets are looked at again.
@@ -74,6 +75,7 @@ pub fn block_on<F: Future + 'static>(future: F) -> io::Result<F::Output> {
     });
     while !task.is_finished() {
         executor.run_woken();
+        outbox::send();
         if !task.is_finished() {
             executor.await_events()?;
         }
@@ -393,6 +395,94 @@ mod tests {
         });
         assert_eq!(answer.unwrap(), b"two");
         other.join().unwrap().unwrap();
+    }
+
+    /// Writes numbered messages to two sockets in each turn, until each has more than it takes, and then does nothing more:
+    /// what the kernel did not take of them is sent when there is room. Gives whether the messages arrived.
+    fn fills_two_sockets() -> bool {
+        const MESSAGE: usize = 4000;
+        let message = |number: u32| [number.to_be_bytes(); MESSAGE / 4].concat();
+        block_on(async move {
+            let ends = [pair(), pair()].map(|ends| ends.map(|end| Conn::from_std(end).unwrap()));
+            let mut cx = Context::from_waker(Waker::noop());
+            let mut conns = ends.map(|[near, far]| (near, far, 0));
+            while conns.iter().any(|(near, ..)| near.unsent() == 0) {
+                for (near, _, sent) in conns.iter_mut().filter(|(near, ..)| near.unsent() == 0) {
+                    near.poll_send(&mut cx, &message(*sent)).unwrap();
+                    *sent += 1;
+                }
+                yield_now().await;
+            }
+            let mut right = true;
+            for (near, far, sent) in &mut conns {
+                for number in 0..*sent {
+                    right &= receive(far, MESSAGE).await == message(number);
+                }
+                right &= near.unsent() == 0;
+            }
+            right
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn what_was_posted_and_not_taken_is_sent_later() {
+        assert!(fills_two_sockets());
+        let without_ring = thread::spawn(|| {
+            outbox::disable();
+            // Nothing is posted then: who sends has to see to the rest.
+            block_on(async {
+                let [near, far] = pair();
+                spawn(echo(far));
+                let mut conn = Conn::from_std(near).unwrap();
+                conn.send(b"one by one").await.unwrap();
+                assert!(conn.is_all_sent(), "without a ring a message is sent at once");
+                receive(&mut conn, 10).await
+            })
+        });
+        assert_eq!(without_ring.join().unwrap().unwrap(), b"one by one");
+    }
+
+    #[test]
+    fn messages_of_one_turn_arrive_in_order_and_before_the_end() {
+        let got = block_on(async {
+            let ends = [pair(), pair()].map(|ends| ends.map(|end| Conn::from_std(end).unwrap()));
+            let [[mut near, mut far], [mut other_near, mut other_far]] = ends;
+            for number in 0..100u8 {
+                near.send(&[number]).await.unwrap();
+                other_near.send(&[number, number]).await.unwrap();
+            }
+            near.send(&vec![100; 100_000]).await.unwrap();
+            drop((near, other_near));
+            let got = [receive(&mut far, 100_100).await, receive(&mut other_far, 200).await];
+            assert_eq!((far.fill().await.unwrap(), other_far.fill().await.unwrap()), (0, 0));
+            got
+        });
+        let [one, other] = got.unwrap();
+        assert!(one.iter().copied().eq((0..100).chain([100; 100_000])));
+        assert!(other.iter().copied().eq((0..100).flat_map(|number| [number, number])));
+    }
+
+    #[test]
+    fn a_peer_that_is_gone_costs_the_others_nothing() {
+        let got = block_on(async {
+            let [[gone, far], [near, other]] = [pair(), pair()];
+            let [mut to_gone, mut near, mut other] = [far, near, other].map(|end| Conn::from_std(end).unwrap());
+            // With bytes that it has not read the kernel resets the connection.
+            to_gone.send(b"never read").await.unwrap();
+            near.send(b"one").await.unwrap();
+            yield_now().await;
+            drop(gone);
+            for _ in 0..3 {
+                let _reset = to_gone.send(b"lost").await;
+                near.send(b"more").await.unwrap();
+                yield_now().await;
+            }
+            let end = to_gone.fill().await;
+            assert!(!matches!(end, Ok(1..)), "{end:?}");
+            receive(&mut other, 15).await
+        });
+        assert_eq!(got.unwrap(), b"onemoremoremore");
     }
 
     /// The kernel tells of the last bytes and of the end at once.

@@ -3,6 +3,7 @@
 pub mod conn;
 pub mod executor;
 pub mod listen;
+pub mod outbox;
 mod reactor;
 mod spare;
 

@@ -4,14 +4,16 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bitflags::bitflags;
+use bytes::BytesMut;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
+use rustix::net::{SendFlags, Shutdown, send, shutdown};
 
 /// Events that are taken from the kernel at one go.
 const EVENTS_MAX: usize = 256;
@@ -50,9 +52,15 @@ struct Sources {
 #[derive(Debug)]
 pub struct Source {
     id: u64,
+    /// Open for as long as the source is registered.
+    socket: RawFd,
     ready: Cell<Ready>,
     reader: RefCell<Option<Waker>>,
     writer: RefCell<Option<Waker>>,
+    /// Whether the outbox has bytes for this socket.
+    posted: Cell<bool>,
+    /// What the outbox had for this socket and the kernel did not take. In a box, since it is rare.
+    left: RefCell<Option<Box<BytesMut>>>,
 }
 
 impl Reactor {
@@ -66,7 +74,7 @@ impl Reactor {
 
     /// Registers a socket, which may be ready for anything.
     pub fn register(&self, socket: impl AsFd) -> io::Result<Rc<Source>> {
-        let source = self.sources.borrow_mut().add();
+        let source = self.sources.borrow_mut().add(socket.as_fd());
         let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
         if let Err(error) = epoll::add(&self.epoll, socket, epoll::EventData::new_u64(source.id), flags) {
             self.forget(&source);
@@ -111,7 +119,7 @@ impl Reactor {
 }
 
 impl Sources {
-    fn add(&mut self) -> Rc<Source> {
+    fn add(&mut self, socket: BorrowedFd<'_>) -> Rc<Source> {
         let at = self.free.pop().unwrap_or(self.slots.len() as u32);
         if at as usize == self.slots.len() {
             self.slots.push((0, None));
@@ -119,9 +127,12 @@ impl Sources {
         let (count, slot) = &mut self.slots[at as usize];
         let source = Rc::new(Source {
             id: u64::from(*count) << 32 | u64::from(at),
+            socket: socket.as_raw_fd(),
             ready: Cell::new(Ready::READ | Ready::WRITE),
             reader: RefCell::default(),
             writer: RefCell::default(),
+            posted: Cell::new(false),
+            left: RefCell::default(),
         });
         *slot = Some(Rc::clone(&source));
         source
@@ -159,6 +170,9 @@ impl Source {
             wake(&self.writer);
         }
         self.ready.set(ready);
+        if ready.contains(Ready::WRITE) && self.left_len() > 0 {
+            self.send_left();
+        }
     }
 
     /// Does `attempt` if the socket may be ready for it. When it would block, the socket is not ready any more.
@@ -196,6 +210,66 @@ impl Source {
         drop(waiting);
         drop(before);
         Poll::Pending
+    }
+}
+
+/// What was sent through the outbox.
+impl Source {
+    pub fn socket(&self) -> RawFd {
+        self.socket
+    }
+
+    /// Whether bytes may be posted: the socket may take them, and none wait that would have to go first.
+    pub fn takes_posts(&self) -> bool {
+        self.ready.get().contains(Ready::WRITE) && self.left.borrow().is_none()
+    }
+
+    pub fn is_posted(&self) -> bool {
+        self.posted.get()
+    }
+
+    pub fn set_posted(&self, posted: bool) {
+        self.posted.set(posted);
+    }
+
+    /// Sends `bytes` as far as the socket takes them; the rest is kept, and goes when the kernel says that it may. On a
+    /// connection that has failed they are lost: it is shut down, of which whoever reads from it hears.
+    pub fn send_or_keep(&self, mut bytes: &[u8]) {
+        // SAFETY: the socket is open while the source is registered, and only then is anything sent.
+        let socket = unsafe { BorrowedFd::borrow_raw(self.socket) };
+        while !bytes.is_empty() {
+            match self.attempt(Ready::WRITE, || Ok(send(socket, bytes, SendFlags::NOSIGNAL)?)) {
+                Ok(sent @ 1..) => bytes = &bytes[sent..],
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return drop(self.left.replace(Some(Box::new(BytesMut::from(bytes)))));
+                }
+                Ok(0) | Err(_) => return self.fail(),
+            }
+        }
+    }
+
+    /// Ends a connection to which bytes could not be sent.
+    pub fn fail(&self) {
+        // SAFETY: as above.
+        let socket = unsafe { BorrowedFd::borrow_raw(self.socket) };
+        // It fails when the connection is gone already, which the kernel then tells as well.
+        let _gone = shutdown(socket, Shutdown::Both);
+    }
+
+    fn send_left(&self) {
+        let left = self.left.take();
+        left.into_iter().for_each(|left| self.send_or_keep(&left));
+    }
+
+    /// How many bytes the kernel has not taken.
+    pub fn left_len(&self) -> usize {
+        self.left.borrow().as_ref().map_or(0, |left| left.len())
+    }
+
+    /// The bytes that the kernel has not taken; whoever asks sends them.
+    pub fn take_left(&self) -> Option<BytesMut> {
+        self.left.take().map(|left| *left)
     }
 }
 

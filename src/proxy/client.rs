@@ -213,7 +213,9 @@ impl Client {
         if let Some(error) = end {
             self.worker.count_error(error.kind);
             backend::error_response(self.conn.queue(), Severity::Fatal, &error);
-            let _unsent = Box::pin(tokio::time::timeout(FAREWELL_LIMIT, self.conn.flush())).await;
+        }
+        if !self.conn.is_all_sent() {
+            let _unsent = Box::pin(tokio::time::timeout(FAREWELL_LIMIT, self.conn.flush_now())).await;
         }
         self.leave();
     }

@@ -40,8 +40,8 @@ pub async fn run(worker: &Worker, mut conn: Conn) {
     backend::ready_for_query(conn.queue(), TransactionStatus::Idle);
     if let Err(error) = serve(worker, &mut conn).await {
         backend::error_response(conn.queue(), Severity::Fatal, &error);
-        let _peer_left = conn.flush().await;
     }
+    let _peer_left = conn.flush_now().await;
 }
 
 async fn serve(worker: &Worker, conn: &mut Conn) -> Result<()> {

@@ -61,7 +61,7 @@ async fn begin(worker: Rc<Worker>, socket: std::net::TcpStream) -> Option<(Box<C
         Err(Refusal::Told(error)) => {
             worker.count_error(error.kind);
             backend::error_response(conn.queue(), Severity::Fatal, &error);
-            let _unsent = tokio::time::timeout(FAREWELL_LIMIT, conn.flush()).await;
+            let _unsent = tokio::time::timeout(FAREWELL_LIMIT, conn.flush_now()).await;
         }
     }
     None

@@ -146,7 +146,7 @@ impl Walsender {
         if end == End::Stopped && boundary.is_between_messages() {
             backend::error_response(client.queue(), Severity::Fatal, &shutting_down());
         }
-        let _unsent = tokio::time::timeout(FAREWELL_LIMIT, client.flush()).await;
+        let _unsent = tokio::time::timeout(FAREWELL_LIMIT, client.flush_now()).await;
         worker.forget(&handle);
         server::close(server);
         drop(admission);

@@ -14,7 +14,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use super::handle::{Handle, State};
 use super::instance::{Instance, Order, Place, User, WorkerReport};
 use super::{control, login, report as reports};
-use crate::net::executor;
+use crate::net::{executor, outbox};
 use crate::pool::database::Database;
 use crate::pool::local::Local;
 use crate::pool::shared::{Mail, NodeIndex, PoolId};
@@ -245,6 +245,9 @@ pub fn run(
     runtime: &tokio::runtime::Handle,
 ) -> std::io::Result<()> {
     let _context = runtime.enter();
+    if !instance.config.general.io_uring {
+        outbox::disable();
+    }
     let worker = Rc::new(Worker {
         index,
         instance,
