@@ -81,7 +81,16 @@ impl Client {
         }
         self.fits_mode(bound_statements(&requests))?;
         if self.database.is_sharded() {
-            return Box::pin(self.sharded_batch(&schema, messages, requests, complete)).await;
+            let by_key = if complete && !was_open { self.batch_by_key(&schema, &requests)? } else { None };
+            let Some(found) = by_key else {
+                return Box::pin(self.sharded_batch(&schema, messages, requests, complete)).await;
+            };
+            drop(schema);
+            self.admit_by_key(found).await?;
+            self.unnamed_was_merged = false;
+            self.send_batch(found.shard, found.access, &requests, messages.len(), complete).await?;
+            self.follow_block_status();
+            return Ok(());
         }
         drop(schema);
         let only = if complete && !was_open && is_plain(&requests) { bound_statements(&requests).next() } else { None };

@@ -44,41 +44,82 @@ pub struct Task<'t> {
     pub values: Values<'t>,
 }
 
+/// Where a statement goes whose shard is plain to see.
+#[derive(Clone, Copy, Debug)]
+pub struct ByKey {
+    pub shard: ShardId,
+    pub access: Access,
+    /// The version of the map that says so.
+    epoch: Epoch,
+}
+
 /// The shard that answers what concerns no shard.
 pub const HOME: ShardId = ShardId(0);
 
 impl Client {
-    /// The shard that a Query goes to, and the version of the map that says so, where that is plain to see.
-    pub fn shard_by_key(&self, schema: &Schema, facts: &Facts, values: &Values<'_>) -> Option<(ShardId, Epoch)> {
+    /// The shard that a Query goes to, where that is plain to see.
+    pub fn shard_by_key(&self, schema: &Schema, facts: &Facts, values: &Values<'_>) -> Option<ByKey> {
         let [statement] = facts.statements.as_slice() else { return None };
-        if self.temporary.used || self.block.as_ref().is_some_and(Transaction::is_failed) {
+        self.by_one_key(schema, statement, values.text, values.literals, &[])
+    }
+
+    /// The shard that a batch goes to, where that is plain to see: one statement, one portal without a name, Sync.
+    pub fn batch_by_key(&self, schema: &Schema, requests: &[Request<'_>]) -> Result<Option<ByKey>> {
+        if self.cursors.as_ref().is_some_and(|cursors| !cursors.is_empty()) {
+            return Ok(None);
+        }
+        let mut only = None;
+        for request in requests {
+            match request {
+                Request::Bind { portal: b"", prepared, body, .. } if only.is_none() => only = Some((prepared, *body)),
+                Request::Parse { .. } | Request::DescribeStatement { .. } | Request::Sync => {}
+                Request::DescribePortal { portal: b"", .. } | Request::Execute { portal: b"", .. }
+                    if only.is_some() => {}
+                _ => return Ok(None),
+            }
+        }
+        let Some((prepared, body)) = only else { return Ok(None) };
+        let [statement] = prepared.facts.statements.as_slice() else { return Ok(None) };
+        let parameters = bound_parameters(prepared, &Bind::read(body)?)?;
+        let text = prepared.text.as_deref().unwrap_or_default();
+        Ok(self.by_one_key(schema, statement, text, &prepared.literals, &parameters))
+    }
+
+    fn by_one_key(
+        &self,
+        schema: &Schema,
+        statement: &Statement,
+        text: &str,
+        literals: &[LiteralSpan],
+        parameters: &[Parameter<'_>],
+    ) -> Option<ByKey> {
+        let has_own_rules = |block: &Transaction| block.is_failed() || block.has_altered_any();
+        if self.temporary.used || self.block.as_ref().is_some_and(has_own_rules) {
             return None;
         }
         let map = self.database.map_here()?;
-        if !matches!(self.named_shard(values.text, &map), Ok(None)) {
+        if !matches!(self.named_shard(text, &map), Ok(None)) {
             return None;
         }
-        let request =
-            route::Request { literals: values.literals, ..self.bare_request(statement, values.text, &map, schema) };
-        route::by_one_key(&request).map(|shard| (shard, map.epoch()))
+        let request = route::Request { literals, parameters, ..self.bare_request(statement, text, &map, schema) };
+        let shard = route::by_one_key(&request)?;
+        Some(ByKey { shard, access: route::unsharded(statement), epoch: map.epoch() })
+    }
+
+    /// Waits until statements may begin, and sees to it that nothing stands against this one on its shard.
+    pub async fn admit_by_key(&mut self, found: ByKey) -> Step {
+        self.pass_cuts().await;
+        if self.database.epoch() != Some(found.epoch) {
+            return Err(stale_plan().into());
+        }
+        Ok(self.write_check(found.shard, found.access)?)
     }
 
     /// Serves a Query that [`Client::shard_by_key`] found the shard of.
-    pub async fn on_shard_by_key(
-        &mut self,
-        (shard, epoch): (ShardId, Epoch),
-        message: &[u8],
-        facts: &Facts,
-        values: &Values<'_>,
-    ) -> Step {
-        self.pass_cuts().await;
-        if self.database.epoch() != Some(epoch) {
-            return Err(stale_plan().into());
-        }
-        let access = facts.statements.iter().map(route::unsharded).fold(Access::Read, Access::and);
-        self.write_check(shard, access)?;
+    pub async fn on_shard_by_key(&mut self, found: ByKey, message: &[u8], facts: &Facts, values: &Values<'_>) -> Step {
+        self.admit_by_key(found).await?;
         facts.statements.iter().for_each(|statement| self.note(statement, values));
-        self.on_one(shard, access, &Asked::Query(message), values.text).await?;
+        self.on_one(found.shard, found.access, &Asked::Query(message), values.text).await?;
         self.follow_block_status();
         Ok(())
     }

@@ -199,6 +199,11 @@ impl Transaction {
         self.altered.contains(name)
     }
 
+    /// Whether the transaction may have changed the columns of any relation.
+    pub fn has_altered_any(&self) -> bool {
+        !self.altered.is_empty()
+    }
+
     /// How many savepoints there are.
     pub fn savepoints(&self) -> usize {
         self.steps.iter().filter(|step| matches!(step, Step::Savepoint { .. })).count()
