@@ -46,6 +46,11 @@ impl ServerLogin {
         Self { shard, user: user.to_owned(), password, awaits: Awaits::Request }
     }
 
+    /// Whether the server's next message asks for a SCRAM proof, which takes milliseconds.
+    pub fn proves_next(&self) -> bool {
+        matches!(self.awaits, Awaits::SaslContinue(_))
+    }
+
     /// Takes an Authentication message; appends the answer, if one is due.
     pub fn authentication(mut self, message: &Authentication<'_>, out: &mut BytesMut) -> Result<ServerStep> {
         let awaits = std::mem::replace(&mut self.awaits, Awaits::Request);

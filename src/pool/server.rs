@@ -81,7 +81,7 @@ impl Server {
         loop {
             while let Some(frame) = frame::first(&conn.input, Sender::Server)? {
                 let len = frame.raw.len();
-                let done = login.message(frame)?;
+                let done = login.message(frame).await?;
                 let _used = conn.input.split_to(len);
                 if done {
                     return Ok(login.finish(conn, place));
@@ -248,9 +248,9 @@ impl<'p> Login<'p> {
     }
 
     /// Takes one message; true when the server is ready.
-    fn message(&mut self, frame: Frame<'_>) -> Result<bool> {
+    async fn message(&mut self, frame: Frame<'_>) -> Result<bool> {
         match frame.tag {
-            tag::AUTHENTICATION => self.authentication(frame.body)?,
+            tag::AUTHENTICATION => self.authentication(frame.body).await?,
             tag::PARAMETER_STATUS => {
                 let (name, value) = backend::read_parameter_status(frame.body)?;
                 self.session.report(name, value);
@@ -283,15 +283,34 @@ impl<'p> Login<'p> {
         }
     }
 
-    fn authentication(&mut self, body: &[u8]) -> Result<()> {
+    async fn authentication(&mut self, body: &[u8]) -> Result<()> {
         let exchange = self.exchange.take().ok_or_else(|| {
             Error::new(Origin::Server(self.shard), Kind::ServerUnavailable, "a server authenticated twice")
         })?;
-        match exchange.authentication(&Authentication::read(body)?, &mut self.answer)? {
+        let step = if exchange.proves_next() { self.prove(exchange, body).await? } else { self.step(exchange, body)? };
+        match step {
             ServerStep::Continue(exchange) => self.exchange = Some(exchange),
             ServerStep::Done => {}
         }
         Ok(())
+    }
+
+    fn step(&mut self, exchange: ServerLogin, body: &[u8]) -> Result<ServerStep> {
+        exchange.authentication(&Authentication::read(body)?, &mut self.answer)
+    }
+
+    /// The same on another thread: thousands of rounds of a hash, for which the other connections of this one do not wait.
+    async fn prove(&mut self, exchange: ServerLogin, body: &[u8]) -> Result<ServerStep> {
+        let body = body.to_vec();
+        let mut answer = self.answer.split();
+        let proving = tokio::task::spawn_blocking(move || {
+            let step = exchange.authentication(&Authentication::read(&body)?, &mut answer)?;
+            Ok((step, answer))
+        });
+        let proved = proving.await.map_err(|error| Error::internal("a SCRAM proof broke off").source(error))?;
+        let (step, answer) = proved?;
+        self.answer = answer;
+        Ok(step)
     }
 
     fn finish(mut self, conn: Conn, place: Place) -> Server {
