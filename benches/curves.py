@@ -101,19 +101,8 @@ def ranges(its_stage, program, count):
 
 def sharded(its_stage, program, count, keyspace):
     server = its_stage.postgres(scale=1)
-    names = [f"shard_{number}" for number in range(count)]
-    control = stage.connect(server, database="postgres")
-    for name in names:
-        stage.query(control, f"CREATE DATABASE {name} TEMPLATE {stage.DATABASE}")
-    control.close()
-    listed = ", ".join(f'"{name}"' for name in names)
-    shard_map = its_stage.file("map.toml", f"""
-        shards = [{listed}]
-        [keyspaces.account]
-        {keyspace}
-        [tables]
-        pgbench_accounts = {{ keyspace = "account", key = "aid" }}
-        """)
+    names = its_stage.shards(server, count)
+    shard_map = its_stage.accounts_map(names, keyspace)
     weir = its_stage.weir("weir", program, server, pool_size=1, workers=1, shards=names, shard_map=shard_map,
                           under=instructions.CALLGRIND)
     return count_instructions(its_stage, weir, [stage.connect(weir)], instructions.Simple())
@@ -134,12 +123,25 @@ def count_instructions(its_stage, weir, connections, transaction):
     return sum(counts.values()) / (rounds * len(connections))
 
 
+def directory(its_stage, program, count):
+    """Transactions of keys in a directory keyspace with that many values, on two shards. The keys asked for are among them."""
+    halves = [", ".join(map(str, range(first, count, 2))) for first in (0, 1)]
+    listed = "\n".join(f"shard_{number} = [{values}]" for number, values in enumerate(halves))
+    return sharded(its_stage, program, 2, f"""
+        method = "directory"
+        key_type = "int4"
+        default_shard = "shard_0"
+        values = {{ {", ".join(listed.splitlines())} }}
+        """)
+
+
 CURVES = {
     "clients": ((10, 100, 1000, 10000), clients),
-    "pools": ((1, 10, 100, 400), pools),
-    "statements": ((1, 100, 10000), statements),
+    "pools": ((1, 10, 100, 1000), pools),
+    "statements": ((1, 100, 10_000, 100_000), statements),
     "shards": ((1, 4, 16, 64, 256), shards),
     "ranges": ((2, 100, 10000, 100000), ranges),
+    "directory": ((2, 1000, 100_000, 1_000_000), directory),
 }
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ def main():
     options = read_options()
     with stage.Stage() as its_stage:
         server = its_stage.postgres(scale=1)
-        weir = its_stage.weir("weir", options.weir, server, pool_size=20, workers=1, under=CALLGRIND)
+        weir = its_stage.weir_for(options.way, "weir", options.weir, server, pool_size=20, workers=1, under=CALLGRIND)
         tool = Callgrind(its_stage, weir.pid, options.by, options.within)
         for clients in options.clients:
             for mode in options.modes:
@@ -33,6 +33,7 @@ def read_options():
     parser.add_argument("--weir", default="target/release/weir", help="the program (default: target/release/weir)")
     parser.add_argument("--clients", type=lambda text: [int(part) for part in text.split(",")], default=[1, 64],
                         help="clients whose transactions come at one go (default 1,64)")
+    parser.add_argument("--way", choices=stage.WAYS, default="plain", help="what Weir is in front of (default: plain)")
     parser.add_argument("--transactions", type=int, default=1600)
     parser.add_argument("--by", choices=("function", "line"), default="function", help="what the list is of")
     parser.add_argument("--within", default="", metavar="NAME", help="only functions with this in their name")

@@ -48,8 +48,9 @@ def read_options():
     parser.add_argument("--pool", type=int, default=20, help="servers of a pool")
     parser.add_argument("--scale", type=int, default=10, help="of pgbench's tables")
     parser.add_argument("--idle", type=numbers, default=[2000], help="idle clients whose memory is measured")
-    parser.add_argument("--weir", action="append", type=parse_weir, metavar="NAME=PROGRAM[:WORKERS]",
-                        help="builds of Weir to compare (default: weir=target/release/weir with one and two workers)")
+    parser.add_argument("--weir", action="append", type=parse_weir, metavar="NAME=PROGRAM[:WORKERS[:WAY]]",
+                        help="builds of Weir to compare (default: weir=target/release/weir with one and two workers), and "
+                             f"what each is in front of: {', '.join(stage.WAYS)}")
     parser.add_argument("--peer", action="append", type=parse_peer, default=[], metavar="NAME=HOST:PORT,PID",
                         help="something that already runs, with database and user \"bench\" and no password")
     parser.add_argument("--without", action="append", default=[], metavar="NAME", help="direct, haproxy or pgbouncer")
@@ -63,9 +64,10 @@ def read_options():
 
 
 def parse_weir(text):
-    """`NAME=PROGRAM[:WORKERS]`; 0 workers: one per core."""
-    name, program, workers = re.fullmatch(r"([\w.-]+)=(.+?)(?::(\d+))?", text).groups()
-    return name, os.path.abspath(program), int(workers or 0)
+    """`NAME=PROGRAM[:WORKERS[:WAY]]`; 0 workers: one per core."""
+    ways = "|".join(stage.WAYS)
+    name, program, workers, way = re.fullmatch(rf"([\w.-]+)=(.+?)(?::(\d+)(?::({ways}))?)?", text).groups()
+    return name, os.path.abspath(program), int(workers or 0), way or "plain"
 
 
 def parse_peer(text):
@@ -82,7 +84,8 @@ def start_peers(its_stage, options):
         if name not in options.without:
             peer = start()
             peers.append(peer) if peer else progress(f"{name} is not installed (make setup-bench installs it)")
-    peers += [its_stage.weir(name, program, server, options.pool, workers) for name, program, workers in options.weir]
+    peers += [its_stage.weir_for(way, name, program, server, options.pool, workers)
+              for name, program, workers, way in options.weir]
     return peers + [stage.wait_until_it_answers(peer) for peer in options.peer]
 
 

@@ -26,6 +26,8 @@ CLIENTS_MAX = 12000
 HAPROXY_CLIENTS_MAX = 5000
 START_LIMIT_S = 30
 STOP_LIMIT_S = 15
+# What Weir may be in front of.
+WAYS = ("plain", "split", "sharded")
 
 
 @dataclasses.dataclass
@@ -51,6 +53,7 @@ class Stage(contextlib.ExitStack):
     def __init__(self):
         super().__init__()
         self.account = unprivileged_account()
+        self.replicas, self.shard_names = {}, {}
 
     def __enter__(self):
         super().__enter__()
@@ -78,6 +81,50 @@ class Stage(contextlib.ExitStack):
         self.run(binaries / "createuser", *at, "--superuser", SCRAM_USER)
         self.run(binaries / "pgbench", *at, "--initialize", "--quiet", f"--scale={scale}", DATABASE)
         return Peer("direct", HOST, port, None, server_per_client=True)
+
+    def replica(self, server):
+        """A streaming replica; asked for again, the same one."""
+        if not self.replicas.get(server.port):
+            data, port = self.directory / f"replica-{server.port}", free_port()
+            self.run(postgres_binaries() / "pg_basebackup", "-h", server.host, "-p", str(server.port), "-U", USER,
+                     "--checkpoint=fast", "--no-sync", "--write-recovery-conf", f"--pgdata={data}")
+            self.start("replica", [postgres_binaries() / "postgres", f"-D{data}", f"-cport={port}",
+                                   f"-clisten_addresses={HOST}", "-cunix_socket_directories=",
+                                   f"-cmax_connections={SERVER_CONNECTIONS}"], stop_with=signal.SIGINT)
+            self.replicas[server.port] = wait_until_it_answers(Peer("replica", HOST, port))
+        return self.replicas[server.port]
+
+    def shards(self, server, count):
+        """Databases of a server, each with all rows of pgbench's tables; gives their names."""
+        names = [f"shard_{number}" for number in range(count)]
+        control = connect(server, database="postgres")
+        known = self.shard_names.setdefault(server.port, set())
+        for name in names:
+            if name not in known:
+                query(control, f"CREATE DATABASE {name} TEMPLATE {DATABASE}")
+                known.add(name)
+        control.close()
+        return names
+
+    def accounts_map(self, names, keyspace='method = "hash"\nkey_type = "int4"\nplacement = "even"'):
+        """The file of a shard map under which pgbench_accounts is sharded by its key."""
+        listed = ", ".join(f'"{name}"' for name in names)
+        return self.file("map.toml", f"""
+            shards = [{listed}]
+            [keyspaces.account]
+            {keyspace}
+            [tables]
+            pgbench_accounts = {{ keyspace = "account", key = "aid" }}
+            """)
+
+    def weir_for(self, way, name, program, server, pool_size, workers, **more):
+        """Weir in front of one of WAYS: a plain database, one with a replica that gets the reads, or two shards."""
+        if way == "split":
+            more |= {"database": "read_write_split = true", "replicas": [self.replica(server)]}
+        if way == "sharded":
+            names = self.shards(server, 2)
+            more |= {"shards": names, "shard_map": self.accounts_map(names)}
+        return self.weir(name, program, server, pool_size, workers, **more)
 
     def pgbouncer(self, server, pool_size):
         program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
@@ -130,12 +177,14 @@ class Stage(contextlib.ExitStack):
         return wait_until_it_answers(Peer("haproxy", HOST, port, pid, server_per_client=True))
 
     def weir(self, name, program, server, pool_size, workers, *, under=(), users=(), settings="", shards=("only",),
-             shard_map=None, database=""):
+             shard_map=None, database="", replicas=()):
         """Weir, run by the command `under` where there is one. Each shard is a database of the one server; without a
         shard map there is one shard. `database` has more settings of it."""
         port = free_port()
         more_users = "".join(f'\n[[users]]\nname = "{user}"\nauth = "trust"' for user in users)
+        listed = ", ".join(f'"{replica.host}:{replica.port}"' for replica in replicas)
         all_shards = "".join(f'\n[[databases.{DATABASE}.shards]]\nname = "{shard}"\nprimary = "{server.host}:{server.port}"'
+                             + f"\nreplicas = [{listed}]"
                              + (f'\ndbname = "{shard}"' if shard_map else "") for shard in shards)
         config = self.file(f"{name}.toml", f"""
             [weir]
