@@ -125,6 +125,11 @@ pub fn poll_read_share(cx: &Context<'_>) -> Poll<()> {
     })
 }
 
+/// Whether the task at hand is, so far, the last of its turn.
+pub fn is_last_of_turn() -> bool {
+    HERE.with_borrow(|here| here.as_ref().is_none_or(|executor| executor.woken.borrow().is_empty()))
+}
+
 /// Registers a socket with this thread's executor.
 ///
 /// # Errors
@@ -397,6 +402,12 @@ mod tests {
         other.join().unwrap().unwrap();
     }
 
+    /// Sees to it that the task at hand is not the last of its turn, so that it posts what it sends.
+    fn not_the_last() {
+        spawn(async {});
+        assert!(!is_last_of_turn());
+    }
+
     /// Writes numbered messages to two sockets in each turn, until each has more than it takes, and then does nothing more:
     /// what the kernel did not take of them is sent when there is room. Gives whether the messages arrived.
     fn fills_two_sockets() -> bool {
@@ -407,6 +418,7 @@ mod tests {
             let mut cx = Context::from_waker(Waker::noop());
             let mut conns = ends.map(|[near, far]| (near, far, 0));
             while conns.iter().any(|(near, ..)| near.unsent() == 0) {
+                not_the_last();
                 for (near, _, sent) in conns.iter_mut().filter(|(near, ..)| near.unsent() == 0) {
                     near.poll_send(&mut cx, &message(*sent)).unwrap();
                     *sent += 1;
@@ -448,6 +460,7 @@ mod tests {
         let got = block_on(async {
             let ends = [pair(), pair()].map(|ends| ends.map(|end| Conn::from_std(end).unwrap()));
             let [[mut near, mut far], [mut other_near, mut other_far]] = ends;
+            not_the_last();
             for number in 0..100u8 {
                 near.send(&[number]).await.unwrap();
                 other_near.send(&[number, number]).await.unwrap();
@@ -469,11 +482,13 @@ mod tests {
             let [[gone, far], [near, other]] = [pair(), pair()];
             let [mut to_gone, mut near, mut other] = [far, near, other].map(|end| Conn::from_std(end).unwrap());
             // With bytes that it has not read the kernel resets the connection.
+            not_the_last();
             to_gone.send(b"never read").await.unwrap();
             near.send(b"one").await.unwrap();
             yield_now().await;
             drop(gone);
             for _ in 0..3 {
+                not_the_last();
                 let _reset = to_gone.send(b"lost").await;
                 near.send(b"more").await.unwrap();
                 yield_now().await;

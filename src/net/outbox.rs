@@ -5,7 +5,8 @@
 //! on two cores that is a third of a transaction's CPU time (docs/performance.md). Sends here never wait in the kernel:
 //! when the call is back each has been done as far as the socket takes it, and nothing of them outlives the turn.
 //!
-//! Where the kernel has no io_uring, or forbids it as containers often do, nothing is posted, and all is sent at once.
+//! What would be alone is sent at once, and so is everything where the kernel has no io_uring, or forbids it as containers
+//! often do.
 
 use std::cell::RefCell;
 use std::io;

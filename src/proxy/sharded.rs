@@ -21,7 +21,7 @@ use crate::sql::facts::{DiscardTarget, Effects, Facets, Facts, Statement, Statem
 use crate::sql::scan::LiteralSpan;
 use crate::sql::schema::Schema;
 use crate::types::{Epoch, Error, Result, ShardId};
-use crate::wire::frontend::{Bind, Format};
+use crate::wire::frontend::Bind;
 
 /// How a statement was sent, and so how its answer has to look.
 #[derive(Clone, Copy)]
@@ -645,12 +645,12 @@ pub fn parameters<'t>(task: &Task<'t>) -> Result<Vec<Parameter<'t>>> {
 
 /// The parameters that a Bind gives a statement.
 fn bound_parameters<'b>(prepared: &Prepared, bind: &Bind<'b>) -> Result<Vec<Parameter<'b>>> {
-    let parameter = |(index, (format, value)): (usize, (Format, Option<&'b [u8]>))| Parameter {
-        type_oid: prepared.parameter_types.get(index).copied().unwrap_or(0),
-        format,
-        value,
+    let types = prepared.parameter_types.iter().copied().chain(std::iter::repeat(0));
+    let parameter = |(value, type_oid)| {
+        let (format, value) = value?;
+        Ok(Parameter { type_oid, format, value })
     };
-    Ok(bind.values()?.into_iter().enumerate().map(parameter).collect())
+    bind.each_value().zip(types).map(parameter).collect()
 }
 
 /// One statement, one portal, all its rows, Sync: a batch that several shards can answer.

@@ -209,17 +209,20 @@ impl<'a> Bind<'a> {
 
     /// The parameters.
     pub fn values(&self) -> Result<Vec<Value<'a>>> {
+        self.each_value().collect()
+    }
+
+    /// The parameters, one after the other.
+    pub fn each_value(&self) -> impl Iterator<Item = Result<Value<'a>>> {
         let mut reader = self.values.clone();
-        (0..self.value_count)
-            .map(|index| {
-                let format = match self.formats.as_slice() {
-                    [] => Format::Text,
-                    [all] => *all,
-                    each => each[index],
-                };
-                Ok((format, reader.value()?))
-            })
-            .collect()
+        (0..self.value_count).map(move |index| {
+            let format = match self.formats.as_slice() {
+                [] => Format::Text,
+                [all] => *all,
+                each => each[index],
+            };
+            Ok((format, reader.value()?))
+        })
     }
 }
 

@@ -62,6 +62,20 @@ fn savepoints_hold_for_shards_that_joined_before_and_after() {
     );
 }
 
+/// Where its rows are is not known any more, however short the way to a shard is otherwise.
+#[test]
+fn a_table_whose_columns_changed_is_not_asked_by_its_key_in_the_block() {
+    let shop = Shop::small();
+    let mut client = shop.client();
+    let rename = "ALTER TABLE customers RENAME name TO called";
+    let by_key = "SELECT customer_id FROM customers WHERE customer_id = $1";
+    story(&mut client, &[("BEGIN", "BEGIN"), (NAME_11, "Cid"), (rename, "ALTER TABLE"), (NAME_11, "0A000")]);
+    story(&mut client, &[("ROLLBACK", "ROLLBACK"), ("BEGIN", "BEGIN"), (rename, "ALTER TABLE")]);
+    assert_eq!(extended(&mut client, by_key, &[Some("11")]).brief(), "0A000");
+    story(&mut client, &[("ROLLBACK", "ROLLBACK"), (NAME_11, "Cid")]);
+    assert_eq!(extended(&mut client, by_key, &[Some("11")]).brief(), "11");
+}
+
 /// What was written after a savepoint and undone is undone on every shard.
 #[test]
 fn a_savepoint_undoes_writes_on_all_shards() {
