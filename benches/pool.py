@@ -78,6 +78,9 @@ def parse_peer(text):
 def start_peers(its_stage, options):
     progress("starting PostgreSQL")
     server = its_stage.postgres(options.scale, options.postgres_port)
+    if any(way == "sharded" for *_, way in options.weir):
+        # Copies of its database, which nobody may use meanwhile.
+        its_stage.shards(server, stage.SHARDS)
     peers = [] if "direct" in options.without else [server]
     for name, start in (("haproxy", lambda: its_stage.haproxy(server)),
                         ("pgbouncer", lambda: its_stage.pgbouncer(server, options.pool))):
@@ -109,7 +112,7 @@ def run(pgbench, peers, options):
                 results["connects"] += [pgbench.connects(peer, auth) for peer in peers
                                         if auth == "trust" or peer.scram_port]
         if "streams" in options.parts:
-            for peer in peers:
+            for peer in filter(lambda peer: peer.makes_tables, peers):
                 results["streams"] += [{"peer": peer.name, "stream": stream, **figures}
                                        for stream, figures in measure.streams(peer)]
     if "calls" in options.parts and measure.has_strace():

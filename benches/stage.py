@@ -28,6 +28,7 @@ START_LIMIT_S = 30
 STOP_LIMIT_S = 15
 # What Weir may be in front of.
 WAYS = ("plain", "split", "sharded")
+SHARDS = 2
 
 
 @dataclasses.dataclass
@@ -40,6 +41,8 @@ class Peer:
     pid: int | None = None
     # Named prepared statements survive a change of server.
     prepared: bool = True
+    # Any table may be made there.
+    makes_tables: bool = True
     # Every client has a server of its own.
     server_per_client: bool = False
     # Where `SCRAM_USER` logs in, if it can.
@@ -115,6 +118,7 @@ class Stage(contextlib.ExitStack):
             {keyspace}
             [tables]
             pgbench_accounts = {{ keyspace = "account", key = "aid" }}
+            pgbench_branches = {{ reference = true }}
             """)
 
     def weir_for(self, way, name, program, server, pool_size, workers, **more):
@@ -122,9 +126,10 @@ class Stage(contextlib.ExitStack):
         if way == "split":
             more |= {"database": "read_write_split = true", "replicas": [self.replica(server)]}
         if way == "sharded":
-            names = self.shards(server, 2)
+            names = self.shards(server, SHARDS)
             more |= {"shards": names, "shard_map": self.accounts_map(names)}
-        return self.weir(name, program, server, pool_size, workers, **more)
+        return dataclasses.replace(self.weir(name, program, server, pool_size, workers, **more),
+                                   makes_tables=way != "sharded")
 
     def pgbouncer(self, server, pool_size):
         program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")

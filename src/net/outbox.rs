@@ -144,12 +144,15 @@ impl Outbox {
         }
         drop(queue);
         let submitted = ring.submit_and_wait(self.posted.len());
+        // What was taken and has no result may have been sent or not: such a connection is not to be trusted.
+        let taken = submitted.as_ref().copied().unwrap_or(0);
+        self.posted.iter_mut().take(taken).for_each(|posted| posted.result = Some(-libc::EIO));
         for done in ring.completion() {
             if let Some(posted) = self.posted.get_mut(done.user_data() as usize) {
                 posted.result = Some(done.result());
             }
         }
-        if !matches!(submitted, Ok(taken) if taken == self.posted.len()) {
+        if taken < self.posted.len() {
             // What the kernel has not taken stays in the ring, and must not be sent twice: the ring goes.
             tracing::warn!(?submitted, "io_uring failed; this thread sends without it from now on");
             self.ring = None;
