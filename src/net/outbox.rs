@@ -15,6 +15,7 @@ use std::sync::Once;
 
 use io_uring::{IoUring, opcode, types};
 
+use super::executor;
 use super::reactor::Source;
 
 /// Sends of one call.
@@ -75,7 +76,9 @@ pub fn send_if_posted(source: &Source) {
 
 impl Outbox {
     fn post(&mut self, source: &Rc<Source>, bytes: &[u8]) -> bool {
-        if !self.has_ring() || !source.takes_posts() {
+        // With nothing to go along with, the peer is better woken at once, while this thread does the rest.
+        let would_be_alone = self.posted.is_empty() && executor::is_last_of_turn();
+        if would_be_alone || !self.has_ring() || !source.takes_posts() {
             return false;
         }
         // Two sends to one socket in one call: when the first is cut short the second would come in the middle.
